@@ -1,0 +1,200 @@
+"""Tasks: concepts, priors and the five ways in which a teacher is weak.
+
+Everything is built in canonical coordinates, where concept k is the k-th unit vector and the direction `u` that no
+concept spans is the (K + 1)-th, and is then turned into `d` dimensions by an orthonormal frame (`embed`).
+"""
+
+import math
+import numbers
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from w2s_jax.rng import stream
+from w2s_jax.types import Key, Scalar, Task
+
+Weakness = Literal["rotated", "shifted", "noisy", "confused", "opposed"]
+WEAKNESSES: tuple[Weakness, ...] = get_args(Weakness)
+NEEDS_EXTRA_DIM: tuple[Weakness, ...] = ("rotated", "shifted")
+"""Weaknesses whose teacher leaves the span of the concepts: they need d >= K + 1."""
+
+
+def make_task(
+    *,
+    num_concepts: int,
+    dim: int,
+    weak_accuracy: Scalar,
+    concept_shift: Scalar,
+    noise_var: Scalar = 0.25,
+    weakness: Weakness = "rotated",
+    target_concept: int = 0,
+) -> Task:
+    """A deterministic, axis-aligned task: concept k is the k-th unit vector.
+
+    The target is one concept, q = e_* with * = `target_concept`. The source gives it 1 - `concept_shift` and spreads the
+    rest evenly, so that TV(alpha, q) = `concept_shift`. With a = `weak_accuracy`, u a unit vector orthogonal to every
+    concept and v = (sum of the other concepts) / sqrt(K - 1), the weak teacher shows
+
+        rotated    beta^w = a beta_* + sqrt(1 - a^2) u                     a = correlation with the target
+        shifted    beta^w = beta_* + sqrt(1/a^2 - 1) u                     a = correlation with the target
+        noisy      beta^w = beta_*, weak_noise_var = noise_var / a^2       a = ratio of noise levels
+        confused   beta^w = a beta_* + sqrt(1 - a^2) v                     a = correlation with the target
+        opposed    beta^w = a beta_* - sqrt(1 - a^2) v                     a = correlation with the target
+
+    Only row * of `weak_concepts` differs from `concepts`; a = 1 is a perfect teacher.
+
+    Args:
+        num_concepts: K >= 2.
+        dim: d >= K; `rotated` and `shifted` need d >= K + 1.
+        weak_accuracy: a in (0, 1], unitless; may be traced.
+        concept_shift: total variation between source and target prior, in [0, 1), unitless; may be traced.
+        noise_var: sigma^2 >= 0, in squared label units; may be traced.
+        weakness: one of `WEAKNESSES`.
+        target_concept: index of the target concept, in [0, K).
+
+    Returns:
+        A `Task` with `concepts [K d]`, priors `[K]` and `feature_var` equal to 1.
+
+    Raises:
+        ValueError: if a Python value is out of its range. Traced values are not checked.
+
+    Reference: Somerstep et al. (arXiv 2405.16236) for the model; docs/theory.md 1 for the weaknesses.
+
+    >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.25)
+    >>> [round(float(x), 2) for x in task.weak_coef]
+    [0.6, 0.0, 0.8]
+    >>> [float(x) for x in task.source_coef]
+    [0.75, 0.25, 0.0]
+    """
+    _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
+    target = jax.nn.one_hot(target_concept, num_concepts)
+    spread = (1 - target) / (num_concepts - 1)
+    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, spread)
+
+
+def random_task(
+    key: Key,
+    *,
+    num_concepts: int,
+    dim: int,
+    weak_accuracy: Scalar,
+    concept_shift: Scalar,
+    noise_var: Scalar = 0.25,
+    weakness: Weakness = "rotated",
+    target_concept: int = 0,
+    concentration: float = 1.0,
+) -> Task:
+    """`make_task` in a random orthonormal frame, its shifted mass spread by a Dirichlet draw.
+
+    Args:
+        key: a typed key; the frame and the prior have streams of their own ("frame", "prior").
+        num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept: as in `make_task`.
+        concentration: parameter of the symmetric Dirichlet law, > 0; large values approach the even spread.
+
+    Returns:
+        A `Task`, with the same biases as `make_task` up to the uneven prior.
+
+    Raises:
+        ValueError: as `make_task`.
+
+    >>> import jax
+    >>> task = random_task(jax.random.key(0), num_concepts=3, dim=8, weak_accuracy=0.7, concept_shift=0.4)
+    >>> bool(jnp.allclose(task.concepts @ task.concepts.T, jnp.eye(3), atol=1e-5))
+    True
+    """
+    if not concentration > 0:
+        raise ValueError(f"concentration must be positive, got {concentration}; use a value such as 1.0.")
+    _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
+    target = jax.nn.one_hot(target_concept, num_concepts)
+    rivals = jax.random.dirichlet(stream(key, "prior"), jnp.full(num_concepts - 1, concentration))
+    spread = jnp.insert(rivals, target_concept, 0.0)
+    size = latent_dim(num_concepts, dim)
+    task = _canonical_task(size, weak_accuracy, concept_shift, noise_var, weakness, target, spread)
+    return embed(task, random_frame(stream(key, "frame"), size, dim))
+
+
+def latent_dim(num_concepts: int, dim: int) -> int:
+    """Dimensions that the concepts and the teacher can span together: K + 1, or K where d = K."""
+    return min(num_concepts + 1, dim)
+
+
+def random_frame(key: Key, num_rows: int, dim: int) -> Float[Array, "r d"]:
+    """`num_rows` orthonormal vectors in R^dim, uniform over all such frames."""
+    q, r = jnp.linalg.qr(jax.random.normal(key, (dim, num_rows)))
+    return (q * jnp.sign(jnp.diagonal(r))).T
+
+
+def embed(task: Task, frame: Float[Array, "r d"]) -> Task:
+    """The same task in the coordinates of `frame`: its r dimensions become the span of the frame's rows in R^d.
+
+    Features are taken isotropic: `feature_var` becomes the mean of the task's.
+    """
+    return task._replace(
+        concepts=task.concepts @ frame,
+        weak_concepts=task.weak_concepts @ frame,
+        feature_var=jnp.broadcast_to(
+            task.feature_var.mean(-1, keepdims=True), (*task.feature_var.shape[:-1], frame.shape[-1])
+        ),
+    )
+
+
+def _canonical_task(
+    dim: int,
+    weak_accuracy: Scalar,
+    concept_shift: Scalar,
+    noise_var: Scalar,
+    weakness: Weakness,
+    target: Float[Array, "K"],
+    spread: Float[Array, "K"],
+) -> Task:
+    num_concepts = target.shape[0]
+    concepts = jnp.eye(num_concepts, dim)
+    accuracy, noise_var = jnp.asarray(weak_accuracy, concepts.dtype), jnp.asarray(noise_var, concepts.dtype)
+    own = target @ concepts
+    beside = jnp.sqrt((1 - accuracy) * (1 + accuracy))  # sine of the angle between teacher and target
+    rivals = (1 - target) @ concepts / math.sqrt(num_concepts - 1)
+    outside = jnp.eye(dim)[num_concepts] if dim > num_concepts else jnp.zeros(dim)
+    weak_coef = {
+        "rotated": accuracy * own + beside * outside,
+        "shifted": own + beside / accuracy * outside,
+        "noisy": own,
+        "confused": accuracy * own + beside * rivals,
+        "opposed": accuracy * own - beside * rivals,
+    }[weakness]
+    return Task(
+        concepts=concepts,
+        source_prior=(1 - concept_shift) * target + concept_shift * spread,
+        target_prior=target,
+        noise_var=noise_var,
+        weak_concepts=jnp.where(target[:, None] > 0, weak_coef, concepts),
+        weak_prior=target,
+        weak_noise_var=noise_var / accuracy**2 if weakness == "noisy" else noise_var,
+        feature_var=jnp.ones(dim),
+    )
+
+
+def _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept) -> None:
+    if weakness not in WEAKNESSES:
+        raise ValueError(f"weakness must be one of {', '.join(WEAKNESSES)}; got {weakness!r}.")
+    if num_concepts < 2:
+        raise ValueError(f"num_concepts must be at least 2, got {num_concepts}; a single concept has no shift.")
+    needed = num_concepts + 1 if weakness in NEEDS_EXTRA_DIM else num_concepts
+    if dim < needed:
+        raise ValueError(
+            f"dim must be at least {needed} for {num_concepts} concepts and a {weakness} teacher, got {dim}; "
+            f"raise dim or lower num_concepts."
+        )
+    if not 0 <= target_concept < num_concepts:
+        raise ValueError(f"target_concept must be in [0, {num_concepts}), got {target_concept}.")
+    if _concrete(weak_accuracy) and not 0 < weak_accuracy <= 1:
+        raise ValueError(f"weak_accuracy must be in (0, 1], got {weak_accuracy}; 1 is a perfect teacher.")
+    if _concrete(concept_shift) and not 0 <= concept_shift < 1:
+        raise ValueError(f"concept_shift must be in [0, 1), got {concept_shift}; 0 is an aligned source.")
+    if _concrete(noise_var) and not (noise_var >= 0 and math.isfinite(noise_var)):
+        raise ValueError(f"noise_var must be finite and not negative, got {noise_var}; it is a variance.")
+
+
+def _concrete(value) -> bool:
+    return isinstance(value, numbers.Real)

@@ -1,0 +1,104 @@
+"""The arrays that flow through the package, and the one legend of their dimensions.
+
+Legend, used in every shape comment and jaxtyping annotation:
+
+====  ==========================================================
+`d`   feature dimension
+`K`   number of latent concepts
+`n`   number of labelled examples (the sample size)
+`m`   number of examples in a prompt (`num_icl`)
+`*b`  any leading batch dimensions (from `vmap` or stacked tasks)
+====  ==========================================================
+
+All containers are `typing.NamedTuple` pytrees: they pass through `jit`, `vmap` and `grad`, serve as
+`in_axes` structs, and their fields are replaced with `_replace`.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Scalar = Float[Array, ""] | float
+"""A real number: a Python float or a traced array of shape `[]`."""
+
+Key = PRNGKeyArray
+"""A typed random key, as made by `jax.random.key`."""
+
+
+class Task(NamedTuple):
+    """One weak-to-strong problem: the source, target and weak laws of a label given its features.
+
+    Every law is a mixture of linear regressions over the latent concepts,
+
+        y | phi  ~  sum_k prior_k  N(beta_k . phi, noise_var),
+
+    with (concepts, source_prior, noise_var) for the source P, (concepts, target_prior, noise_var) for the target Q and
+    (weak_concepts, weak_prior, weak_noise_var) for the weak teacher Q'. Reference: Somerstep et al. (arXiv 2405.16236).
+
+    Fields may be replaced (`task._replace(...)`); replacing `target_prior` leaves `weak_prior` as it was.
+    """
+
+    concepts: Float[Array, "*b K d"]
+    """Regression vectors beta_k of the concepts that the strong model knows."""
+    source_prior: Float[Array, "*b K"]
+    """alpha: how the pre-trained strong model weighs the concepts. Sums to 1."""
+    target_prior: Float[Array, "*b K"]
+    """q: how the aligned model would. Sums to 1; one-hot in the paper."""
+    noise_var: Float[Array, "*b"]
+    """sigma^2: label noise variance of the source and the target."""
+    weak_concepts: Float[Array, "*b K d"]
+    """beta^w_k: the weak teacher's rendering of each concept."""
+    weak_prior: Float[Array, "*b K"]
+    """q': the concept that the weak teacher shows, drawn once per example. Sums to 1."""
+    weak_noise_var: Float[Array, "*b"]
+    """sigma_w^2: label noise variance of the weak teacher."""
+    feature_var: Float[Array, "*b d"]
+    """Variance s of each feature under the gaussian law (the uniform law at the same scale has s / 3)."""
+
+    @property
+    def source_coef(self) -> Float[Array, "*b d"]:
+        """beta_P = sum_k alpha_k beta_k: the regression vector of the source."""
+        return jnp.einsum("...k,...kd->...d", self.source_prior, self.concepts)
+
+    @property
+    def target_coef(self) -> Float[Array, "*b d"]:
+        """beta_Q = sum_k q_k beta_k: the regression vector of the target."""
+        return jnp.einsum("...k,...kd->...d", self.target_prior, self.concepts)
+
+    @property
+    def weak_coef(self) -> Float[Array, "*b d"]:
+        """beta_w = sum_k q'_k beta^w_k: the regression vector of the weak teacher."""
+        return jnp.einsum("...k,...kd->...d", self.weak_prior, self.weak_concepts)
+
+
+class Dataset(NamedTuple):
+    """Labelled examples; also a prompt, which is `m` of them."""
+
+    features: Float[Array, "*b n d"]
+    labels: Float[Array, "*b n"]
+
+
+class Moments(NamedTuple):
+    """All that a least-squares estimator reads of a dataset."""
+
+    gram: Float[Array, "*b d d"]
+    """S = Phi' Phi / n."""
+    cross: Float[Array, "*b d"]
+    """Phi' y / n."""
+    num_samples: Float[Array, "*b"]
+    """n, as a float (it may be traced)."""
+
+
+class Design(NamedTuple):
+    """The chance in a dataset, before any task is chosen: features and unit noise, reduced to O(d^2) numbers.
+
+    One design serves every linear task of a grid (`design_moments`), so that a sweep draws once per replicate.
+    """
+
+    gram: Float[Array, "*b d d"]
+    """S = Phi' Phi / n."""
+    noise_cross: Float[Array, "*b d"]
+    """Phi' eps / n for standard normal eps."""
+    num_samples: Float[Array, "*b"]
+    """n, as a float (it may be traced)."""
