@@ -70,8 +70,7 @@ def make_task(
     """
     _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
     target = jax.nn.one_hot(target_concept, num_concepts)
-    spread = (1 - target) / (num_concepts - 1)
-    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, spread)
+    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None)
 
 
 def random_task(
@@ -108,8 +107,7 @@ def random_task(
         raise ValueError(f"concentration must be positive, got {concentration}; use a value such as 1.0.")
     _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
     target = jax.nn.one_hot(target_concept, num_concepts)
-    rivals = jax.random.dirichlet(stream(key, "prior"), jnp.full(num_concepts - 1, concentration))
-    spread = jnp.insert(rivals, target_concept, 0.0)
+    spread = dirichlet_spread(stream(key, "prior"), target, concentration)
     size = latent_dim(num_concepts, dim)
     task = _canonical_task(size, weak_accuracy, concept_shift, noise_var, weakness, target, spread)
     return embed(task, random_frame(stream(key, "frame"), size, dim))
@@ -140,6 +138,26 @@ def embed(task: Task, frame: Float[Array, "r d"]) -> Task:
     )
 
 
+def shifted_prior(
+    target_prior: Float[Array, "K"], concept_shift: Scalar, spread: Float[Array, "K"] | None = None
+) -> Float[Array, "K"]:
+    """The source prior that lies `concept_shift` away from a one-hot target, its shifted mass laid out as `spread`.
+
+    `spread` sums to 1 and is 0 at the target; None spreads the mass evenly over the rivals.
+    """
+    if spread is None:
+        spread = (1 - target_prior) / (target_prior.shape[0] - 1)
+    return (1 - concept_shift) * target_prior + concept_shift * spread
+
+
+def dirichlet_spread(
+    key: Key, target_prior: Float[Array, "K"], concentration: float = 1.0
+) -> Float[Array, "K"]:
+    """A `spread` for `shifted_prior`: Dirichlet over the rivals of a one-hot target, and 0 at the target."""
+    gammas = jax.random.gamma(key, concentration, target_prior.shape) * (1 - target_prior)
+    return gammas / gammas.sum()
+
+
 def _canonical_task(
     dim: int,
     weak_accuracy: Scalar,
@@ -147,7 +165,7 @@ def _canonical_task(
     noise_var: Scalar,
     weakness: Weakness,
     target: Float[Array, "K"],
-    spread: Float[Array, "K"],
+    spread: Float[Array, "K"] | None,
 ) -> Task:
     num_concepts = target.shape[0]
     concepts = jnp.eye(num_concepts, dim)
@@ -165,7 +183,7 @@ def _canonical_task(
     }[weakness]
     return Task(
         concepts=concepts,
-        source_prior=(1 - concept_shift) * target + concept_shift * spread,
+        source_prior=shifted_prior(target, concept_shift, spread),
         target_prior=target,
         noise_var=noise_var,
         weak_concepts=jnp.where(target[:, None] > 0, weak_coef, concepts),

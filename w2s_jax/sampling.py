@@ -1,0 +1,230 @@
+"""Features, labels and their moments: everything random about a dataset.
+
+Two roads lead to the same law. `sample_dataset` + `moments` draws n rows and serves every labeler, feature law and
+refiner; `sample_design` + `design_moments` splits chance from task, so that one draw serves a whole grid of linear
+tasks at O(d^2) each; and `sample_moments` draws the moments directly, at a cost that does not depend on n.
+"""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from w2s_jax.rng import stream
+from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task
+
+Labeler = Literal["source", "target", "weak"]
+FeatureLaw = Literal["gaussian", "uniform"]
+FEATURE_LAWS: tuple[FeatureLaw, ...] = get_args(FeatureLaw)
+
+
+def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw = "gaussian") -> Float[Array, "n d"]:
+    """Features of unit scale: N(0, I), variance 1, or uniform on [-1, 1]^d, variance 1/3.
+
+    >>> import jax
+    >>> sample_features(jax.random.key(0), 5, 3).shape
+    (5, 3)
+    """
+    if features not in FEATURE_LAWS:
+        raise ValueError(f"features must be one of {', '.join(FEATURE_LAWS)}; got {features!r}.")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    if features == "gaussian":
+        return jax.random.normal(key, (num_samples, dim))
+    return jax.random.uniform(key, (num_samples, dim), minval=-1.0, maxval=1.0)
+
+
+def linear_labels(
+    features: Float[Array, "n d"], noise: Float[Array, "n"], coef: Float[Array, "d"], noise_var: Scalar
+) -> Float[Array, "n"]:
+    """Labels features @ coef + sqrt(noise_var) noise, from unit noise that many tasks may share."""
+    return features @ coef + jnp.sqrt(noise_var) * noise
+
+
+def sample_dataset(
+    key: Key, task: Task, num_samples: int, labeler: Labeler = "weak", features: FeatureLaw = "gaussian"
+) -> Dataset:
+    """Labelled examples from one of the three laws of a task.
+
+    Each example draws its own concept k from the labeler's prior, then y = beta_k . phi + sqrt(noise_var) eps.
+
+    Args:
+        key: a typed key, shape `[]`; concept, feature and noise draws have streams of their own.
+        task: a `Task` with concepts `[K d]`.
+        num_samples: n >= 1, static.
+        labeler: `source` (P), `target` (Q) or `weak` (Q').
+        features: `gaussian`, N(0, feature_var), or `uniform`, on [-1, 1]^d times sqrt(feature_var).
+
+    Returns:
+        `Dataset(features [n d], labels [n])`.
+
+    Raises:
+        ValueError: for an unknown labeler or feature law, or n < 1.
+
+    Reference: Somerstep et al. (arXiv 2405.16236); docs/theory.md 1.
+
+    >>> import jax
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.25)
+    >>> data = sample_dataset(jax.random.key(0), task, 100)
+    >>> data.features.shape, data.labels.shape
+    ((100, 3), (100,))
+    """
+    concepts, prior, noise_var = _label_law(task, labeler)
+    unit = sample_features(stream(key, "features"), num_samples, concepts.shape[-1], features)
+    rows = unit * jnp.sqrt(task.feature_var)[None, :]
+    uniforms = jax.random.uniform(stream(key, "concept"), (num_samples,))
+    chosen = choose_index(uniforms, jnp.broadcast_to(prior, (num_samples, *prior.shape)))
+    noise = jax.random.normal(stream(key, "noise"), (num_samples,))
+    return Dataset(rows, take_concept(rows @ concepts.T, chosen) + jnp.sqrt(noise_var) * noise)
+
+
+def choose_index(uniforms: Float[Array, "n"], weights: Float[Array, "n K"]) -> Int[Array, "n"]:
+    """One index per row, drawn from the row's weights by inverting their cumulative sum at a uniform in [0, 1)."""
+    # 1 - u lies in (0, 1]: an index of weight zero is never chosen, not even at u = 0.
+    return (1 - uniforms[:, None] > jnp.cumsum(weights, axis=1)[:, :-1]).sum(axis=1)
+
+
+def take_concept(means: Float[Array, "n K"], chosen: Int[Array, "n"]) -> Float[Array, "n"]:
+    """The entry of each row's chosen concept."""
+    return jnp.take_along_axis(means, chosen[:, None], axis=1)[:, 0]
+
+
+def moments(dataset: Dataset) -> Moments:
+    """The sufficient statistics of least squares: S = Phi'Phi/n and Phi'y/n.
+
+    Args:
+        dataset: features `[n d]`, labels `[n]`.
+
+    Returns:
+        `Moments(gram [d d], cross [d], num_samples [])`.
+
+    >>> moments(Dataset(jnp.eye(2), jnp.array([1.0, 3.0]))).cross.tolist()
+    [0.5, 1.5]
+    """
+    num_samples = dataset.labels.shape[0]
+    return Moments(
+        dataset.features.T @ dataset.features / num_samples,
+        dataset.features.T @ dataset.labels / num_samples,
+        jnp.asarray(num_samples, dataset.labels.dtype),
+    )
+
+
+def design_of(features: Float[Array, "n d"], noise: Float[Array, "n"]) -> Design:
+    """The design of given features and unit noise: their gram matrix and cross product, both divided by n."""
+    return Design(*moments(Dataset(features, noise)))
+
+
+def sample_design(key: Key, num_samples: int, dim: int) -> Design:
+    """The chance in n gaussian examples of unit variance, apart from any task.
+
+        gram = Phi'Phi/n,  noise_cross = Phi'eps/n,  Phi ~ N(0, I), eps ~ N(0, I)
+
+    Args:
+        key: a typed key.
+        num_samples: n >= 1, static.
+        dim: d >= 1, static.
+
+    Returns:
+        `Design(gram [d d], noise_cross [d], num_samples [])`.
+
+    Raises:
+        ValueError: if n < 1.
+
+    >>> import jax
+    >>> sample_design(jax.random.key(0), 10, 4).gram.shape
+    (4, 4)
+    """
+    features = sample_features(stream(key, "features"), num_samples, dim)
+    return design_of(features, jax.random.normal(stream(key, "noise"), (num_samples,)))
+
+
+def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -> Moments:
+    """Moments of a linear task on a given design, at O(d^2).
+
+        cross = gram coef + sqrt(noise_var) noise_cross
+
+    Args:
+        design: features and unit noise, reduced (`sample_design`).
+        coef: regression vector `[d]` of a law that shows one concept (a mixture has label noise that depends on phi).
+        noise_var: label noise variance >= 0, squared label units.
+
+    Returns:
+        `Moments(gram [d d], cross [d], num_samples [])`.
+
+    >>> import jax
+    >>> design = sample_design(jax.random.key(0), 10, 2)
+    >>> bool(jnp.allclose(design_moments(design, jnp.zeros(2), 4.0).cross, 2 * design.noise_cross))
+    True
+    """
+    cross = design.gram @ coef + jnp.sqrt(noise_var) * design.noise_cross
+    return Moments(design.gram, cross, design.num_samples)
+
+
+def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler = "weak") -> Moments:
+    """Moments of n gaussian examples, drawn directly: the cost does not depend on n, and n may be traced.
+
+    The n examples fall to the concepts by a multinomial draw n_k. Bartlett's decomposition gives each group's
+    Phi_k = Q_k R_k, where R_k `[d d]` is upper triangular with R_ii ~ chi(n_k - i), R_ij ~ N(0, 1), and rows i >= n_k
+    are zero; Q_k' eps is standard normal and independent of R_k. Hence, exactly in law, at n < d too,
+
+        gram = sum_k R_k'R_k / n,    cross = sum_k R_k'(R_k beta_k + sqrt(noise_var) z_k) / n.
+
+    Args:
+        key: a typed key.
+        task: a `Task` with concepts `[K d]`; features are N(0, diag(feature_var)).
+        num_samples: n >= 1, a whole number, static or traced.
+        labeler: `source`, `target` or `weak`.
+
+    Returns:
+        `Moments(gram [d d], cross [d], num_samples [])`.
+
+    Reference: Bartlett, Proc. R. Soc. Edinburgh 53 (1933); derived for the mixture, docs/theory.md 2.
+
+    >>> import jax
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.25)
+    >>> drawn = sample_moments(jax.random.key(0), task, 10**6)
+    >>> bool(jnp.allclose(drawn.cross, jnp.array([0.6, 0.0, 0.8]), atol=0.01))
+    True
+    """
+    concepts, prior, noise_var = _label_law(task, labeler)
+    num_concepts, dim = concepts.shape
+    dtype = concepts.dtype
+    total = jnp.asarray(num_samples, dtype)
+    counts = _multinomial(stream(key, "concept"), total, prior)[:, None]
+    row = jnp.arange(dim)
+    degrees = counts - row[None, :].astype(dtype)  # [K d]
+    half = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(degrees, 1.0) / 2)
+    off_diagonal = jax.random.normal(stream(key, "triangle"), (num_concepts, dim, dim))
+    diagonal = jnp.sqrt(2 * half)[:, :, None] * jnp.eye(dim, dtype=dtype)[None]
+    root = jnp.triu(off_diagonal, 1) + diagonal
+    root = jnp.where((degrees > 0)[:, :, None], root, 0) * jnp.sqrt(task.feature_var)[None, None, :]
+    noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim))
+    gram = jnp.einsum("kij,kil->jl", root, root) / total
+    cross = jnp.einsum("kij,ki->j", root, jnp.einsum("kij,kj->ki", root, concepts) + noise) / total
+    return Moments(gram, cross, total)
+
+
+def _multinomial(key: Key, total: Float[Array, ""], prior: Float[Array, "K"]) -> Float[Array, "K"]:
+    """Counts of `total` draws from `prior`, one binomial of what is left at a time."""
+    left, counts = total, []
+    tail = jnp.cumsum(prior[::-1])[::-1]
+    for k in range(prior.shape[0] - 1):
+        share = jnp.where(tail[k] > 0, prior[k] / jnp.where(tail[k] > 0, tail[k], 1.0), 0.0)
+        drawn = jax.random.binomial(jax.random.fold_in(key, k), left, jnp.clip(share, 0.0, 1.0), dtype=total.dtype)
+        counts.append(jnp.clip(drawn, 0.0, left))
+        left = left - counts[-1]
+    return jnp.stack([*counts, left])
+
+
+def _label_law(task: Task, labeler: Labeler):
+    laws = {
+        "source": (task.concepts, task.source_prior, task.noise_var),
+        "target": (task.concepts, task.target_prior, task.noise_var),
+        "weak": (task.weak_concepts, task.weak_prior, task.weak_noise_var),
+    }
+    if labeler not in laws:
+        raise ValueError(f"labeler must be one of {', '.join(laws)}; got {labeler!r}.")
+    return laws[labeler]
