@@ -4,6 +4,7 @@ The strong model takes a prompt for the work of ONE concept. Its posterior over 
 labels drawn from the posterior predictive law are refined labels, and fine-tuning on them is refined fine-tuning.
 """
 
+import itertools
 from typing import Literal, get_args
 
 import jax
@@ -11,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
-from w2s_jax.sampling import choose_index, take_concept
 from w2s_jax.types import Dataset, Key, Scalar, Task
 
 LabelDraw = Literal["sample", "mean", "map"]
@@ -42,19 +42,28 @@ def concept_log_posterior(
     >>> jnp.exp(concept_log_posterior(task, prompt)).round(3).tolist()
     [0.999..., 0.001...]
     """
-    return posterior_path(task, prompt, assumed_noise_var=assumed_noise_var, temperature=temperature)[-1]
+    whole = (prompt.labels.shape[0],)
+    return posterior_path(
+        task, prompt, lengths=whole, assumed_noise_var=assumed_noise_var, temperature=temperature
+    )[0]
 
 
 def posterior_path(
-    task: Task, prompt: Dataset, *, assumed_noise_var: Scalar | None = None, temperature: Scalar = 1.0
-) -> Float[Array, "m+1 K"]:
-    """The log posterior after each of the first 0, 1, ..., m examples of a prompt, by one prefix sum.
+    task: Task,
+    prompt: Dataset,
+    *,
+    lengths: tuple[int, ...] | None = None,
+    assumed_noise_var: Scalar | None = None,
+    temperature: Scalar = 1.0,
+) -> Float[Array, "l K"]:
+    """The log posterior after the first 0, 1, ..., m examples of a prompt, by one prefix sum.
 
     Args:
         task, prompt, assumed_noise_var, temperature: as in `concept_log_posterior`.
+        lengths: prompt lengths to report, each in [0, m], static; None means all of 0, 1, ..., m.
 
     Returns:
-        Normalised log weights `[m+1 K]`; row 0 is the log source prior.
+        Normalised log weights, `[m+1 K]` or `[len(lengths) K]`; at length 0 they are the log source prior.
 
     Reference: docs/theory.md 2.
 
@@ -64,10 +73,12 @@ def posterior_path(
     >>> posterior_path(task, prompt).shape
     (5, 2)
     """
-    evidence = example_log_likelihood(task, prompt, assumed_noise_var=assumed_noise_var)
-    start = jnp.zeros_like(evidence[:1])
-    path = jnp.concatenate([start, jnp.cumsum(evidence, axis=0)])
-    return normalise(task, path / temperature)
+    evidence = concept_evidence(task, prompt, assumed_noise_var=assumed_noise_var)
+    if lengths is None:
+        path = jnp.concatenate([jnp.zeros_like(evidence[:, :1]), jnp.cumsum(evidence, axis=1)], axis=1)
+    else:
+        path = prompt_evidence(evidence[:, :, None], lengths)[:, :, 0].T
+    return _log_posterior(task, path / temperature)
 
 
 def leave_one_out_log_posterior(
@@ -101,18 +112,8 @@ def leave_one_out_log_posterior(
     """
     if num_icl < 0:
         raise ValueError(f"num_icl must not be negative, got {num_icl}; 0 labels from the source prior.")
-    evidence = example_log_likelihood(task, dataset, assumed_noise_var=assumed_noise_var)
-    num_samples, num_concepts = evidence.shape
-    batch = min(num_icl + 1, num_samples)
-    whole = num_samples - num_samples % batch
-    sums = evidence[:whole].reshape(-1, batch, num_concepts).sum(axis=1)
-    total = jnp.concatenate(
-        [
-            jnp.repeat(sums, batch, axis=0),
-            jnp.broadcast_to(evidence[num_samples - batch :].sum(axis=0), (num_samples - whole, num_concepts)),
-        ]
-    )
-    return normalise(task, total - evidence)
+    evidence = concept_evidence(task, dataset, assumed_noise_var=assumed_noise_var)
+    return _log_posterior(task, leave_one_out_evidence(evidence, num_icl))
 
 
 def refine_labels(
@@ -152,28 +153,75 @@ def refine_labels(
     """
     if draw not in LABEL_DRAWS:
         raise ValueError(f"draw must be one of {', '.join(LABEL_DRAWS)}; got {draw!r}.")
-    num_samples = features.shape[0]
-    means = features @ task.concepts.T
-    weights = jnp.broadcast_to(jnp.exp(log_posterior), means.shape)
+    means = task.concepts @ features.T
+    weights = jnp.exp(log_posterior)
+    weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)
     if draw == "mean":
-        return (weights * means).sum(axis=1)
+        return (weights * means).sum(axis=0)
+    noise = jnp.sqrt(task.noise_var) * jax.random.normal(stream(key, "noise"), features.shape[:1])
     if draw == "map":
-        chosen = jnp.argmax(weights, axis=1)
-    else:
-        chosen = choose_index(jax.random.uniform(stream(key, "concept"), (num_samples,)), weights)
-    noise = jax.random.normal(stream(key, "noise"), (num_samples,))
-    return take_concept(means, chosen) + jnp.sqrt(task.noise_var) * noise
+        return jnp.take_along_axis(means, jnp.argmax(weights, axis=0)[None, :], axis=0)[0] + noise
+    return choose_label(jax.random.uniform(stream(key, "concept"), features.shape[:1]), weights, means) + noise
 
 
-def example_log_likelihood(
+# --- The steps of refinement for many rows at once. Concepts lie along the first axis and rows along the last: a loop
+# over rows is then one of long, contiguous vectors, which is what a sweep spends its time on. ----------------------
+
+
+def concept_evidence(
     task: Task, dataset: Dataset, *, assumed_noise_var: Scalar | None = None
-) -> Float[Array, "n K"]:
-    """log N(y_i; beta_k . phi_i, s_hat^2) for every example and concept, up to a term that all concepts share."""
+) -> Float[Array, "K n"]:
+    """log N(y_i; beta_k . phi_i, s_hat^2) for every concept and row, up to a term that all concepts share."""
     noise_var = task.noise_var if assumed_noise_var is None else assumed_noise_var
-    means = dataset.features @ task.concepts.T
-    return means * (dataset.labels[:, None] - means / 2) / noise_var
+    means = task.concepts @ dataset.features.T
+    return means * (dataset.labels[None, :] - means / 2) / noise_var
 
 
-def normalise(task: Task, evidence: Float[Array, "n K"]) -> Float[Array, "n K"]:
-    """The log posterior of each row of accumulated log likelihoods, under the source prior."""
-    return jax.nn.log_softmax(jnp.log(task.source_prior)[None, :] + evidence, axis=1)
+def prompt_evidence(evidence: Float[Array, "K m n"], lengths: tuple[int, ...]) -> Float[Array, "l K n"]:
+    """Evidence of the first `lengths` examples of each of n prompts."""
+    return jnp.stack([evidence[:, :length].sum(axis=1) for length in lengths])
+
+
+def leave_one_out_evidence(evidence: Float[Array, "K n"], num_icl: int) -> Float[Array, "K n"]:
+    """Evidence of the rest of each row's batch; see `leave_one_out_log_posterior`."""
+    num_concepts, num_samples = evidence.shape
+    batch = min(num_icl + 1, num_samples)
+    whole = num_samples - num_samples % batch
+    sums = evidence[:, :whole].reshape(num_concepts, -1, batch).sum(axis=2)
+    last = evidence[:, num_samples - batch :].sum(axis=1, keepdims=True)
+    rest = jnp.broadcast_to(last, (num_concepts, num_samples - whole))
+    return jnp.concatenate([jnp.repeat(sums, batch, axis=1), rest], axis=1) - evidence
+
+
+def likelihood_ratio(evidence: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
+    """Likelihoods relative to the best concept's, in (0, 1]: the part of a posterior that no source prior changes."""
+    # Floored far below what any prior could make up for, so that a posterior is never 0 / 0.
+    return jnp.exp(jnp.maximum(evidence - evidence.max(axis=-2, keepdims=True), -80.0))
+
+
+def posterior_weights(prior: Float[Array, "K"], likelihood: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
+    """Bayes' rule: concept weights prior times likelihood, normalised."""
+    joint = prior.reshape(*(1,) * (likelihood.ndim - 2), -1, 1) * likelihood
+    return joint / joint.sum(axis=-2, keepdims=True)
+
+
+def concept_levels(weights: Float[Array, "*l K n"]) -> list[Float[Array, "*l n"]]:
+    """Cumulative weights of the first 1, ..., K - 1 concepts: a label's concept is <= k iff its uniform is <= level k."""
+    return list(itertools.accumulate(weights[..., k, :] for k in range(weights.shape[-2] - 1)))
+
+
+def choose_label(
+    uniforms: Float[Array, "n"], weights: Float[Array, "*l K n"], means: Float[Array, "K n"]
+) -> Float[Array, "*l n"]:
+    """The mean of each row's concept, the concept drawn from the row's weights."""
+    lead = (1,) * (weights.ndim - 2)
+    label = jnp.broadcast_to(means[-1].reshape(*lead, -1), (*weights.shape[:-2], weights.shape[-1]))
+    for k, level in enumerate(concept_levels(weights)):
+        # 1 - u lies in (0, 1]: a concept of weight zero is never chosen, not even at u = 0.
+        chosen = (1 - uniforms).reshape(*lead, -1) <= level
+        label = label + jnp.where(chosen, (means[k] - means[k + 1]).reshape(*lead, -1), 0.0)
+    return label
+
+
+def _log_posterior(task: Task, evidence: Float[Array, "K n"]) -> Float[Array, "n K"]:
+    return jax.nn.log_softmax(jnp.log(task.source_prior)[:, None] + evidence, axis=0).T

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task
@@ -74,21 +74,10 @@ def sample_dataset(
     concepts, prior, noise_var = _label_law(task, labeler)
     unit = sample_features(stream(key, "features"), num_samples, concepts.shape[-1], features)
     rows = unit * jnp.sqrt(task.feature_var)[None, :]
-    uniforms = jax.random.uniform(stream(key, "concept"), (num_samples,))
-    chosen = choose_index(uniforms, jnp.broadcast_to(prior, (num_samples, *prior.shape)))
+    chosen = jax.random.categorical(stream(key, "concept"), jnp.log(prior), shape=(num_samples,))
+    means = jnp.take_along_axis(rows @ concepts.T, chosen[:, None], axis=1)[:, 0]
     noise = jax.random.normal(stream(key, "noise"), (num_samples,))
-    return Dataset(rows, take_concept(rows @ concepts.T, chosen) + jnp.sqrt(noise_var) * noise)
-
-
-def choose_index(uniforms: Float[Array, "n"], weights: Float[Array, "n K"]) -> Int[Array, "n"]:
-    """One index per row, drawn from the row's weights by inverting their cumulative sum at a uniform in [0, 1)."""
-    # 1 - u lies in (0, 1]: an index of weight zero is never chosen, not even at u = 0.
-    return (1 - uniforms[:, None] > jnp.cumsum(weights, axis=1)[:, :-1]).sum(axis=1)
-
-
-def take_concept(means: Float[Array, "n K"], chosen: Int[Array, "n"]) -> Float[Array, "n"]:
-    """The entry of each row's chosen concept."""
-    return jnp.take_along_axis(means, chosen[:, None], axis=1)[:, 0]
+    return Dataset(rows, means + jnp.sqrt(noise_var) * noise)
 
 
 def moments(dataset: Dataset) -> Moments:

@@ -44,11 +44,11 @@ def arrival_times(key: Key, num_samples: int) -> Float[Array, "n+1"]:
 
 
 def shared_boundaries(
-    arrivals: Float[Array, "n+1"], log_posterior: Float[Array, "K"], num_samples: int
+    arrivals: Float[Array, "n+1"], log_posterior: Float[Array, "K"], num_samples: Int[Array, ""] | int
 ) -> Int[Array, "K-1"]:
-    """Boundaries of `num_samples` labels that share one posterior: multinomial counts from sorted uniforms."""
+    """Boundaries of the first `num_samples` labels, which share one posterior: counts of sorted uniforms."""
     levels = jnp.cumsum(jnp.exp(log_posterior))[:-1] * arrivals[num_samples]
-    return jnp.searchsorted(arrivals[:num_samples], levels, side="right", method="scan_unrolled")
+    return jnp.minimum(jnp.searchsorted(arrivals, levels, side="right"), num_samples)
 
 
 def refined_moments(

@@ -1,0 +1,1 @@
+"""Everything that runs long or touches disk."""

@@ -1,0 +1,95 @@
+"""Cuts a grid into chunks of one shape, so that memory stays bounded whatever the grid.
+
+The plan is a function of the specification alone, never of the machine: chunks decide the compiled shapes, and shapes
+may move the last bits.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import jax
+
+from sims.simulate import Grid, columns, make_grid, refining_methods
+from sims.spec import InputError, SweepSpec
+from sims.sums import GROUP_SIZE
+from w2s_jax.tasks import latent_dim
+
+DEVICE_BYTES = 300e6
+"""Working memory that a unit of work may take on its device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridChunk:
+    """Consecutive teachers (axis W) and concept shifts (axis S) of a grid, padded to a common shape by repetition."""
+
+    first_teacher: int
+    num_teachers: int
+    first_shift: int
+    num_shifts: int
+    shape: tuple[int, int]
+
+    def teachers(self) -> Iterator[tuple[int, int]]:
+        """(row in the chunk, teacher number), padding left out."""
+        return ((i, self.first_teacher + i) for i in range(self.num_teachers))
+
+    def take(self, grid: Grid) -> Grid:
+        """This chunk's part of the whole grid."""
+        teachers = [self.first_teacher + min(i, self.num_teachers - 1) for i in range(self.shape[0])]
+        shifts = [self.first_shift + min(i, self.num_shifts - 1) for i in range(self.shape[1])]
+        return Grid(jax.tree.map(lambda x: x[jax.numpy.array(teachers)], grid.teachers), grid.concept_shift[jax.numpy.array(shifts)])
+
+
+def plan(spec: SweepSpec) -> list[GridChunk]:
+    """Chunks whose units of work fit `DEVICE_BYTES`."""
+    num_teachers, num_shifts = len(spec.weakness) * len(spec.weak_accuracy), len(spec.concept_shift)
+    width, depth = num_teachers, num_shifts
+    while unit_bytes(spec, width, depth) > DEVICE_BYTES:
+        if width > 1:
+            width = -(-width // 2)
+        elif depth > 1:
+            depth = -(-depth // 2)
+        else:
+            raise InputError(
+                f"one teacher and one concept shift must fit {DEVICE_BYTES / 1e6:.0f} MB, but this grid needs "
+                f"{unit_bytes(spec, 1, 1) / 1e6:.0f} MB; shorten sample_size, num_icl or penalties, or lower dim."
+            )
+    return [
+        GridChunk(w, min(width, num_teachers - w), s, min(depth, num_shifts - s), (width, depth))
+        for w in range(0, num_teachers, width)
+        for s in range(0, num_shifts, depth)
+    ]
+
+
+def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
+    """Working memory of one unit of work, an upper estimate: draws, one group of outcomes and the sums."""
+    fixed, varying = (len(c) for c in columns(spec))
+    rows, sizes, prompts = max(spec.sample_size), len(spec.sample_size), len(spec.num_icl)
+    concepts, size = spec.num_concepts, latent_dim(spec.num_concepts, spec.dim)
+    cells = width * depth * sizes
+    outcome = 2 * cells * (fixed + prompts * varying) + cells * prompts * len(refining_methods(spec))
+    wins = len(spec.penalties)
+    sums = cells * (fixed * (fixed + wins) + prompts * varying * (fixed + varying + wins)) + 2 * outcome
+    coefs = cells * (fixed + prompts * varying) * spec.dim
+    in_sample = 3 * depth * prompts * rows * concepts
+    draws = rows * (3 * spec.dim + concepts * spec.dim) + 3 * rows * max(spec.num_icl) * (size + concepts)
+    return 4 * (3 * sums + 2 * GROUP_SIZE * outcome + 2 * coefs + in_sample + draws)
+
+
+def describe(spec: SweepSpec, chunks: list[GridChunk], devices: int) -> list[str]:
+    """What is about to run, in words; cells and independent replicates are counted apart."""
+    tasks = spec.num_cells * spec.replicates
+    memory = unit_bytes(spec, *chunks[0].shape) * devices
+    blocks = math.ceil(spec.replicates / spec.block_size)
+    return [
+        f"{spec.num_cells:,} cells x {spec.replicates:,} independent replicates (draws shared over the cells) "
+        f"= {tasks:,} tasks, {len(spec.methods)} methods",
+        f"{blocks} blocks of {spec.block_size} replicates x {len(chunks)} chunks of the grid on {devices} devices; "
+        f"working memory: at most {memory / 1e6:,.0f} MB",
+    ]
+
+
+def whole_grid(spec: SweepSpec, chunks: list[GridChunk]) -> list[Grid]:
+    """The traced input of each chunk."""
+    grid = make_grid(spec)
+    return [chunk.take(grid) for chunk in chunks]

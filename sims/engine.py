@@ -1,0 +1,173 @@
+"""Runs a sweep: blocks of work over devices, saved as they finish, then its results.
+
+A unit of work is one block of replicates on one chunk of the grid: one program of one static shape, compiled once.
+Every device runs a unit of its own, so neither the number of devices nor the order of units changes a bit.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sims import runtime
+from sims.spec import InputError
+from sims.store import Leaves, Store, check_disk, check_store, staging_folder
+
+Tree = Any
+"""Any pytree of arrays."""
+
+
+class Job(NamedTuple):
+    """A sweep, as the engine sees it."""
+
+    name: str
+    """Name of the store, DIR/<name>.zarr."""
+    spec: Any
+    """A frozen dataclass with `replicates`, `block_size` and `seed`."""
+    program: Callable[[jax.Array, jax.Array, jax.Array, Tree], Tree]
+    """(key, first replicate, total replicates, chunk) -> sums of a block; traced once."""
+    chunks: list[Tree]
+    """Chunks of the grid, pytrees of one shape."""
+    assemble: Callable[[Store, np.ndarray, Path], None]
+    """(store, replicates per block, staging folder): write the results."""
+    plan: list[str]
+    """What is about to run, in words."""
+    seconds: float
+    """Rough estimate of the time it takes on two cores."""
+    tasks_per_replicate: int
+    """Cells that one replicate fills."""
+
+
+def run(job: Job, out: Path, console: Console | None = None) -> Path:
+    """Run a job, or what is missing of it, and return the path of its store."""
+    console = console or Console(stderr=True, highlight=False)
+    path = out / f"{job.name}.zarr"
+    replicates, size = job.spec.replicates, job.spec.block_size
+    if check_store(path, job.spec) == replicates:
+        console.print(f"{path} already holds this sweep, complete with {replicates:,} replicates: nothing to do.")
+        return path
+    counts = np.minimum(size, replicates - size * np.arange(-(-replicates // size)))
+    leaves = _leaf_shapes(job)
+    bytes_of_blocks = sum(leaf.nbytes for leaf in leaves.values()) * len(counts) * len(job.chunks)
+    for line in job.plan:
+        console.print(line)
+    console.print(f"disk: at most {2 * bytes_of_blocks / 1e6:,.0f} MB; estimate: {duration(job.seconds)} on two cores")
+    check_disk(path, 2 * bytes_of_blocks)
+    store = Store.open(path, job.spec, (len(counts), len(job.chunks)), leaves, runtime.provenance())
+    pending = store.pending(counts)
+    if len(pending) < len(counts) * len(job.chunks):
+        console.print(f"resuming: {len(counts) * len(job.chunks) - len(pending)} blocks are already there")
+    _compute(job, store, counts, pending, console)
+    staging = staging_folder(path)
+    job.assemble(store, counts, staging)
+    store.publish(staging, replicates)
+    console.print(f"wrote {path}")
+    return path
+
+
+def _compute(job: Job, store: Store, counts: np.ndarray, pending: list[tuple[int, int]], console: Console) -> None:
+    if not pending:
+        return
+    started = time.perf_counter()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("blocks  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        bar = progress.add_task(job.name, total=len(pending), rate="compiling")
+        tasks = 0
+        for (block, chunk), leaves in _blocks(job, counts, pending):
+            _check_finite(leaves, block, chunk)
+            store.write(block, chunk, int(counts[block]), leaves)
+            tasks += int(counts[block]) * job.tasks_per_replicate // len(job.chunks)
+            rate = tasks / (time.perf_counter() - started)
+            progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
+    taken = time.perf_counter() - started
+    console.print(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
+
+
+def _blocks(job: Job, counts: np.ndarray, pending: list) -> Iterator[tuple[tuple[int, int], Leaves]]:
+    """Units of work, one per device at a time; the next round is under way while one is saved."""
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,))
+    key = jax.random.key(job.spec.seed)
+
+    def unit(key, total, first, chunk):
+        sums = job.program(key, first[0], total, jax.tree.map(lambda x: x[0], chunk))
+        return jax.tree.map(lambda x: x[None], sums)
+
+    specs = (P(), P(), P("units"), P("units"))
+    program = jax.jit(jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False))
+    sharding = NamedSharding(mesh, P("units"))
+
+    def launch(units):
+        filled = units + units[-1:] * (len(devices) - len(units))  # a last round may repeat a unit
+        first = jax.device_put(np.array([b * job.spec.block_size for b, _ in filled], np.int32), sharding)
+        chunk = jax.tree.map(lambda *xs: jax.device_put(jnp.stack(xs), sharding), *[job.chunks[c] for _, c in filled])
+        return units, program(key, jnp.int32(job.spec.replicates), first, chunk)
+
+    rounds = [pending[i : i + len(devices)] for i in range(0, len(pending), len(devices))]
+    under_way = launch(rounds[0])
+    for following in [*rounds[1:], None]:
+        units, sums = under_way
+        jax.block_until_ready(sums)
+        if following is not None:
+            under_way = launch(following)
+        for i, unit_index in enumerate(units):
+            yield unit_index, {name: np.asarray(leaf[i]) for name, leaf in named_leaves(sums).items()}
+
+
+def named_leaves(tree: Tree) -> dict[str, Any]:
+    """The leaves of a pytree of named tuples, by dotted name."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in flat}
+
+
+def from_leaves(like: Tree, leaves: Leaves) -> Tree:
+    """The inverse of `named_leaves`."""
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in named_leaves(like)])
+
+
+def sums_like(job_program, key, chunk: Tree) -> Tree:
+    """Shapes and dtypes of a block's sums, at no compute."""
+    return jax.eval_shape(job_program, key, jnp.int32(0), jnp.int32(1), chunk)
+
+
+def _leaf_shapes(job: Job) -> Leaves:
+    like = named_leaves(sums_like(job.program, jax.random.key(0), job.chunks[0]))
+    # Broadcast views: of the right shape and type, and of no size.
+    return {name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for name, leaf in like.items()}
+
+
+def _check_finite(leaves: Leaves, block: int, chunk: int) -> None:
+    for name, leaf in leaves.items():
+        if name.endswith("risk") and not np.isfinite(leaf).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
+            raise InputError(
+                f"every risk must be finite, but {name} of block {block}, chunk {chunk} is not at index {where}; "
+                f"nothing of this block was written: look for a degenerate cell there."
+            )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def fail(error: Exception) -> int:
+    """Tell bad input in one sentence; exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,73 @@
+"""Sweeps weak accuracy, sample size, concept shift and prompt length, and compares all methods on the same draws."""
+
+import sys
+from pathlib import Path
+
+from sims import cli
+from sims.spec import SweepSpec
+
+SMOKE = SweepSpec(
+    weakness=("rotated", "confused"),
+    weak_accuracy=(0.5, 0.7, 0.9),
+    sample_size=(16, 64, 256),
+    concept_shift=(0.25, 0.75),
+    num_icl=(0, 2, 8),
+    replicates=200,
+    block_size=50,
+)
+QUICK = SweepSpec()
+PAPER = SweepSpec(
+    weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0),
+    sample_size=(16, 64, 256, 1024, 4096),
+    concept_shift=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+    num_icl=(0, 1, 2, 4, 8, 16, 32),
+    replicates=20_000,
+    block_size=500,
+)
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+
+
+def start(spec: SweepSpec, out: Path) -> Path:
+    """Run a risk sweep, or what is missing of it, into `out`/risk_sweep.zarr."""
+    from functools import partial
+
+    import jax
+
+    from sims import chunks, engine, results
+    from sims.sums import block_sums
+
+    program = partial(block_sums, spec)
+    pieces = chunks.plan(spec)
+    inputs = chunks.whole_grid(spec, pieces)
+    like = engine.sums_like(program, jax.random.key(0), inputs[0])
+    job = engine.Job(
+        name="risk_sweep",
+        spec=spec,
+        program=program,
+        chunks=inputs,
+        assemble=partial(results.assemble, spec, like, pieces),
+        plan=chunks.describe(spec, pieces, jax.device_count()),
+        seconds=estimated_seconds(spec),
+        tasks_per_replicate=spec.num_cells,
+    )
+    return engine.run(job, out)
+
+
+def estimated_seconds(spec: SweepSpec) -> float:
+    """Rough time on two cores: compilation, then draws, rows to be labelled and linear algebra at measured rates."""
+    teachers = len(spec.weakness) * len(spec.weak_accuracy)
+    rows = max(spec.sample_size)
+    draws = rows * (3 * spec.dim + max(spec.num_icl) * (spec.num_concepts + 2))
+    per_row = teachers * len(spec.concept_shift) * spec.num_concepts * (len(spec.num_icl) + 1)
+    labelled = per_row * (rows * ("icl_refine_fresh" in spec.methods) + sum(spec.sample_size))
+    solved = spec.num_cells * spec.dim**2
+    return 30 + spec.replicates * (10e-9 * draws + 1.0e-9 * labelled + 2e-9 * solved)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("risk_sweep", __doc__, PRESETS, SweepSpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""How a command sets up the machine: threads, devices, compilation cache. Call before anything imports jax."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+MAX_CPU_DEVICES = 4
+"""Default limit of cores used as devices, which keeps the memory bound under 2 GB; `--devices` goes beyond."""
+
+
+def configure(devices: int | None = None) -> None:
+    """One device per core, single-threaded LAPACK (small batched problems run far faster), compiled programs kept."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import jax
+
+    try:
+        jax.config.update("jax_num_cpu_devices", devices or min(os.cpu_count() or 1, MAX_CPU_DEVICES))
+    except RuntimeError:
+        pass  # a backend is already running, as in a notebook or a test: use what it has
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if jax.config.jax_compilation_cache_dir is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "w2s_jax" / "xla"))
+
+
+def device_name() -> str:
+    """The device that computes, in words."""
+    import jax
+
+    device = jax.devices()[0]
+    return f"{jax.device_count()} x {device.device_kind if device.platform != 'cpu' else cpu_name()}"
+
+
+def cpu_name() -> str:
+    """The processor, in words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def provenance() -> dict:
+    """Where results come from: versions, device, commit and time."""
+    import jax
+    import jaxlib
+    import numpy
+
+    import w2s_jax
+
+    return {
+        "versions": {
+            "w2s_jax": w2s_jax.__version__,
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+        "device": device_name(),
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"
