@@ -37,7 +37,10 @@ class GridChunk:
         """This chunk's part of the whole grid."""
         teachers = [self.first_teacher + min(i, self.num_teachers - 1) for i in range(self.shape[0])]
         shifts = [self.first_shift + min(i, self.num_shifts - 1) for i in range(self.shape[1])]
-        return Grid(jax.tree.map(lambda x: x[jax.numpy.array(teachers)], grid.teachers), grid.concept_shift[jax.numpy.array(shifts)])
+        return Grid(
+            jax.tree.map(lambda x: x[jax.numpy.array(teachers)], grid.teachers),
+            grid.concept_shift[jax.numpy.array(shifts)],
+        )
 
 
 def plan(spec: SweepSpec) -> list[GridChunk]:

@@ -27,12 +27,8 @@ Tree = Any
 
 
 class Job(NamedTuple):
-    """A sweep, as the engine sees it."""
+    """A sweep, ready to be computed."""
 
-    name: str
-    """Name of the store, DIR/<name>.zarr."""
-    spec: Any
-    """A frozen dataclass with `replicates`, `block_size` and `seed`."""
     program: Callable[[jax.Array, jax.Array, jax.Array, Tree], Tree]
     """(key, first replicate, total replicates, chunk) -> sums of a block; traced once."""
     chunks: list[Tree]
@@ -47,36 +43,46 @@ class Job(NamedTuple):
     """Cells that one replicate fills."""
 
 
-def run(job: Job, out: Path, console: Console | None = None) -> Path:
-    """Run a job, or what is missing of it, and return the path of its store."""
-    console = console or Console(stderr=True, highlight=False)
-    path = out / f"{job.name}.zarr"
-    replicates, size = job.spec.replicates, job.spec.block_size
-    if check_store(path, job.spec) == replicates:
-        console.print(f"{path} already holds this sweep, complete with {replicates:,} replicates: nothing to do.")
+def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path) -> Path:
+    """Run a sweep, or what is missing of it, into the store `out`/`name`.zarr and return its path.
+
+    `spec` is a frozen dataclass with `replicates`, `block_size` and `seed`; `prepare` turns it into a job, and is not
+    called where there is nothing to do.
+    """
+    path = out / f"{name}.zarr"
+    replicates, size = spec.replicates, spec.block_size
+    if check_store(path, spec) == replicates:
+        say(f"{path} already holds this sweep, complete with {replicates:,} replicates: nothing to do.")
         return path
+    job = prepare(spec)
     counts = np.minimum(size, replicates - size * np.arange(-(-replicates // size)))
     leaves = _leaf_shapes(job)
     bytes_of_blocks = sum(leaf.nbytes for leaf in leaves.values()) * len(counts) * len(job.chunks)
     for line in job.plan:
-        console.print(line)
-    console.print(f"disk: at most {2 * bytes_of_blocks / 1e6:,.0f} MB; estimate: {duration(job.seconds)} on two cores")
+        say(line)
+    say(f"disk: at most {2 * bytes_of_blocks / 1e6:,.0f} MB; time: about {duration(job.seconds)} on two cores")
     check_disk(path, 2 * bytes_of_blocks)
-    store = Store.open(path, job.spec, (len(counts), len(job.chunks)), leaves, runtime.provenance())
+    store = Store.open(path, spec, (len(counts), len(job.chunks)), leaves, runtime.provenance())
     pending = store.pending(counts)
     if len(pending) < len(counts) * len(job.chunks):
-        console.print(f"resuming: {len(counts) * len(job.chunks) - len(pending)} blocks are already there")
-    _compute(job, store, counts, pending, console)
+        say(f"going on: {len(counts) * len(job.chunks) - len(pending)} blocks are already there")
+    _compute(name, spec, job, store, counts, pending)
     staging = staging_folder(path)
     job.assemble(store, counts, staging)
     store.publish(staging, replicates)
-    console.print(f"wrote {path}")
+    say(f"wrote {path}")
     return path
 
 
-def _compute(job: Job, store: Store, counts: np.ndarray, pending: list[tuple[int, int]], console: Console) -> None:
+def say(line: str) -> None:
+    """A line to the person who watches, on stderr: never wrapped, so that it can be searched for."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _compute(name: str, spec: Any, job: Job, store: Store, counts: np.ndarray, pending: list[tuple[int, int]]) -> None:
     if not pending:
         return
+    console = Console(stderr=True)
     started = time.perf_counter()
     columns = (
         TextColumn("{task.description}"),
@@ -87,23 +93,23 @@ def _compute(job: Job, store: Store, counts: np.ndarray, pending: list[tuple[int
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        bar = progress.add_task(job.name, total=len(pending), rate="compiling")
+        bar = progress.add_task(name, total=len(pending), rate="compiling")
         tasks = 0
-        for (block, chunk), leaves in _blocks(job, counts, pending):
+        for (block, chunk), leaves in _blocks(spec, job, pending):
             _check_finite(leaves, block, chunk)
             store.write(block, chunk, int(counts[block]), leaves)
             tasks += int(counts[block]) * job.tasks_per_replicate // len(job.chunks)
             rate = tasks / (time.perf_counter() - started)
             progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
     taken = time.perf_counter() - started
-    console.print(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
+    say(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
 
 
-def _blocks(job: Job, counts: np.ndarray, pending: list) -> Iterator[tuple[tuple[int, int], Leaves]]:
+def _blocks(spec: Any, job: Job, pending: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], Leaves]]:
     """Units of work, one per device at a time; the next round is under way while one is saved."""
     devices = jax.devices()
     mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,))
-    key = jax.random.key(job.spec.seed)
+    key = jax.random.key(spec.seed)
 
     def unit(key, total, first, chunk):
         sums = job.program(key, first[0], total, jax.tree.map(lambda x: x[0], chunk))
@@ -115,9 +121,9 @@ def _blocks(job: Job, counts: np.ndarray, pending: list) -> Iterator[tuple[tuple
 
     def launch(units):
         filled = units + units[-1:] * (len(devices) - len(units))  # a last round may repeat a unit
-        first = jax.device_put(np.array([b * job.spec.block_size for b, _ in filled], np.int32), sharding)
+        first = jax.device_put(np.array([b * spec.block_size for b, _ in filled], np.int32), sharding)
         chunk = jax.tree.map(lambda *xs: jax.device_put(jnp.stack(xs), sharding), *[job.chunks[c] for _, c in filled])
-        return units, program(key, jnp.int32(job.spec.replicates), first, chunk)
+        return units, program(key, jnp.int32(spec.replicates), first, chunk)
 
     rounds = [pending[i : i + len(devices)] for i in range(0, len(pending), len(devices))]
     under_way = launch(rounds[0])
@@ -141,13 +147,13 @@ def from_leaves(like: Tree, leaves: Leaves) -> Tree:
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in named_leaves(like)])
 
 
-def sums_like(job_program, key, chunk: Tree) -> Tree:
+def sums_like(program: Callable, chunk: Tree) -> Tree:
     """Shapes and dtypes of a block's sums, at no compute."""
-    return jax.eval_shape(job_program, key, jnp.int32(0), jnp.int32(1), chunk)
+    return jax.eval_shape(program, jax.random.key(0), jnp.int32(0), jnp.int32(1), chunk)
 
 
 def _leaf_shapes(job: Job) -> Leaves:
-    like = named_leaves(sums_like(job.program, jax.random.key(0), job.chunks[0]))
+    like = named_leaves(sums_like(job.program, job.chunks[0]))
     # Broadcast views: of the right shape and type, and of no size.
     return {name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for name, leaf in like.items()}
 
@@ -165,9 +171,3 @@ def _check_finite(leaves: Leaves, block: int, chunk: int) -> None:
 def duration(seconds: float) -> str:
     """Seconds in words."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-def fail(error: Exception) -> int:
-    """Tell bad input in one sentence; exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2

@@ -1,10 +1,14 @@
 """Sweeps weak accuracy, sample size, concept shift and prompt length, and compares all methods on the same draws."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
-from sims import cli
+import jax
+
+from sims import chunks, cli, engine, results
 from sims.spec import SweepSpec
+from sims.sums import block_sums
 
 SMOKE = SweepSpec(
     weakness=("rotated", "confused"),
@@ -29,20 +33,16 @@ PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
 
 def start(spec: SweepSpec, out: Path) -> Path:
     """Run a risk sweep, or what is missing of it, into `out`/risk_sweep.zarr."""
-    from functools import partial
+    return engine.run("risk_sweep", spec, prepare, out)
 
-    import jax
 
-    from sims import chunks, engine, results
-    from sims.sums import block_sums
-
+def prepare(spec: SweepSpec) -> engine.Job:
+    """The grid cut into chunks, and the program that fills a block of them."""
     program = partial(block_sums, spec)
     pieces = chunks.plan(spec)
     inputs = chunks.whole_grid(spec, pieces)
-    like = engine.sums_like(program, jax.random.key(0), inputs[0])
-    job = engine.Job(
-        name="risk_sweep",
-        spec=spec,
+    like = engine.sums_like(program, inputs[0])
+    return engine.Job(
         program=program,
         chunks=inputs,
         assemble=partial(results.assemble, spec, like, pieces),
@@ -50,7 +50,6 @@ def start(spec: SweepSpec, out: Path) -> Path:
         seconds=estimated_seconds(spec),
         tasks_per_replicate=spec.num_cells,
     )
-    return engine.run(job, out)
 
 
 def estimated_seconds(spec: SweepSpec) -> float:

@@ -1,4 +1,4 @@
-"""How a command sets up the machine: threads, devices, compilation cache. Call before anything imports jax."""
+"""How a command sets up the machine: devices, precision, compilation cache; and where its results came from."""
 
 import os
 import platform
@@ -6,15 +6,18 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jax
+import jaxlib
+import numpy
+
+import w2s_jax
+
 MAX_CPU_DEVICES = 4
 """Default limit of cores used as devices, which keeps the memory bound under 2 GB; `--devices` goes beyond."""
 
 
 def configure(devices: int | None = None) -> None:
-    """One device per core, single-threaded LAPACK (small batched problems run far faster), compiled programs kept."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import jax
-
+    """One device per core, full matmul precision, and compiled programs kept for the next run."""
     try:
         jax.config.update("jax_num_cpu_devices", devices or min(os.cpu_count() or 1, MAX_CPU_DEVICES))
     except RuntimeError:
@@ -27,8 +30,6 @@ def configure(devices: int | None = None) -> None:
 
 def device_name() -> str:
     """The device that computes, in words."""
-    import jax
-
     device = jax.devices()[0]
     return f"{jax.device_count()} x {device.device_kind if device.platform != 'cpu' else cpu_name()}"
 
@@ -44,12 +45,6 @@ def cpu_name() -> str:
 
 def provenance() -> dict:
     """Where results come from: versions, device, commit and time."""
-    import jax
-    import jaxlib
-    import numpy
-
-    import w2s_jax
-
     return {
         "versions": {
             "w2s_jax": w2s_jax.__version__,

@@ -51,25 +51,25 @@ class SweepSpec:
 
     def __post_init__(self) -> None:
         for name in GRID_AXES + ("methods", "penalties", "times"):
-            _check_axis(name, getattr(self, name))
-        _check_members("weakness", self.weakness, WEAKNESSES)
-        _check_members("methods", self.methods, METHODS)
-        _check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
-        _check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
-        _check_each("sample_size", self.sample_size, lambda n: n >= 1, "at least 1", "give whole numbers of examples")
-        _check_each("num_icl", self.num_icl, lambda m: m >= 0, "at least 0", "0 is an empty prompt")
-        _check_each("penalties", self.penalties, lambda p: 0 <= p < math.inf, "finite and >= 0", "0 is least squares")
-        _check_each("times", self.times, lambda t: 0 <= t < math.inf, "finite and >= 0", "0 is the source")
-        _check_one("num_concepts", self.num_concepts, self.num_concepts >= 2, "at least 2", "one concept has no shift")
-        _check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
-        _check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
-        _check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
-        _check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
-        _check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
+            check_axis(name, getattr(self, name))
+        check_members("weakness", self.weakness, WEAKNESSES)
+        check_members("methods", self.methods, METHODS)
+        check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
+        check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
+        check_each("sample_size", self.sample_size, lambda n: n >= 1, "at least 1", "give whole numbers of examples")
+        check_each("num_icl", self.num_icl, lambda m: m >= 0, "at least 0", "0 is an empty prompt")
+        check_each("penalties", self.penalties, lambda p: 0 <= p < math.inf, "finite and >= 0", "0 is least squares")
+        check_each("times", self.times, lambda t: 0 <= t < math.inf, "finite and >= 0", "0 is the source")
+        check_one("num_concepts", self.num_concepts, self.num_concepts >= 2, "at least 2", "one concept has no shift")
+        check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
+        check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
+        check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
+        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
+        check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
         outside = [w for w in self.weakness if w in NEEDS_EXTRA_DIM]
         needed = self.num_concepts + bool(outside)
         why = f"num_concepts + 1 = {needed} (the {outside[0]} teacher leaves their span)" if outside else str(needed)
-        _check_one("dim", self.dim, self.dim >= needed, f"at least {why}", "raise dim or lower num_concepts")
+        check_one("dim", self.dim, self.dim >= needed, f"at least {why}", "raise dim or lower num_concepts")
 
     @property
     def num_cells(self) -> int:
@@ -101,7 +101,8 @@ def identity(spec) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _check_axis(name: str, values: tuple) -> None:
+def check_axis(name: str, values: tuple) -> None:
+    """An axis holds at least one value and none twice."""
     if not values:
         raise InputError(f"{name} must hold at least one value, got none; give one or more.")
     duplicates = sorted({str(v) for v in values if values.count(v) > 1})
@@ -109,17 +110,20 @@ def _check_axis(name: str, values: tuple) -> None:
         raise InputError(f"{name} must not repeat a value, got {duplicates[0]} more than once; remove the repeats.")
 
 
-def _check_members(name: str, values: tuple, known: tuple) -> None:
+def check_members(name: str, values: tuple, known: tuple) -> None:
+    """Every value is a known name."""
     for value in values:
         if value not in known:
             raise InputError(f"{name} must be among {', '.join(known)}; got {value!r}; choose from the list.")
 
 
-def _check_each(name: str, values: tuple, holds, invariant: str, remedy: str) -> None:
+def check_each(name: str, values: tuple, holds, invariant: str, remedy: str) -> None:
+    """Every value satisfies the invariant."""
     for value in values:
-        _check_one(name, value, holds(value), invariant, remedy)
+        check_one(name, value, holds(value), invariant, remedy)
 
 
-def _check_one(name: str, value, holds: bool, invariant: str, remedy: str) -> None:
+def check_one(name: str, value, holds: bool, invariant: str, remedy: str) -> None:
+    """The value satisfies the invariant; otherwise say so in one sentence."""
     if not holds:
         raise InputError(f"{name} must be {invariant}, got {value}; {remedy}.")

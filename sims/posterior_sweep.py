@@ -1,0 +1,244 @@
+"""Sweeps the concept posterior alone: how the misalignment of refinement falls, or rises, with the length of a prompt.
+
+A replicate is one weak prompt, so millions of them are cheap, and exponents can be read where risks are far too small for
+a risk sweep.
+"""
+
+import dataclasses
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from sims import cli, engine
+from sims.spec import check_axis, check_each, check_members, check_one
+from sims.store import Store
+from w2s_jax import statistics, theory
+from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
+from w2s_jax.rng import stream
+from w2s_jax.sampling import linear_labels
+from w2s_jax.tasks import WEAKNESSES, Weakness, make_task
+from w2s_jax.types import Dataset, Key, Task
+
+AssumedNoise = Literal["task", "balanced"]
+AXES = ("num_concepts", "weakness", "weak_accuracy", "concept_shift", "assumed_noise", "num_icl")
+PROMPTS_AT_ONCE = 1000
+"""Prompts that share one key: a draw is addressed by (seed, group of prompts, place in the group)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PosteriorSpec:
+    """A grid of prompts, and how many of them."""
+
+    num_concepts: tuple[int, ...] = (2, 4)
+    """Numbers K of latent concepts, each >= 2."""
+    weakness: tuple[Weakness, ...] = WEAKNESSES
+    """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
+    weak_accuracy: tuple[float, ...] = (0.7, 0.8, 0.9)
+    """Weak accuracies a, in (0, 1], unitless."""
+    concept_shift: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Total variation distances between source and target prior, in [0, 1), unitless."""
+    assumed_noise: tuple[AssumedNoise, ...] = ("task", "balanced")
+    """Noise variance that the posterior assumes: the task's own, or the one that balances the contest (tilt 1/2)."""
+    num_icl: tuple[int, ...] = (0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+    """Numbers of weak examples in a prompt, each >= 0."""
+    replicates: int = 1_000_000
+    """Independent prompts, >= 2; the cells share them."""
+    noise_var: float = 0.25
+    """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
+    seed: int = 0
+    """Seed of every random stream, >= 0."""
+    block_size: int = 50_000
+    """Prompts in a block of work, a multiple of 1,000. Changes no draw."""
+
+    def __post_init__(self) -> None:
+        for name in AXES:
+            check_axis(name, getattr(self, name))
+        check_members("weakness", self.weakness, WEAKNESSES)
+        check_members("assumed_noise", self.assumed_noise, ("task", "balanced"))
+        check_each("num_concepts", self.num_concepts, lambda k: k >= 2, "at least 2", "one concept has no shift")
+        check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
+        check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
+        check_each("num_icl", self.num_icl, lambda m: m >= 0, "at least 0", "0 is an empty prompt")
+        check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
+        check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
+        whole = self.block_size >= 1 and self.block_size % PROMPTS_AT_ONCE == 0
+        check_one("block_size", self.block_size, whole, f"a multiple of {PROMPTS_AT_ONCE}", "try 50000")
+        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
+
+    @property
+    def num_cells(self) -> int:
+        """Grid cells."""
+        return math.prod(len(getattr(self, axis)) for axis in AXES)
+
+
+SMOKE = PosteriorSpec(
+    num_concepts=(2,),
+    weakness=("rotated",),
+    weak_accuracy=(0.7, 0.9),
+    num_icl=(0, 1, 2, 4, 8, 16, 24),
+    replicates=20_000,
+)
+QUICK = PosteriorSpec()
+PAPER = PosteriorSpec(weak_accuracy=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0), replicates=10_000_000, block_size=100_000)
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+
+
+class Contests(NamedTuple):
+    """The traced grid, padded to the largest number of concepts with concepts that no prior gives weight."""
+
+    teachers: Task
+    """Tasks `[W]` over num_concepts, weakness and weak accuracy, in canonical coordinates."""
+    source_prior: Float[Array, "W S K"]
+    assumed_noise_var: Float[Array, "W A"]
+
+
+def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contests: Contests) -> statistics.Summary:
+    """Summary, over prompts, of (K concept weights, misalignment, MAP error) in each cell: `[W S A I K+2]`."""
+
+    def add_group(summary, start):
+        valid = (start + jnp.arange(PROMPTS_AT_ONCE) < total).astype(jnp.float32)
+        group = jax.random.fold_in(stream(key, "prompts"), start // PROMPTS_AT_ONCE)
+        return statistics.merge(summary, _summarise_prompts(spec, group, valid, contests)), None
+
+    starts = first + PROMPTS_AT_ONCE * jnp.arange(spec.block_size // PROMPTS_AT_ONCE)
+    shapes = jax.eval_shape(lambda: _summarise_prompts(spec, key, jnp.zeros(PROMPTS_AT_ONCE), contests))
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.scan(add_group, empty, starts)[0]
+
+
+def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
+    longest, (_, _, size) = max(spec.num_icl), contests.teachers.concepts.shape
+    rows = longest * PROMPTS_AT_ONCE
+    features = jax.random.normal(stream(key, "features"), (size, rows)).T
+    noise = jax.random.normal(stream(key, "noise"), (rows,))
+    count = valid.sum()
+    share = valid / jnp.maximum(count, 1)
+
+    def per_teacher(inputs):
+        teacher, priors, assumed = inputs
+        labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
+        by_example = concept_evidence(teacher, Dataset(features, labels)).reshape(-1, longest, PROMPTS_AT_ONCE)
+        evidence = prompt_evidence(by_example, spec.num_icl)
+        target = jnp.zeros(evidence.shape[1]).at[0].set(1.0)[None, :, None]
+
+        def per_cell(prior, noise_var):
+            weights = posterior_weights(prior, likelihood_ratio(evidence * (teacher.noise_var / noise_var)))
+            misalignment = jnp.square(weights - target).sum(axis=1, keepdims=True)
+            wrong = (jnp.argmax(weights, axis=1, keepdims=True) > 0).astype(weights.dtype)
+            quantities = jnp.concatenate([weights, misalignment, wrong], axis=1)  # [I K+2 r]
+            mean = quantities @ share
+            centred = (quantities - mean[:, :, None]) * jnp.sqrt(valid)
+            return mean, centred @ centred.mT
+
+        return jax.vmap(jax.vmap(per_cell, (None, 0)), (0, None))(priors, assumed)
+
+    mean, comoment = jax.lax.map(per_teacher, tuple(contests))
+    return statistics.Summary(count, mean, comoment)
+
+
+def make_contests(spec: PosteriorSpec) -> Contests:
+    """The whole grid."""
+    most = max(spec.num_concepts)
+
+    def padded(task: Task) -> Task:
+        missing = most - task.concepts.shape[0]
+        grown = {name: jnp.pad(getattr(task, name), ((0, missing), (0, 0))) for name in ("concepts", "weak_concepts")}
+        priors = ("source_prior", "target_prior", "weak_prior")
+        return task._replace(**grown, **{name: jnp.pad(getattr(task, name), (0, missing)) for name in priors})
+
+    teachers, source_priors, assumed = [], [], []
+    for num_concepts in spec.num_concepts:
+        for weakness in spec.weakness:
+            for accuracy in spec.weak_accuracy:
+                tasks = [
+                    make_task(
+                        num_concepts=num_concepts,
+                        dim=most + 1,
+                        weak_accuracy=accuracy,
+                        concept_shift=shift,
+                        noise_var=spec.noise_var,
+                        weakness=weakness,
+                    )
+                    for shift in spec.concept_shift
+                ]
+                balanced = theory.balanced_noise_var(tasks[0])
+                # Where a rival is nearer to the teacher than the target, no noise variance balances the contest.
+                balanced = jnp.where(jnp.isfinite(balanced) & (balanced > 0), balanced, spec.noise_var)
+                noise = {"task": jnp.float32(spec.noise_var), "balanced": jnp.float32(balanced)}
+                teachers.append(padded(tasks[0]))
+                source_priors.append(jnp.stack([padded(task).source_prior for task in tasks]))
+                assumed.append(jnp.stack([noise[name] for name in spec.assumed_noise]))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
+    return Contests(stacked, jnp.stack(source_priors), jnp.stack(assumed))
+
+
+def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Path) -> None:
+    """Merge the blocks in float64 and write the results."""
+
+    def block(index: int) -> statistics.Summary:
+        leaves = store.read(index, 0)
+        return statistics.Summary(*(np.asarray(leaves[name], np.float64) for name in statistics.Summary._fields))
+
+    summary = statistics.merge_all(block(b) for b in range(len(counts)))
+    shape = tuple(len(getattr(spec, axis)) for axis in AXES)
+    sem, count = statistics.sem(summary), float(summary.count)
+    weights, covariance = summary.mean[..., :-2], statistics.covariance(summary)[..., :-2, :-2]
+    gap = weights - np.eye(weights.shape[-1])[0]
+    # The squared norm of a mean overshoots by the variance of that mean; its error follows by the delta method.
+    fresh = np.square(gap).sum(-1) - np.trace(covariance, axis1=-2, axis2=-1) / count
+    fresh_sem = 2 * np.sqrt(np.maximum(np.einsum("...k,...kl,...l->...", gap, covariance, gap), 0) / count)
+    arrays = {
+        "shared_misalignment_mean": (summary.mean[..., -2], "mean of ||w - e_*||^2 over prompts"),
+        "shared_misalignment_sem": (sem[..., -2], "standard error of the same"),
+        "fresh_misalignment_mean": (fresh, "||E w - e_*||^2, free of bias"),
+        "fresh_misalignment_sem": (fresh_sem, "standard error of the same"),
+        "map_error_mean": (summary.mean[..., -1], "probability that the MAP concept is not the target"),
+        "map_error_sem": (sem[..., -1], "standard error of the same"),
+    }
+    units = {"num_icl": "examples", "weak_accuracy": "1", "concept_shift": "1"}
+    coords = {axis: (axis, np.array(getattr(spec, axis)), {"units": units.get(axis, "")}) for axis in AXES}
+    variables = {
+        name: (AXES, values.reshape(shape), {"long_name": text, "units": "1"})
+        for name, (values, text) in arrays.items()
+    }
+    variables["num_prompts"] = (AXES, np.full(shape, int(count)), {"long_name": "independent prompts", "units": "1"})
+    xr.Dataset(variables, coords).to_zarr(staging, mode="w", zarr_format=3, consolidated=False)
+
+
+def prepare(spec: PosteriorSpec) -> engine.Job:
+    """The grid, and the program that fills a block of it."""
+    tasks = spec.num_cells * spec.replicates
+    blocks = math.ceil(spec.replicates / spec.block_size)
+    return engine.Job(
+        program=partial(block_sums, spec),
+        chunks=[make_contests(spec)],
+        assemble=partial(assemble, spec),
+        plan=[
+            f"{spec.num_cells:,} cells x {spec.replicates:,} independent prompts (shared by the cells) = {tasks:,} tasks",
+            f"{blocks} blocks of {spec.block_size:,} prompts on {jax.device_count()} devices",
+        ],
+        seconds=20 + 6e-9 * tasks,
+        tasks_per_replicate=spec.num_cells,
+    )
+
+
+def start(spec: PosteriorSpec, out: Path) -> Path:
+    """Run a posterior sweep, or what is missing of it, into `out`/posterior_sweep.zarr."""
+    return engine.run("posterior_sweep", spec, prepare, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("posterior_sweep", __doc__, PRESETS, PosteriorSpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
