@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 
 from sims.simulate import Grid, columns, make_grid, refining_methods
 from sims.spec import InputError, SweepSpec
@@ -37,10 +38,8 @@ class GridChunk:
         """This chunk's part of the whole grid."""
         teachers = [self.first_teacher + min(i, self.num_teachers - 1) for i in range(self.shape[0])]
         shifts = [self.first_shift + min(i, self.num_shifts - 1) for i in range(self.shape[1])]
-        return Grid(
-            jax.tree.map(lambda x: x[jax.numpy.array(teachers)], grid.teachers),
-            grid.concept_shift[jax.numpy.array(shifts)],
-        )
+        chosen = jax.tree.map(lambda x: x[jnp.array(teachers)], grid.teachers)
+        return Grid(chosen, grid.concept_shift[jnp.array(shifts)])
 
 
 def plan(spec: SweepSpec) -> list[GridChunk]:

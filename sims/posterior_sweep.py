@@ -1,7 +1,7 @@
 """Sweeps the concept posterior alone: how the misalignment of refinement falls, or rises, with the length of a prompt.
 
-A replicate is one weak prompt, so millions of them are cheap, and exponents can be read where risks are far too small for
-a risk sweep.
+A replicate is one weak prompt, so millions of them are cheap, and exponents can be read where risks are far too small
+for a risk sweep.
 """
 
 import dataclasses
@@ -85,6 +85,7 @@ SMOKE = PosteriorSpec(
     weak_accuracy=(0.7, 0.9),
     num_icl=(0, 1, 2, 4, 8, 16, 24),
     replicates=20_000,
+    block_size=10_000,
 )
 QUICK = PosteriorSpec()
 PAPER = PosteriorSpec(weak_accuracy=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0), replicates=10_000_000, block_size=100_000)
@@ -222,7 +223,8 @@ def prepare(spec: PosteriorSpec) -> engine.Job:
         chunks=[make_contests(spec)],
         assemble=partial(assemble, spec),
         plan=[
-            f"{spec.num_cells:,} cells x {spec.replicates:,} independent prompts (shared by the cells) = {tasks:,} tasks",
+            f"{spec.num_cells:,} cells x {spec.replicates:,} independent prompts (shared by the cells) "
+            f"= {tasks:,} tasks",
             f"{blocks} blocks of {spec.block_size:,} prompts on {jax.device_count()} devices",
         ],
         seconds=20 + 6e-9 * tasks,

@@ -1,5 +1,6 @@
 """How a command sets up the machine: devices, precision, compilation cache; and where its results came from."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import jax
 import jaxlib
-import numpy
+import numpy as np
 
 import w2s_jax
 
@@ -18,10 +19,8 @@ MAX_CPU_DEVICES = 4
 
 def configure(devices: int | None = None) -> None:
     """One device per core, full matmul precision, and compiled programs kept for the next run."""
-    try:
+    with contextlib.suppress(RuntimeError):  # a backend that already runs, as in a notebook or a test, is used as it is
         jax.config.update("jax_num_cpu_devices", devices or min(os.cpu_count() or 1, MAX_CPU_DEVICES))
-    except RuntimeError:
-        pass  # a backend is already running, as in a notebook or a test: use what it has
     jax.config.update("jax_default_matmul_precision", "highest")
     if jax.config.jax_compilation_cache_dir is None:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
@@ -50,7 +49,7 @@ def provenance() -> dict:
             "w2s_jax": w2s_jax.__version__,
             "jax": jax.__version__,
             "jaxlib": jaxlib.__version__,
-            "numpy": numpy.__version__,
+            "numpy": np.__version__,
             "python": platform.python_version(),
         },
         "device": device_name(),

@@ -43,14 +43,14 @@ class SweepSpec:
     times: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     """Stopping times of gradient_flow, each >= 0, in units of 1 / feature variance."""
     task_law: Literal["fixed", "random"] = "fixed"
-    """fixed: axis-aligned concepts, evenly spread source prior; random: a new frame and Dirichlet prior per replicate."""
+    """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
     block_size: int = 250
     """Replicates in a block of work: a kill loses at most the blocks in flight. Changes no draw."""
 
     def __post_init__(self) -> None:
-        for name in GRID_AXES + ("methods", "penalties", "times"):
+        for name in (*GRID_AXES, "methods", "penalties", "times"):
             check_axis(name, getattr(self, name))
         check_members("weakness", self.weakness, WEAKNESSES)
         check_members("methods", self.methods, METHODS)

@@ -68,7 +68,7 @@ class Store:
         self.group.attrs["complete"] = 0
         for array in sorted(p for p in staging.iterdir() if p.is_dir()):
             shutil.rmtree(self.path / array.name, ignore_errors=True)
-            os.rename(array, self.path / array.name)
+            array.rename(self.path / array.name)
         self.group.attrs["complete"] = complete
         shutil.rmtree(staging)
 
@@ -156,7 +156,7 @@ def _create(path: Path, spec, shape: tuple[int, int], leaves: Leaves, attributes
             name, shape=(*shape, *leaf.shape), chunks=(1, 1, *(max(1, size) for size in leaf.shape)), dtype=leaf.dtype
         )
     blocks.create_array("done", shape=shape, chunks=(1, 1), dtype="int64", fill_value=0)
-    os.rename(staging, path)
+    staging.rename(path)
 
 
 def _read_group(path: Path) -> zarr.Group:

@@ -179,7 +179,11 @@ def concept_evidence(
 
 def prompt_evidence(evidence: Float[Array, "K m n"], lengths: tuple[int, ...]) -> Float[Array, "l K n"]:
     """Evidence of the first `lengths` examples of each of n prompts."""
-    return jnp.stack([evidence[:, :length].sum(axis=1) for length in lengths])
+    sums, total, read = {}, 0.0, 0
+    for length in sorted(set(lengths)):
+        sums[length] = total = total + evidence[:, read:length].sum(axis=1)
+        read = length
+    return jnp.stack([sums[length] for length in lengths])
 
 
 def leave_one_out_evidence(evidence: Float[Array, "K n"], num_icl: int) -> Float[Array, "K n"]:
@@ -206,7 +210,7 @@ def posterior_weights(prior: Float[Array, "K"], likelihood: Float[Array, "*l K n
 
 
 def concept_levels(weights: Float[Array, "*l K n"]) -> list[Float[Array, "*l n"]]:
-    """Cumulative weights of the first 1, ..., K - 1 concepts: a label's concept is <= k iff its uniform is <= level k."""
+    """Cumulative weights of the first 1, ..., K - 1 concepts: a label's concept is k or less iff its uniform is."""
     return list(itertools.accumulate(weights[..., k, :] for k in range(weights.shape[-2] - 1)))
 
 

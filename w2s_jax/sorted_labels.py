@@ -5,7 +5,8 @@ look at phi_i (a prompt of its own, shared or fresh), rows are exchangeable and 
 the joint law of the moments stays the same when the first N_1 rows take concept 1, the next N_2 concept 2, and so on.
 With boundaries c_k = N_1 + ... + N_k,
 
-    Phi'y = Phi'Phi beta_K + sum_{k<K} T_k[c_k] + sigma Phi'eps,    T_k[c] = sum_{i<=c} phi_i phi_i . (beta_k - beta_{k+1}).
+    Phi'y = Phi'Phi beta_K + sum_{k<K} T_k[c_k] + sigma Phi'eps,
+    T_k[c] = sum_{i<=c} phi_i phi_i . (beta_k - beta_{k+1}).
 
 T is a table of prefix sums, made once per draw of features; a cell of a sweep reads K - 1 of its rows.
 Derived, docs/theory.md 2.

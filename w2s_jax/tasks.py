@@ -33,9 +33,9 @@ def make_task(
 ) -> Task:
     """A deterministic, axis-aligned task: concept k is the k-th unit vector.
 
-    The target is one concept, q = e_* with * = `target_concept`. The source gives it 1 - `concept_shift` and spreads the
-    rest evenly, so that TV(alpha, q) = `concept_shift`. With a = `weak_accuracy`, u a unit vector orthogonal to every
-    concept and v = (sum of the other concepts) / sqrt(K - 1), the weak teacher shows
+    The target is one concept, q = e_* with * = `target_concept`. The source gives it 1 - `concept_shift` and spreads
+    the rest evenly, so that TV(alpha, q) = `concept_shift`. With a = `weak_accuracy`, u a unit vector orthogonal to
+    every concept and v = (sum of the other concepts) / sqrt(K - 1), the weak teacher shows
 
         rotated    beta^w = a beta_* + sqrt(1 - a^2) u                     a = correlation with the target
         shifted    beta^w = beta_* + sqrt(1/a^2 - 1) u                     a = correlation with the target

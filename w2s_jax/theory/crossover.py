@@ -1,0 +1,76 @@
+"""How long a weak prompt must be before refinement beats naive fine-tuning at its best penalty."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from w2s_jax.theory.population import Real, feature_scale, population_ridge_floor
+from w2s_jax.theory.posterior import Prompts, make_contest, posterior_exponents, tilt_limit
+from w2s_jax.theory.posterior_mean import sharp_coefficients
+from w2s_jax.types import Task
+
+
+def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+    """Prompt length at which the misalignment of refinement falls to the floor of naive fine-tuning.
+
+        shared:  C n^(-1/2) e^(-kappa n) = F/s  at  n = W(2 kappa C^2 s^2/F^2) / (2 kappa),  C = 2 sum p_j
+        fresh:   C n^-1 e^(-2 kappa n)   = F/s  at  n = W(2 kappa C s/F) / (2 kappa),        C = (sum p_j)^2 + sum p_j^2
+
+    with W the Lambert function, F = `population_ridge_floor`, kappa = `posterior_exponent`, s = `task.feature_var`,
+    and p_j the factor of n^(-1/2) e^(-kappa n) in E w_j^2 (shared) or E w_j (fresh), over the rivals of the smallest
+    exponent.
+
+    Args:
+        task: a `Task` with isotropic `feature_var [d]`, a one-hot `weak_prior` and positive noise variances.
+        prompts: "shared" or "fresh".
+        assumed_noise_var: s_hat^2 > 0 of the posterior, squared label units; `task.noise_var` by default.
+
+    Returns:
+        Weak examples in the prompt (a real number >= 0), shape `[]`; `inf` where the floor is 0 or refinement fails
+        (kappa = 0); NaN where t* reaches 1 (fresh) or 2 (shared), which needs a large `assumed_noise_var`.
+
+    Assumes: gaussian features, orthonormal concepts. Built on the sharp form for long prompts: a few per cent high
+        where it exceeds ten examples (shared), up to twofold under that, and more for fresh prompts; for a line on a
+        phase diagram take `misalignment` or the simulation.
+
+    Reference: derived, docs/theory.md 3.10.
+
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=4, dim=8, weak_accuracy=0.7, concept_shift=0.5)
+    >>> round(float(refinement_crossover(task, "shared")), 1)
+    11.0
+    """
+    power = tilt_limit(prompts)
+    exponents = posterior_exponents(task, assumed_noise_var=assumed_noise_var, prompts=prompts).exponent
+    kappa = jnp.min(exponents)
+    escapes = kappa > 0
+    kappa = jnp.where(escapes, kappa, 1.0)
+    ties = jnp.isclose(exponents, kappa, rtol=1e-5)
+    p = jnp.where(ties, sharp_coefficients(make_contest(task, assumed_noise_var), power), 0.0)
+    squared = (2 * jnp.sum(p)) ** 2 if power == 2 else jnp.sum(p) ** 2 + jnp.sum(p**2)
+    floor = population_ridge_floor(task) / feature_scale(task)
+    trapped = floor > 0
+    safe = jnp.where(trapped, floor, 1.0)
+    length = lambert_w(2 * kappa * squared / (safe**2 if power == 2 else safe)) / (2 * kappa)
+    length = jnp.where(jnp.isfinite(squared), length, jnp.nan)
+    return jnp.where(trapped & escapes, length, jnp.inf)
+
+
+def lambert_w(x: Real) -> Float[Array, ""]:
+    """W(x), the solution w >= 0 of w e^w = x for x >= 0 (principal branch), to round-off; shape `[]`.
+
+    Four Halley steps from log(1 + x) (1 - log(1 + log(1 + x))/(2 + log(1 + x))), which is within 2% everywhere.
+
+    >>> import math
+    >>> round(float(lambert_w(math.e)), 6)
+    1.0
+    """
+    x = jnp.asarray(x, float)
+    start = jnp.log1p(x)
+    w = start * (1 - jnp.log1p(start) / (2 + start))
+    for _ in range(4):
+        # f = w - x e^-w has the same root and does not overflow
+        f = w - x * jnp.exp(-w)
+        slope = 1 + x * jnp.exp(-w)
+        curve = -x * jnp.exp(-w)
+        w = w - f / (slope - f * curve / (2 * slope))
+    return w
