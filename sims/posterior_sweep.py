@@ -105,7 +105,7 @@ def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contes
     """Summary, over prompts, of (K concept weights, misalignment, MAP error) in each cell: `[W S A I K+2]`."""
 
     def add_group(summary, start):
-        valid = (start + jnp.arange(PROMPTS_AT_ONCE) < total).astype(jnp.float32)
+        valid = (start + jnp.arange(PROMPTS_AT_ONCE) < total).astype(float)
         group = jax.random.fold_in(stream(key, "prompts"), start // PROMPTS_AT_ONCE)
         return statistics.merge(summary, _summarise_prompts(spec, group, valid, contests)), None
 
@@ -136,7 +136,7 @@ def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], 
             wrong = (jnp.argmax(weights, axis=1, keepdims=True) > 0).astype(weights.dtype)
             quantities = jnp.concatenate([weights, misalignment, wrong], axis=1)  # [I K+2 r]
             mean = quantities @ share
-            centred = (quantities - mean[:, :, None]) * jnp.sqrt(valid)
+            centred = (quantities - mean[:, :, None]) * jnp.sqrt(valid)[None, None, :]
             return mean, centred @ centred.mT
 
         return jax.vmap(jax.vmap(per_cell, (None, 0)), (0, None))(priors, assumed)
@@ -173,7 +173,7 @@ def make_contests(spec: PosteriorSpec) -> Contests:
                 balanced = theory.balanced_noise_var(tasks[0])
                 # Where a rival is nearer to the teacher than the target, no noise variance balances the contest.
                 balanced = jnp.where(jnp.isfinite(balanced) & (balanced > 0), balanced, spec.noise_var)
-                noise = {"task": jnp.float32(spec.noise_var), "balanced": jnp.float32(balanced)}
+                noise = {"task": jnp.asarray(spec.noise_var), "balanced": jnp.asarray(balanced)}
                 teachers.append(padded(tasks[0]))
                 source_priors.append(jnp.stack([padded(task).source_prior for task in tasks]))
                 assumed.append(jnp.stack([noise[name] for name in spec.assumed_noise]))

@@ -269,7 +269,8 @@ def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
     rows, longest = max(spec.sample_size), max(spec.num_icl)
     features, noise = _prompts(spec, stream(world.key, "fresh_prompts"), rows)
     uniforms = 1 - jax.random.uniform(stream(world.key, "fresh_labels"), (rows,))
-    prefix = (jnp.arange(rows)[:, None] < jnp.array(spec.sample_size)[None, :]).astype(features.dtype)
+    sizes = jnp.array(spec.sample_size, features.dtype)[None, :]
+    prefix = (jnp.arange(rows)[:, None] < sizes).astype(features.dtype)
 
     def per_teacher(teacher):
         labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
@@ -280,14 +281,14 @@ def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
             weights = posterior_weights(prior, likelihood)
             # Of the labels only how many took concepts up to k matters, at each sample size.
             taken = [uniforms[None, :] <= level for level in concept_levels(weights)]
-            return jnp.stack(taken, axis=1).astype(prefix.dtype) @ prefix, weights @ prefix
+            return jnp.stack(taken, axis=1).astype(prefix.dtype) @ prefix, weights @ (prefix / sizes)
 
         return jax.vmap(per_source)(world.source_prior)
 
     # One teacher at a time: its prompts' posteriors stay in cache, and memory does not grow with the grid.
     counts, weights = jax.lax.map(per_teacher, world.latent_teachers)  # [W S I K-1 N], [W S I K N]
-    posterior = jnp.moveaxis(weights / jnp.array(spec.sample_size, weights.dtype), -1, 2)
-    return Estimate(_fit_sorted(spec, world, jnp.moveaxis(counts, -1, 2).round().astype(int)), posterior)
+    boundaries = jnp.moveaxis(counts, -1, 2).round().astype(int)
+    return Estimate(_fit_sorted(spec, world, boundaries), jnp.moveaxis(weights, -1, 2))
 
 
 def _intent_refine(spec: SweepSpec, world: World) -> Estimate:

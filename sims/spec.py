@@ -10,8 +10,11 @@ from sims.methods import METHODS, Method
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
 
 
-class InputError(ValueError):
-    """Bad input, told in one sentence: the invariant, what was given, what to do. Commands exit with code 2."""
+class InputError(Exception):
+    """Bad input, told in one sentence: the invariant, what was given, what to do. Commands exit with code 2.
+
+    Not a ValueError, which the command-line parser would take for its own and print in a box.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Store:
             for name in [n for n in self.blocks.array_keys() if n != "done"] + ["done"]:
                 array = self.blocks[name]
                 array.resize((max(shape[0], array.shape[0]), *array.shape[1:]))
+            self.done = self.blocks["done"]
 
 
 def check_store(path: Path, spec) -> int:

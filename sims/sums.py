@@ -40,13 +40,17 @@ def block_sums(spec: SweepSpec, key: Key, first: Array, total: Array, grid: Grid
     groups = -(-spec.block_size // GROUP_SIZE)
     offsets = jnp.arange(groups * GROUP_SIZE).reshape(groups, GROUP_SIZE)
     index = first + offsets
-    weight = ((index < total) & (offsets < spec.block_size)).astype(jnp.float32)
+    weight = ((index < total) & (offsets < spec.block_size)).astype(float)
 
     def add_group(sums: Sums, group) -> tuple[Sums, None]:
         index, weight = group
         # A replicate is wide enough to fill a core; an accelerator wants several at once.
-        lanes = 1 if jax.default_backend() == "cpu" else GROUP_SIZE
-        outcomes = jax.lax.map(lambda i: simulate(spec, replicate_key(key, i), grid), index, batch_size=lanes)
+        one_by_one = jax.default_backend() == "cpu"
+
+        def replicate(i):
+            return simulate(spec, replicate_key(key, i), grid)
+
+        outcomes = jax.lax.map(replicate, index) if one_by_one else jax.vmap(replicate)(index)
         return merge(sums, summarize(spec, outcomes, weight)), None
 
     shapes = jax.eval_shape(lambda: summarize(spec, _no_outcomes(spec, key, grid), weight[0]))

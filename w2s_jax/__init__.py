@@ -1,7 +1,69 @@
-"""w2s_jax: weak-to-strong generalization as small, pure JAX kernels."""
+"""w2s_jax: weak-to-strong generalization as small, pure JAX kernels.
 
+Every function takes arrays (a typed `key` first where there is chance) and returns arrays or a NamedTuple of arrays,
+so that it composes with the caller's own `jit`, `vmap` and `grad`. This page is the whole public surface; importing it
+changes no jax setting and starts no backend.
+
+>>> import jax
+>>> import w2s_jax as w2s
+>>> task = w2s.make_task(num_concepts=4, dim=8, weak_accuracy=0.7, concept_shift=0.5)
+>>> moments = w2s.sample_moments(jax.random.key(0), task, 256, labeler="weak")
+>>> student = w2s.ridge_to_source(moments, task.source_coef, penalty=0.1)
+>>> float(w2s.excess_risk(student, task.target_coef)) < float(w2s.excess_risk(task.source_coef, task.target_coef))
+True
+"""
+
+# ruff: noqa: E402 -- the version check comes before anything that imports jax
 from w2s_jax._versions import check_installed
 
 check_installed()
 
+from w2s_jax import statistics, theory
+from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
+from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
+from w2s_jax.rng import replicate_key, stream
+from w2s_jax.sampling import (
+    design_moments,
+    moments,
+    sample_dataset,
+    sample_design,
+    sample_features,
+    sample_moments,
+)
+from w2s_jax.tasks import WEAKNESSES, make_task, random_task
+from w2s_jax.types import Dataset, Design, Moments, Task
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "WEAKNESSES",
+    "Dataset",
+    "Design",
+    "Moments",
+    "Task",
+    "__version__",
+    "concept_log_posterior",
+    "design_moments",
+    "excess_risk",
+    "gradient_flow",
+    "least_squares",
+    "leave_one_out_log_posterior",
+    "make_task",
+    "misfit",
+    "moments",
+    "performance_gap_recovered",
+    "posterior_path",
+    "random_task",
+    "refine_labels",
+    "replicate_key",
+    "ridge_to_source",
+    "sample_dataset",
+    "sample_design",
+    "sample_features",
+    "sample_moments",
+    "sign_accuracy",
+    "statistics",
+    "stream",
+    "theory",
+]

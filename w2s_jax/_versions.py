@@ -1,8 +1,9 @@
 """Refuses the releases of jax that cannot be trusted here, before jax is imported."""
 
+import re
 from importlib import metadata
 
-DEADLOCKING_RELEASE = "0.10"
+DEADLOCKING_RELEASE = re.compile(r"0\.10(?!\d)")
 """jaxlib 0.10.x on CPU: two independent batched LAPACK calls in one program may wait for each other for ever."""
 
 
@@ -16,7 +17,7 @@ def check_version(package: str, version: str) -> None:
     ImportError: w2s_jax does not run with jaxlib 0.10.2, which deadlocks on CPU in batched linear algebra; \
 install another release: pip install "jax>=0.9.1,!=0.10.*" "jaxlib>=0.9.1,!=0.10.*"
     """
-    if ".".join(version.split(".")[:2]) == DEADLOCKING_RELEASE:
+    if DEADLOCKING_RELEASE.match(version):
         raise ImportError(
             f"w2s_jax does not run with {package} {version}, which deadlocks on CPU in batched linear algebra; "
             f'install another release: pip install "jax>=0.9.1,!=0.10.*" "jaxlib>=0.9.1,!=0.10.*"'

@@ -14,9 +14,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from w2s_jax.types import Moments, Scalar
+from w2s_jax.types import Moments, Scalar, is_concrete
 
 
 def least_squares(moments: Moments, source_coef: Float[Array, "d"] | None = None) -> Float[Array, "d"]:
@@ -56,6 +56,9 @@ def ridge_to_source(moments: Moments, source_coef: Float[Array, "d"], penalty: S
     Returns:
         Coefficients `[d]`.
 
+    Raises:
+        ValueError: if a Python penalty is negative.
+
     Reference: docs/theory.md 2; Somerstep et al. (arXiv 2405.16236) for fine-tuning on weak labels.
 
     >>> from w2s_jax.types import Moments
@@ -63,6 +66,8 @@ def ridge_to_source(moments: Moments, source_coef: Float[Array, "d"], penalty: S
     >>> ridge_to_source(data, jnp.array([1.0, 0.0]), 0.5).tolist()
     [1.0, 2.0]
     """
+    if is_concrete(penalty) and not penalty >= 0:
+        raise ValueError(f"penalty must not be negative, got {penalty}; 0 is least squares.")
     return _filter_residual(_ridge_filter, moments, source_coef, penalty)
 
 
@@ -73,12 +78,15 @@ def gradient_flow(moments: Moments, source_coef: Float[Array, "d"], time: Scalar
         b(t) = beta_P + V diag((1 - e^{-2 t lam}) / lam) V' (m - S beta_P)
 
     Args:
-        moments: `gram [d d]` and `cross [d]` of a dataset.
+        moments: `gram [d d]` and `cross [d]` of a dataset; cross must lie in the range of gram, as data's does.
         source_coef: beta_P `[d]`, where the flow starts.
         time: t >= 0, in units of 1 / feature variance; large t approaches `least_squares`.
 
     Returns:
         Coefficients `[d]`.
+
+    Raises:
+        ValueError: if a Python time is negative.
 
     Reference: docs/theory.md 2, derived.
 
@@ -87,6 +95,8 @@ def gradient_flow(moments: Moments, source_coef: Float[Array, "d"], time: Scalar
     >>> gradient_flow(data, jnp.array([1.0, 0.0]), jnp.log(2.0) / 2).round(3).tolist()
     [1.0, 1.5]
     """
+    if is_concrete(time) and not time >= 0:
+        raise ValueError(f"time must not be negative, got {time}; 0 is the source.")
     return _filter_residual(_flow_filter, moments, source_coef, time)
 
 
@@ -94,15 +104,20 @@ SpectralFilter = Callable[[Float[Array, "d"], Float[Array, ""]], Float[Array, "d
 
 
 def _ridge_filter(lam: Float[Array, "d"], penalty: Float[Array, ""]) -> Float[Array, "d"]:
-    # The residual has no part in the null space of the gram; a filter of 0 there keeps rounding from being amplified.
-    kept = lam > lam.shape[0] * jnp.finfo(lam.dtype).eps * lam[-1]
+    kept = _in_range(lam)
     return jnp.where(kept, 1 / (jnp.where(kept, lam, 1.0) + penalty), 0.0)
 
 
 def _flow_filter(lam: Float[Array, "d"], time: Float[Array, ""]) -> Float[Array, "d"]:
-    small = jnp.abs(lam) < 1e-12
-    safe = jnp.where(small, 1.0, lam)
-    return jnp.where(small, 2 * time, -jnp.expm1(-2 * time * safe) / safe)
+    kept = _in_range(lam)
+    safe = jnp.where(kept, lam, 1.0)
+    return jnp.where(kept, -jnp.expm1(-2 * time * safe) / safe, 0.0)
+
+
+def _in_range(lam: Float[Array, "d"]) -> Bool[Array, "d"]:
+    # The residual has no part in the null space of the gram; a filter of 0 there keeps rounding from being amplified,
+    # by 1 / penalty or by 2 time.
+    return lam > lam.shape[0] * jnp.finfo(lam.dtype).eps * lam[-1]
 
 
 def _filter_residual(
@@ -142,8 +157,12 @@ def _divided_differences(
 ) -> Float[Array, "d d"]:
     """(f_i - f_j) / (lam_i - lam_j), and f' at the mean of the two where they meet."""
     gap = lam[:, None] - lam[None, :]
-    # A cube root balances the rounding of the quotient against the curvature that the midpoint rule leaves out.
-    close = jnp.abs(gap) <= jnp.cbrt(jnp.finfo(lam.dtype).eps) * lam[-1]
     _, slope = jax.jvp(lambda x: spectral_filter(x, parameter), (lam,), (jnp.ones_like(lam),))
+    # Two eigenvalues meet where the filter hardly moves between them: their gap is measured against the filter, since
+    # near n = d small eigenvalues lie close by any other measure. A cube root balances the rounding of the quotient
+    # against the curvature that the midpoint rule leaves out.
+    steepest = jnp.maximum(jnp.abs(slope)[:, None], jnp.abs(slope)[None, :])
+    smallest = jnp.minimum(jnp.abs(filtered)[:, None], jnp.abs(filtered)[None, :])
+    close = jnp.abs(gap) * steepest <= jnp.cbrt(jnp.finfo(lam.dtype).eps) * smallest
     midpoint_slope = (slope[:, None] + slope[None, :]) / 2
     return jnp.where(close, midpoint_slope, (filtered[:, None] - filtered[None, :]) / jnp.where(close, 1.0, gap))

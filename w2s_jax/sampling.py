@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from w2s_jax.rng import stream
-from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task
+from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
 
 Labeler = Literal["source", "target", "weak"]
 FeatureLaw = Literal["gaussian", "uniform"]
@@ -151,7 +151,9 @@ def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -
     return Moments(design.gram, cross, design.num_samples)
 
 
-def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler = "weak") -> Moments:
+def sample_moments(
+    key: Key, task: Task, num_samples: Scalar | Int[Array, ""], labeler: Labeler = "weak"
+) -> Moments:
     """Moments of n gaussian examples, drawn directly: the cost does not depend on n, and n may be traced.
 
     The n examples fall to the concepts by a multinomial draw n_k. Bartlett's decomposition gives each group's
@@ -169,6 +171,9 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     Returns:
         `Moments(gram [d d], cross [d], num_samples [])`.
 
+    Raises:
+        ValueError: for an unknown labeler, or a Python num_samples that is not a whole number >= 1.
+
     Reference: Bartlett, Proc. R. Soc. Edinburgh 53 (1933); derived for the mixture, docs/theory.md 2.
 
     >>> import jax
@@ -178,6 +183,8 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     >>> bool(jnp.allclose(drawn.cross, jnp.array([0.6, 0.0, 0.8]), atol=0.01))
     True
     """
+    if is_concrete(num_samples) and not (num_samples >= 1 and num_samples % 1 == 0):
+        raise ValueError(f"num_samples must be a whole number of at least 1, got {num_samples}.")
     concepts, prior, noise_var = _label_law(task, labeler)
     num_concepts, dim = concepts.shape
     dtype = concepts.dtype

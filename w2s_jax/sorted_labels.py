@@ -39,13 +39,13 @@ def _outer(left: Float[Array, "p"], right: Float[Array, "d"]) -> Float[Array, "p
     return left[:, None] * right[None, :]
 
 
-def arrival_times(key: Key, num_samples: int) -> Float[Array, "n+1"]:
+def arrival_times(key: Key, num_samples: int) -> Float[Array, "{num_samples}+1"]:
     """Cumulative sums of n + 1 exponentials: for every j <= n, the first j over the (j+1)-th are j sorted uniforms."""
     return jnp.cumsum(jax.random.exponential(key, (num_samples + 1,)))
 
 
 def shared_boundaries(
-    arrivals: Float[Array, "n+1"], log_posterior: Float[Array, "K"], num_samples: Int[Array, ""] | int
+    arrivals: Float[Array, "r"], log_posterior: Float[Array, "K"], num_samples: Int[Array, ""] | int
 ) -> Int[Array, "K-1"]:
     """Boundaries of the first `num_samples` labels, which share one posterior: counts of sorted uniforms."""
     levels = jnp.cumsum(jnp.exp(log_posterior))[:-1] * arrivals[num_samples]
@@ -54,8 +54,8 @@ def shared_boundaries(
 
 def refined_moments(
     design: Design,
-    table: Float[Array, "n+1 K-1 d"],
-    boundaries: Int[Array, "K-1"],
+    table: Float[Array, "r p d"],
+    boundaries: Int[Array, "p"],
     concepts: Float[Array, "K d"],
     noise_var: Scalar,
 ) -> Moments:

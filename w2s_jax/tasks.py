@@ -5,7 +5,6 @@ concept spans is the (K + 1)-th, and is then turned into `d` dimensions by an or
 """
 
 import math
-import numbers
 from typing import Literal, get_args
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
-from w2s_jax.types import Key, Scalar, Task
+from w2s_jax.types import Key, Scalar, Task, is_concrete
 
 Weakness = Literal["rotated", "shifted", "noisy", "confused", "opposed"]
 WEAKNESSES: tuple[Weakness, ...] = get_args(Weakness)
@@ -121,7 +120,7 @@ def latent_dim(num_concepts: int, dim: int) -> int:
 def random_frame(key: Key, num_rows: int, dim: int) -> Float[Array, "r d"]:
     """`num_rows` orthonormal vectors in R^dim, uniform over all such frames."""
     q, r = jnp.linalg.qr(jax.random.normal(key, (dim, num_rows)))
-    return (q * jnp.sign(jnp.diagonal(r))).T
+    return (q * jnp.sign(jnp.diagonal(r))[None, :]).T
 
 
 def embed(task: Task, frame: Float[Array, "r d"]) -> Task:
@@ -206,13 +205,9 @@ def _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness,
         )
     if not 0 <= target_concept < num_concepts:
         raise ValueError(f"target_concept must be in [0, {num_concepts}), got {target_concept}.")
-    if _concrete(weak_accuracy) and not 0 < weak_accuracy <= 1:
+    if is_concrete(weak_accuracy) and not 0 < weak_accuracy <= 1:
         raise ValueError(f"weak_accuracy must be in (0, 1], got {weak_accuracy}; 1 is a perfect teacher.")
-    if _concrete(concept_shift) and not 0 <= concept_shift < 1:
+    if is_concrete(concept_shift) and not 0 <= concept_shift < 1:
         raise ValueError(f"concept_shift must be in [0, 1), got {concept_shift}; 0 is an aligned source.")
-    if _concrete(noise_var) and not (noise_var >= 0 and math.isfinite(noise_var)):
+    if is_concrete(noise_var) and not (noise_var >= 0 and math.isfinite(noise_var)):
         raise ValueError(f"noise_var must be finite and not negative, got {noise_var}; it is a variance.")
-
-
-def _concrete(value) -> bool:
-    return isinstance(value, numbers.Real)

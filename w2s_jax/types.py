@@ -14,16 +14,22 @@ All containers are `typing.NamedTuple` pytrees: they pass through `jit`, `vmap` 
 `in_axes` structs, and their fields are replaced with `_replace`.
 """
 
+import numbers
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Scalar = Float[Array, ""] | float
-"""A real number: a Python float or a traced array of shape `[]`."""
+Scalar = Float[Array, ""] | float | int
+"""A real number: a Python number or a traced array of shape `[]`."""
 
 Key = PRNGKeyArray
 """A typed random key, as made by `jax.random.key`."""
+
+
+def is_concrete(value) -> bool:
+    """Whether a value is a plain number: kernels check its range. For arrays, traced or not, the range is documented."""
+    return isinstance(value, numbers.Real)
 
 
 class Task(NamedTuple):

@@ -64,7 +64,7 @@ def lambert_w(x: Real) -> Float[Array, ""]:
     >>> round(float(lambert_w(math.e)), 6)
     1.0
     """
-    x = jnp.asarray(x, float)
+    x = 1.0 * jnp.asarray(x)
     start = jnp.log1p(x)
     w = start * (1 - jnp.log1p(start) / (2 + start))
     for _ in range(4):

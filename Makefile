@@ -1,0 +1,74 @@
+# `make demo` and `make test` need Python >= 3.11 and make, nothing else: the first call makes .venv and installs into it.
+#
+#   make EXTRAS=cuda13 demo        on an NVIDIA GPU (EXTRAS=tpu on a TPU)
+#   make PYTHON=python3.13 test    with a Python of your choice, for the first call
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format clean
+SHELL := /bin/sh
+
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3.12 python3.13 python3.14 python3.11 python3)
+VENV ?= .venv
+EXTRAS ?=
+RESULTS ?= results
+PYTEST_ARGS ?=
+
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv and install everything into it
+
+demo: $(STAMP) ## the quick risk sweep and the figures that it feeds (minutes on two cores)
+	$(RUN) -m sims.risk_sweep --preset quick --out $(RESULTS)
+	$(RUN) -m figures.make --results $(RESULTS) --out $(RESULTS)/figures
+
+test: $(STAMP) ## the fast test suite
+	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## the slow tests
+	$(RUN) -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff (format and rules) and pyright
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+format: $(STAMP) ## let ruff rewrite the files
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+clean: ## remove the environments and all caches; results stay
+	rm -rf $(VENV) .venv311 .cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first candidate that starts (a pyenv shim may exist and yet fail), is new enough and can make environments.
+# An environment that works is kept: a change of pyproject.toml only installs what is new.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(RUN) -c 'import pip' >/dev/null 2>&1; then \
+	  python=; without_venv=; \
+	  for candidate in $(CANDIDATES); do \
+	    $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	    if $$candidate -c 'import ensurepip, venv' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	    without_venv="$${without_venv:-$$candidate}"; \
+	  done; \
+	  if [ -z "$$python" ] && [ -n "$$without_venv" ]; then \
+	    version=$$($$without_venv -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "$$without_venv cannot make virtual environments: install its venv module" \
+	      "(Debian and Ubuntu: apt install python$$version-venv), or name another Python: make PYTHON=... setup" >&2; \
+	    exit 1; \
+	  elif [ -z "$$python" ]; then \
+	    echo "w2s_jax needs Python >= 3.11 and none of these starts: $(CANDIDATES). Install one," \
+	      "or name it: make PYTHON=path/to/python setup" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$($$python --version) ($$python)"; \
+	  $$python -m venv --clear $(VENV); \
+	fi
+	@echo "Installing w2s_jax and what it needs into $(VENV) (a minute or two the first time)"
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt -e ".[sims,tests$(EXTRAS:%=,%)]"
+	@touch $@

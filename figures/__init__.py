@@ -1,0 +1,1 @@
+"""Figures of the simulator: they read finished results, set the closed forms beside them, and never import `sims`."""

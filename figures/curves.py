@@ -1,0 +1,117 @@
+"""Closed forms over many tasks at once: what the figures set beside the simulation."""
+
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from w2s_jax import theory
+from w2s_jax.theory.posterior import Prompts
+from w2s_jax.types import Task
+
+
+def evaluate(function: Callable, tasks: Task, *arguments) -> np.ndarray:
+    """`function(task, *scalars)` for every task of a batch, compiled once.
+
+    Args:
+        function: a closed form of one task and scalars, with a scalar result.
+        tasks: batched, `[*b]`.
+        arguments: arrays that broadcast to `[*b]`.
+
+    Returns:
+        `[*b]`, float64.
+    """
+    shape = tasks.noise_var.shape
+    size = int(np.prod(shape))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[len(shape) :]), tasks)
+    scalars = [jnp.asarray(np.broadcast_to(np.asarray(x, float), shape).reshape(size)) for x in arguments]
+    return np.asarray(_compiled(function)(flat, *scalars), float).reshape(shape)
+
+
+def floor(tasks: Task) -> np.ndarray:
+    """The floor of naive fine-tuning, `[*b]` (docs/theory.md 3.2)."""
+    return evaluate(theory.population_ridge_floor, tasks)
+
+
+def ridge(tasks: Task, sample_size, penalty) -> np.ndarray:
+    """Risk of naive fine-tuning in the proportional limit, `[*b]` (3.3)."""
+    return evaluate(theory.ridge_risk, tasks, sample_size, penalty)
+
+
+def ridge_at_best(tasks: Task, sample_size, penalties) -> np.ndarray:
+    """The least of it over these penalties, `[*b]`."""
+    lifted = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(penalties)), tasks)
+    path = np.reshape(penalties, (-1,) + (1,) * tasks.noise_var.ndim)
+    return ridge(lifted, np.asarray(sample_size)[None], path).min(axis=0)
+
+
+def least_squares(tasks: Task, sample_size) -> np.ndarray:
+    """Risk of least squares on a teacher's labels, exact at every sample size, `[*b]` (3.4)."""
+    return evaluate(theory.least_squares_risk, tasks, sample_size)
+
+
+def saturated(tasks: Task, sample_size, misalignment, spread) -> np.ndarray:
+    """Risk of least squares on refined labels whose misalignment and spread are known, as from simulation, `[*b]` (3.4)."""
+    return evaluate(theory.refined_risk, tasks, sample_size, misalignment, spread)
+
+
+def refined(tasks: Task, sample_size, num_icl, prompts: Prompts) -> np.ndarray:
+    """Risk of least squares on labels refined by a prompt of this length, `[*b]` (3.4 with the integral of 3.6).
+
+    Exact for two concepts. For more, and fresh prompts, an upper bound: every rival meets the target alone.
+    """
+    return evaluate(_refined(prompts), tasks, sample_size, num_icl)
+
+
+def misalignment(tasks: Task, num_icl, prompts: Prompts, assumed_noise_var) -> np.ndarray:
+    """Misalignment of the concept posterior by the integral of 3.6, `[*b]`; exact for two concepts."""
+    return evaluate(_misalignment(theory.misalignment, prompts), tasks, num_icl, assumed_noise_var)
+
+
+def misalignment_asymptotic(tasks: Task, num_icl, prompts: Prompts, assumed_noise_var) -> np.ndarray:
+    """Its sharp form for long prompts, whose logarithm has the slope of 3.6, `[*b]`."""
+    return evaluate(_misalignment(theory.misalignment_asymptotic, prompts), tasks, num_icl, assumed_noise_var)
+
+
+def assumed_noise_var(tasks: Task, name: str) -> np.ndarray:
+    """The noise variance that the posterior assumes, `[*b]`: `task` is the task's own, `balanced` has tilt 1/2.
+
+    Where refinement fails no variance balances the contest, and the task's own is taken.
+    """
+    own = np.asarray(tasks.noise_var, float)
+    if name == "task":
+        return own
+    balanced = evaluate(theory.balanced_noise_var, tasks)
+    return np.where(np.isfinite(balanced) & (balanced > 0), balanced, own)
+
+
+def label_spread(shared: np.ndarray, fresh: np.ndarray, num_concepts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of the concept behind a refined label, from the two misalignments, for rivals that are alike.
+
+    With p = E(1 - w_*), ||E w - e_*||^2 = p^2 K/(K - 1); a label drawn from w has 1 - E||w||^2 = 2p - E||w - e_*||^2 (shared)
+    and 1 - ||E w||^2 = 2p - ||E w - e_*||^2 (fresh).
+    """
+    p = np.sqrt(fresh * (num_concepts - 1) / num_concepts)
+    return np.maximum(2 * p - shared, 0.0), np.maximum(2 * p - fresh, 0.0)
+
+
+@cache
+def _compiled(function: Callable) -> Callable:
+    return jax.jit(jax.vmap(function))
+
+
+@cache
+def _misalignment(closed_form: Callable, prompts: Prompts) -> Callable:
+    return lambda task, length, noise_var: closed_form(task, length, prompts, assumed_noise_var=noise_var)
+
+
+@cache
+def _refined(prompts: Prompts) -> Callable:
+    def risk(task: Task, n, length):
+        distance = theory.misalignment(task, length, prompts)
+        spread = theory.refined_label_spread(task, length, prompts)
+        return theory.refined_risk(task, n, distance, spread)
+
+    return risk

@@ -1,0 +1,212 @@
+"""One style for every figure: one colour, line and marker per method, bands of 95%, thin lines for theory, stable bytes.
+
+No pyplot and no global state: figures are plain `matplotlib.figure.Figure` objects, drawn inside `style()`.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import matplotlib.style
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+from w2s_jax.statistics import confidence_interval
+
+SINGLE_COLUMN = 3.4
+"""Width of a one-column figure, inches."""
+DOUBLE_COLUMN = 7.0
+"""Width of a two-column figure, inches."""
+RISK = "excess risk (squared label units)"
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.2,
+    "hatch.linewidth": 0.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 250,
+}
+
+
+class Look(NamedTuple):
+    """How a method is drawn, everywhere."""
+
+    label: str
+    color: str
+    line: Any
+    marker: str
+
+
+# Okabe and Ito's palette, completed from Paul Tol's: safe for the colour-blind. Lines and markers differ as well, so that
+# a figure reads in grey.
+METHODS: dict[str, Look] = {
+    "source": Look("source (strong, not aligned)", "#8C8C8C", (0, (1, 1.2)), "x"),
+    "weak": Look("weak teacher", "#555555", (0, (4, 1.5)), "P"),
+    "ceiling": Look("ceiling (true labels)", "#009E73", "-", "D"),
+    "naive_ft": Look("naive fine-tuning, best penalty", "#D55E00", "-", "s"),
+    "gradient_flow": Look("gradient flow, best time", "#E69F00", (0, (5, 1.5)), "h"),
+    "icl_refine_shared": Look("refinement, one shared prompt", "#56B4E9", "-", "^"),
+    "icl_refine_fresh": Look("refinement, fresh prompts", "#0072B2", "-", "o"),
+    "icl_refine_leave_one_out": Look("refinement, leave-one-out", "#CC79A7", (0, (5, 1.5)), "v"),
+    "intent_refine": Look("intent refinement (MAP)", "#882255", (0, (3, 1, 1, 1)), "<"),
+    "self_refine": Look("self-refinement", "#999933", (0, (6, 1.5, 1, 1.5)), ">"),
+    "hull": Look("convex hull of the concepts", "#332288", "-", "p"),
+    "em_prior": Look("EM on the prior", "#44AA99", (0, (3, 1, 1, 1)), "*"),
+}
+SPARE_COLORS = ("#AA4499", "#6699CC", "#661100", "#888888")
+
+THEORY: dict[str, Any] = {"color": "black", "linewidth": 0.7, "zorder": 4}
+"""Closed forms: thin and black, told apart by their dashes."""
+DASHED, DOTTED, DASHDOT = (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
+
+WEAKNESSES = {
+    "rotated": "rotated teacher",
+    "shifted": "shifted teacher",
+    "noisy": "noisy teacher",
+    "confused": "confused teacher",
+    "opposed": "opposed teacher",
+}
+
+
+def look(method: str) -> Look:
+    """How to draw a method; one that this file does not know gets a spare colour, the same every time."""
+    if method in METHODS:
+        return METHODS[method]
+    color = SPARE_COLORS[sum(method.encode()) % len(SPARE_COLORS)]
+    return Look(method.replace("_", " "), color, (0, (2, 1)), ".")
+
+
+def ordered_colors(count: int) -> list[str]:
+    """Dark to light for an ordered quantity (sample size, concept shift), readable in grey."""
+    ramp = ["#1B1044", "#5A2A83", "#A8437F", "#E0765A", "#F2B35E"]
+    return [ramp[round(i)] for i in np.linspace(0, len(ramp) - 1, count)] if count > 1 else ramp[:1]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw inside this context: our settings on top of matplotlib's defaults, whatever the user's own are."""
+    with matplotlib.style.context(["default", SETTINGS]):
+        yield
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of that size in inches and its axes `[rows columns]`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def draw_method(axes: Axes, x, mean, sem, count, method: str) -> Line2D:
+    """A method's simulated mean as a line, with its band of 95%."""
+    how = look(method)
+    (line,) = axes.plot(x, mean, color=how.color, linestyle=how.line, marker=how.marker, label=how.label, alpha=0.9)
+    band(axes, x, mean, sem, count, how.color)
+    return line
+
+
+def band(axes: Axes, x, mean, sem, count, color: str) -> FillBetweenPolyCollection:
+    """The 95% interval of a mean as a band."""
+    low, high = confidence_interval(np.asarray(mean), np.asarray(sem), np.asarray(count))
+    return axes.fill_between(x, positive(axes, low), high, color=color, alpha=0.3, linewidth=0, zorder=1.5)
+
+
+def error_bars(axes: Axes, x, mean, sem, count, **kwargs: Any):
+    """The 95% interval of a mean as bars, for markers without a line."""
+    low, high = confidence_interval(np.asarray(mean), np.asarray(sem), np.asarray(count))
+    reach = np.stack([np.maximum(mean - positive(axes, low), 0.0), high - mean])
+    return axes.errorbar(x, mean, reach, **{"linestyle": "none", "elinewidth": 0.7, "capsize": 0, **kwargs})
+
+
+def positive(axes: Axes, values: np.ndarray) -> np.ndarray:
+    """The values, kept above 0 on a logarithmic axis, where a lower end of an interval may have no place."""
+    return np.maximum(values, 1e-30) if axes.get_yscale() == "log" else values
+
+
+def limit_y(axes: Axes, *values: Any, pad: float = 1.25, least: float = 0.0) -> None:
+    """A logarithmic axis fitted to these values, so that a closed form that diverges is cut off at the frame."""
+    known = np.concatenate([np.ravel(np.asarray(v, float)) for v in values])
+    known = known[np.isfinite(known) & (known > least)]
+    if known.size:
+        axes.set_ylim(known.min() / pad, known.max() * pad)
+
+
+def mark_values(axes: Axes, values, axis: str = "x", fmt: str = "{x:g}") -> None:
+    """Ticks at exactly these values, as on an axis of sample sizes."""
+    side = axes.xaxis if axis == "x" else axes.yaxis
+    side.set_major_locator(FixedLocator(list(values)))
+    side.set_major_formatter(StrMethodFormatter(fmt))
+    side.set_minor_locator(NullLocator())
+    side.set_minor_formatter(NullFormatter())
+
+
+def log_ticks_in_full(axes: Axes) -> None:
+    """Numbers such as 0.2 and 0.5, not powers of ten, on a logarithmic y axis of less than two decades."""
+    low, high = axes.get_ylim()
+    spread = high / low
+    steps = (1, 2, 3, 5, 7) if spread < 8 else (1, 2, 5) if spread < 60 else (1, 3) if spread < 1000 else (1,)
+    ticks = [m * 10.0**e for e in range(-12, 7) for m in steps]
+    mark_values(axes, [t for t in ticks if low <= t <= high], "y")
+
+
+def title(axes: Axes, index: int, text: str) -> None:
+    """A panel's letter and what it shows."""
+    axes.set_title(f"$\\bf{{{chr(ord('a') + index)}}}$  {text}", loc="left", pad=4)
+
+
+def legend_in(axes: Axes, handles: dict[str, Artist], title: str = "") -> None:
+    """The legend in a panel of its own; it does not move the others."""
+    band = Patch(facecolor="0.55", alpha=0.4, linewidth=0)
+    legend = axes.legend(
+        [*handles.values(), band],
+        [*handles, "95% interval"],
+        loc="upper left",
+        bbox_to_anchor=(-0.12, 1.08),
+        title=title,
+        alignment="left",
+        title_fontsize=6.5,
+        labelspacing=0.35,
+    )
+    legend.set_in_layout(False)
+
+
+def legend_below(figure: Figure, handles: dict[str, Artist], columns: int, title: str = "") -> None:
+    """One legend for all panels, under them."""
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, title=title, title_fontsize=6.5
+    )
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as the bytes of a `pdf` or `png` file: the same bytes every time, since nothing in them tells the time."""
+    buffer = io.BytesIO()
+    metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+    figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()

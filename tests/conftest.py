@@ -1,0 +1,32 @@
+"""Settings of every test: double precision, no silent rank promotion, every public signature checked at run time.
+
+All of it must happen before the first import of w2s_jax (the import hook) or the first array (the jax settings).
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # batched small matrices are far slower with threads
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the suite's tolerances are those of the CPU backend
+
+import jax
+import jaxtyping
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiled programs are kept between runs (git-ignored): a second run of the suite compiles almost nothing.
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Shapes and types of every annotated signature are asserted in tests; users pay nothing for it.
+jaxtyping.install_import_hook("w2s_jax", "beartype.beartype")
+
+
+@pytest.fixture
+def key():
+    """A fixed typed key; tests that need another draw take a stream of it."""
+    return jax.random.key(0)

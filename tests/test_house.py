@@ -1,0 +1,254 @@
+"""The laws of the house that a machine can check: who imports whom, what an import does, what is public."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import w2s_jax as w2s
+from w2s_jax._versions import check_version
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 400
+
+# Each room may import from the rooms before it, and from itself.
+ORDER = ["_versions", "types", "rng", "tasks", "sampling"]
+KERNELS = {name: set(ORDER[:i]) for i, name in enumerate(ORDER)}
+_after_sampling = set(ORDER)
+KERNELS |= dict.fromkeys(("estimators", "sorted_labels", "refinement"), _after_sampling)
+_spine = _after_sampling | {"estimators", "sorted_labels", "refinement"}
+KERNELS |= {"risk": _spine}
+KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
+KERNELS |= dict.fromkeys(("incontext", "alignment"), _spine | {"risk", "transformer", "training"})
+KERNELS |= {"theory": {"types"}, "statistics": {"types"}}
+# The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
+OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}
+FIGURES_MAY_IMPORT = {"tasks", "theory", "statistics", "risk", "types"}
+
+
+def python_files(*folders):
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path):
+    """Dotted names of everything that the file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.relative_to(ROOT)}:{node.lineno}: imports here are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms(path: Path, package: str) -> set[str]:
+    """The modules of `package` that the file imports from."""
+    names = (name.split(".") for name in imported(path))
+    return {parts[1] for parts in names if parts[0] == package and len(parts) > 1}
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", python_files("w2s_jax"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_kernels_import_one_way(path):
+    assert not packages(path) & OUTSIDE
+    room = path.relative_to(ROOT / "w2s_jax").parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    assert room in KERNELS, f"{room} is a new room: give it a place in the order above and in docs/design.md"
+    modules = {m for m in rooms(path, "w2s_jax") if any((ROOT / "w2s_jax").glob(f"{m}*"))}
+    assert modules <= KERNELS[room] | {room}, f"{room} may not import {sorted(modules - KERNELS[room] - {room})}"
+
+
+def test_rooms_outside_the_package_import_one_way():
+    for path in python_files("sims"):
+        assert not packages(path) & {"figures", "benchmarks", "tests", "matplotlib"}, path
+    for path in python_files("figures"):
+        assert not packages(path) & {"sims", "benchmarks", "tests"}, path
+        assert rooms(path, "w2s_jax") - {"__version__"} <= FIGURES_MAY_IMPORT, path
+    for path in python_files("benchmarks"):
+        assert not packages(path) & {"figures", "tests"}, path
+
+
+IMPORT_PROBE = """
+import os, sys, warnings
+warnings.simplefilter("error")
+before = dict(os.environ)
+import jax
+settings = dict(jax.config.values)
+import w2s_jax
+from jax._src import xla_bridge
+changed = {k for k, v in jax.config.values.items() if settings.get(k) != v}
+assert not changed, f"settings changed: {changed}"
+assert not xla_bridge._backends, f"backends started: {xla_bridge._backends}"
+loaded = {"flax", "optax", "xarray", "zarr", "matplotlib", "tyro", "rich"} & set(sys.modules)
+assert not loaded, f"imported: {loaded}"
+assert dict(os.environ) == before, "environment changed"
+print("clean", w2s_jax.__version__)
+"""
+
+
+def run_python(code: str, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_import_has_no_side_effects():
+    result = run_python(IMPORT_PROBE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["clean", w2s.__version__]
+
+
+REFUSAL_PROBE = """
+import sys
+from importlib import metadata
+real = metadata.version
+metadata.version = lambda name: "0.10.1" if name == "jaxlib" else real(name)
+try:
+    import w2s_jax
+except ImportError as error:
+    assert "jax" not in sys.modules, "jax was imported first"
+    print(error)
+"""
+
+
+def test_jax_0_10_is_refused_before_jax_is_imported():
+    result = run_python(REFUSAL_PROBE)
+    assert result.returncode == 0, result.stderr
+    assert "w2s_jax does not run with jaxlib 0.10.1" in result.stdout
+    assert result.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", ["0.10", "0.10.0", "0.10.2", "0.10.0rc1", "0.10.1.dev20260101", "0.10rc1"])
+@pytest.mark.parametrize("package", ["jax", "jaxlib"])
+def test_every_0_10_is_refused(package, version):
+    with pytest.raises(ImportError, match=f"{package} {re.escape(version)}, which deadlocks"):
+        check_version(package, version)
+
+
+@pytest.mark.parametrize("version", ["0.9.1", "0.9.2", "0.11.0", "0.12.0.1", "0.100.0", "1.10.0", "0.1.10"])
+def test_other_releases_are_welcome(version):
+    check_version("jaxlib", version)
+
+
+# --- the public surface ---------------------------------------------------------------------------------------------
+
+
+def public_functions():
+    """Promised functions: those of `w2s_jax`, and of its modules theory and statistics."""
+    for name in w2s.__all__:
+        value = getattr(w2s, name)
+        if inspect.ismodule(value):
+            for inner in getattr(value, "__all__", vars(value)):
+                function = getattr(value, inner)
+                if inspect.isfunction(function) and function.__module__.startswith(value.__name__) and inner[0] != "_":
+                    yield f"{name}.{inner}", function
+        elif inspect.isfunction(value):
+            yield name, value
+
+
+def test_all_is_sorted_complete_and_real():
+    assert len(set(w2s.__all__)) == len(w2s.__all__)
+    assert set(w2s.__all__) <= set(dir(w2s))
+    tree = ast.parse((ROOT / "w2s_jax" / "__init__.py").read_text())
+    names = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert names - {"check_installed"} == set(w2s.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize(("name", "function"), list(public_functions()), ids=lambda x: x if isinstance(x, str) else "")
+def test_public_functions_are_documented(name, function):
+    doc = inspect.getdoc(function)
+    assert doc, f"{name} has no docstring"
+    first = doc.split("\n\n")[0]
+    assert first.rstrip().endswith((".", ":")), f"{name}: the docstring opens with a sentence"
+    if name.startswith("statistics.") and name != "statistics.pgr_interval":
+        return  # small tools of the sweeps: one line will do
+    assert ">>>" in doc, f"{name}: the docstring has no example"
+    if "Args:" not in doc:
+        return
+    undocumented = [p for p in inspect.signature(function).parameters if not re.search(rf"\b{p}\b", doc)]
+    assert not undocumented, f"{name}: the docstring does not mention {undocumented}"
+
+
+def test_randomness_puts_the_key_first():
+    for name, function in public_functions():
+        parameters = list(inspect.signature(function).parameters)
+        assert "key" not in parameters[1:], name
+
+
+# --- the tree -------------------------------------------------------------------------------------------------------
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines outside docstrings."""
+    text = path.read_text()
+    total = len(text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            total -= node.value.end_lineno - node.value.lineno + 1
+    return total
+
+
+def test_files_hold_one_idea():
+    sizes = {
+        str(p.relative_to(ROOT)): lines_of_code(p) for p in python_files("w2s_jax", "sims", "figures", "benchmarks")
+    }
+    too_long = {name: size for name, size in sizes.items() if size > MAX_LINES}
+    assert not too_long, f"split these (at most {MAX_LINES} lines of code, docstrings not counted): {too_long}"
+
+
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".cff", ".yaml", ".yml", ".json", ".ipynb", ".cfg", ""}
+SKIPPED_FOLDERS = {".git", ".venv", "__pycache__", ".cache", ".hypothesis", ".pytest_cache", ".ruff_cache", "results"}
+# Absolute paths of somebody's machine. Written in pieces, so that this file does not find itself.
+PRIVATE = re.compile(
+    "|".join(["/ho" + r"me/\w", "/Us" + r"ers/\w", r"(?<![\w.])/ro" + "ot/", r"(?<![\w./])/wo" + "rk/"])
+)
+
+
+def tree_files():
+    """Files that belong to the project: what git tracks or would track, or the whole tree where git is not at hand."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode == 0:
+        paths = [ROOT / line for line in listing.stdout.splitlines()]
+    else:
+        paths = [p for p in ROOT.rglob("*") if not SKIPPED_FOLDERS & set(p.relative_to(ROOT).parts)]
+    return [p for p in paths if p.is_file() and p.suffix in TEXT_SUFFIXES]
+
+
+def test_the_tree_names_no_private_path():
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in tree_files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if PRIVATE.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_version_has_one_source():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in text
+    assert f"version: {w2s.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {w2s.__version__}" in (ROOT / "CHANGELOG.md").read_text()

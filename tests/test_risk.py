@@ -1,0 +1,162 @@
+"""Excess risk, misfit, PGR and sign accuracy: values, broadcasting, and gradients where they are most fragile."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
+
+
+def vectors(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def central_difference(function, x, step=1e-6):
+    return np.array([(function(x + e) - function(x - e)) / (2 * step) for e in step * np.eye(x.size)])
+
+
+def test_excess_risk_is_the_mean_squared_difference_of_predictions():
+    rng = np.random.default_rng(0)
+    coef, target, feature_var = rng.standard_normal(4), rng.standard_normal(4), np.array([1.0, 0.5, 2.0, 0.1])
+    features = rng.standard_normal((40_000, 4)) * np.sqrt(feature_var)
+    squared = (features @ (coef - target)) ** 2
+    expected = float(excess_risk(jnp.asarray(coef), jnp.asarray(target), jnp.asarray(feature_var)))
+    assert_mean(squared, expected)
+    assert_mean_rejects(squared, 1.1 * expected)
+
+
+def test_excess_risk_of_uniform_features_takes_a_third():
+    rng = np.random.default_rng(1)
+    coef, target = rng.standard_normal((2, 3))
+    squared = (rng.uniform(-1, 1, (20_000, 3)) @ (coef - target)) ** 2
+    expected = float(excess_risk(jnp.asarray(coef), jnp.asarray(target), 1 / 3))
+    assert_mean(squared, expected)
+    assert_mean_rejects(squared, 1.1 * expected)
+
+
+@pytest.mark.parametrize("function", [excess_risk, misfit])
+@pytest.mark.parametrize(
+    ("coef", "target", "feature_var"),
+    [((5,), (5,), ()), ((2, 3, 5), (5,), (5,)), ((5,), (3, 5), (2, 3, 5)), ((2, 1, 5), (3, 5), (1, 5)), ((3, 5),) * 3],
+)
+def test_leading_dimensions_broadcast_as_in_numpy(function, coef, target, feature_var):
+    coef, target = vectors(2, *coef), vectors(3, *target)
+    feature_var = vectors(4, *feature_var) ** 2
+    expected = (feature_var * (coef - target) ** 2).sum(-1)
+    result = function(jnp.asarray(coef), jnp.asarray(target), jnp.asarray(feature_var))
+    assert result.shape == expected.shape
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
+def test_vmap_equals_the_batched_call_and_a_loop():
+    coef, target = jnp.asarray(vectors(5, 4, 3)), jnp.asarray(vectors(6, 3))
+    for function in (excess_risk, misfit, sign_accuracy):
+        batched = function(coef, target)
+        np.testing.assert_allclose(jax.vmap(function, (0, None))(coef, target), batched, rtol=1e-12)
+        np.testing.assert_allclose([function(row, target) for row in coef], batched, rtol=1e-12)
+        np.testing.assert_allclose(jax.jit(function)(coef, target), batched, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_the_precision_of_the_arguments_is_kept(dtype):
+    x = jnp.ones(3, dtype)
+    assert excess_risk(x, x).dtype == sign_accuracy(x, x).dtype == dtype
+    assert performance_gap_recovered(x, x, 0.5).dtype == dtype
+
+
+def test_projection_on_a_subspace_with_the_truth_gains_exactly_the_misfit():
+    weak, target = vectors(7, 6), np.array([1.0, -2.0, 0, 0, 0, 0])
+    student = weak * (np.arange(6) < 3)  # the population projection on the first three coordinates
+    weak, target, student = jnp.asarray(weak), jnp.asarray(target), jnp.asarray(student)
+    gain = excess_risk(weak, target) - excess_risk(student, target)
+    np.testing.assert_allclose(gain, misfit(student, weak), rtol=1e-12)
+    off = student.at[0].add(0.5)  # not the projection: the identity must fail
+    assert abs(excess_risk(weak, target) - excess_risk(off, target) - misfit(off, weak)) > 0.1
+
+
+def test_projection_on_a_convex_class_gains_at_least_the_misfit():
+    weak, target = np.array([0.9, 0.7, -0.3]), np.array([0.7, 0.2, 0.1])  # the simplex; the truth is inside
+    student = optimize.minimize(
+        lambda b: ((b - weak) ** 2).sum(), np.full(3, 1 / 3), bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda b: b.sum() - 1}, tol=1e-14,
+    ).x  # fmt: skip
+    weak, target, student = jnp.asarray(weak), jnp.asarray(target), jnp.asarray(student)
+    assert excess_risk(weak, target) - excess_risk(student, target) > misfit(student, weak) + 0.01
+
+
+def test_pgr_values():
+    assert performance_gap_recovered(0.5, 0.5, 0.1) == 0
+    assert performance_gap_recovered(0.5, 0.1, 0.1) == 1
+    np.testing.assert_allclose(performance_gap_recovered(0.5, 0.9, 0.1), -1, rtol=1e-12)  # worse than the teacher
+    np.testing.assert_allclose(performance_gap_recovered(0.5, 0.0, 0.1), 1.25, rtol=1e-12)  # better than the ceiling
+    students = jnp.linspace(0, 1, 6).reshape(2, 3)
+    np.testing.assert_allclose(
+        performance_gap_recovered(jnp.full(3, 0.5), students, 0.1), (0.5 - students) / 0.4, rtol=1e-12
+    )
+
+
+def test_pgr_is_nan_where_there_is_no_gap_and_leaves_other_gradients_alone():
+    weak, ceiling = jnp.array([0.0, 0.1, 0.5, jnp.nan]), jnp.array([0.1, 0.1, 0.1, 0.1])
+    pgr = performance_gap_recovered(weak, 0.2, ceiling)
+    assert np.isnan(pgr).tolist() == [True, True, False, True]
+
+    def total(weak, student, ceiling):
+        return jnp.nansum(performance_gap_recovered(weak, student, ceiling))
+
+    slopes = jax.grad(total, argnums=(0, 1, 2))(weak, 0.2, ceiling)
+    assert all(np.all(np.isfinite(slope)) for slope in slopes)
+    np.testing.assert_allclose(slopes[0][:3], [0, 0, (0.2 - 0.1) / 0.4**2], rtol=1e-12)
+    np.testing.assert_allclose(slopes[1], -1 / 0.4, rtol=1e-12)
+
+
+def test_sign_accuracy_is_the_probability_of_equal_signs():
+    rng = np.random.default_rng(8)
+    coef, target = rng.standard_normal((2, 3))
+    features = rng.standard_normal((20_000, 3))
+    agree = np.sign(features @ coef) == np.sign(features @ target)
+    expected = float(sign_accuracy(jnp.asarray(coef), jnp.asarray(target)))
+    assert_mean(agree, expected)
+    assert_mean_rejects(agree, 1.1 * expected)
+
+
+@pytest.mark.parametrize("angle", [1e-150, 1e-12, 1e-6, 0.3, 1.5, np.pi / 2, 3.0, np.pi - 1e-6])
+def test_sign_accuracy_at_a_known_angle(angle):
+    coef, target = jnp.array([np.cos(angle), np.sin(angle)]), jnp.array([2.0, 0.0])
+    error = np.arctan2(np.sin(angle), np.cos(angle)) / np.pi
+    np.testing.assert_allclose(1 - sign_accuracy(coef, target), error, rtol=1e-10, atol=1e-15)
+    assert np.all(np.isfinite(jax.grad(sign_accuracy)(coef, target)))
+
+
+def test_sign_accuracy_gradient_matches_differences_also_near_parallel():
+    target = np.array([1.0, -0.5, 2.0])
+    for offset in (1.0, 1e-2, 1e-4):  # the step of the differences stays well inside the angle
+        coef = 3 * target + offset * np.array([1.0, 2.0, -0.3])
+        slope = jax.grad(sign_accuracy)(jnp.asarray(coef), jnp.asarray(target))
+        numeric = central_difference(
+            lambda b: float(sign_accuracy(jnp.asarray(b), jnp.asarray(target))), coef, 1e-4 * offset
+        )
+        np.testing.assert_allclose(slope, numeric, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(slope @ coef, 0, atol=1e-8)  # length does not matter
+
+
+def test_sign_accuracy_is_scale_free_and_survives_extreme_scales():
+    coef, target = jnp.asarray(vectors(9, 5), jnp.float32), jnp.asarray(vectors(10, 5), jnp.float32)
+    for scale in (1e-30, 1e-3, 1e30):
+        np.testing.assert_allclose(sign_accuracy(scale * coef, target), sign_accuracy(coef, target), rtol=1e-5)
+        slope = scale * jax.grad(sign_accuracy)(scale * coef, target)
+        np.testing.assert_allclose(slope, jax.grad(sign_accuracy)(coef, target), rtol=1e-4, atol=1e-6)
+
+
+def test_sign_accuracy_is_nan_at_zero_only():
+    zero, one = jnp.zeros(3), jnp.array([0.0, 1.0, 0.0])
+    assert np.isnan(sign_accuracy(zero, one))
+    assert np.isnan(sign_accuracy(one, zero))
+    assert sign_accuracy(one, one) == 1
+    assert sign_accuracy(-one, one) == 0
+    for coef in (one, -one, jnp.array([0.0, 1.0, 1e-13])):  # the kinks themselves, and next to one
+        assert np.all(np.isfinite(jax.grad(sign_accuracy)(coef, one)))
+    batch = sign_accuracy(jnp.stack([zero, one]), one)
+    assert np.isnan(batch).tolist() == [True, False]

@@ -1,0 +1,289 @@
+"""Merging is exact in any partition; intervals cover as often as they say, and the tests would notice if not."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.statistics import (
+    Summary,
+    confidence_interval,
+    covariance,
+    merge,
+    merge_all,
+    paired_difference,
+    pgr_interval,
+    sem,
+    summarize,
+)
+
+NUM_TRIALS = 20_000
+
+
+def draws(seed, *shape):
+    """Positive, skewed, correlated samples far from 0: what risks look like, and hard on cancellation."""
+    rng = np.random.default_rng(seed)
+    return 50 + rng.gamma(2, size=(*shape[:-1], 1)) + rng.gamma(2, size=shape)
+
+
+def assert_same(a, b, rtol=1e-12):
+    np.testing.assert_array_equal(a.count, b.count)
+    np.testing.assert_allclose(a.mean, b.mean, rtol=rtol)
+    np.testing.assert_allclose(a.comoment, b.comoment, rtol=rtol, atol=rtol * np.max(np.abs(b.comoment)))
+
+
+# Means and covariances
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_summary_matches_numpy(array):
+    x = draws(0, 300, 2, 4)
+    summary = summarize(array(x))
+    assert summary.count == 300
+    for cell in range(2):
+        np.testing.assert_allclose(summary.mean[cell], x[:, cell].mean(0), rtol=1e-12)
+        np.testing.assert_allclose(covariance(summary)[cell], np.cov(x[:, cell].T), rtol=1e-10)
+    np.testing.assert_allclose(sem(summary), stats.sem(x), rtol=1e-10)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("sizes", [(1,) * 60, (30, 30), (1, 59), (59, 1), (7, 13, 19, 21), (60,)])
+def test_merging_any_partition_in_any_order_is_the_summary_of_all(array, sizes):
+    x = draws(1, 60, 3, 2)
+    whole = summarize(array(x))
+    blocks = [summarize(array(part)) for part in np.split(x, np.cumsum(sizes)[:-1])]
+    orders = itertools.permutations(blocks) if len(blocks) <= 4 else (blocks, blocks[::-1])
+    for order in orders:
+        assert_same(merge_all(order), whole)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=6), seed=st.integers(0, 99), data=st.data())
+def test_merging_is_commutative_and_associative(sizes, seed, data):
+    x = draws(seed, sum(sizes), 2)
+    parts = [summarize(part) for part in np.split(x, np.cumsum(sizes)[:-1])]
+    whole = summarize(x)
+    while len(parts) > 1:  # any binary tree over any order of the parts
+        i = data.draw(st.integers(0, len(parts) - 1))
+        first = parts.pop(i)
+        j = data.draw(st.integers(0, len(parts) - 1))
+        parts.append(merge(first, parts.pop(j)))
+    assert_same(parts[0], whole)
+
+
+def test_an_empty_summary_changes_nothing():
+    summary = summarize(draws(2, 20, 3))
+    empty = Summary(count=0.0, mean=np.zeros(3), comoment=np.zeros((3, 3)))
+    assert_same(merge(summary, empty), summary, rtol=0)
+    assert_same(merge(empty, summary), summary, rtol=0)
+    assert merge(empty, empty).count == 0
+
+
+def test_counts_may_differ_from_cell_to_cell():
+    x, y = draws(3, 12, 2, 3), draws(4, 20, 2, 3)
+    cells = [merge(summarize(x[:, 0]), summarize(y[:, 0])), summarize(x[:, 1])]
+    count = np.array([20.0, 0.0])
+    second = Summary(count, summarize(y).mean * [[1], [0]], summarize(y).comoment * [[[1]], [[0]]])
+    merged = merge(summarize(x), second)
+    for i, cell in enumerate(cells):
+        assert_same(Summary(*(np.asarray(field)[i] for field in merged)), cell)
+
+
+def test_mean_far_from_zero_keeps_its_digits():
+    x = 1e8 + np.random.default_rng(5).standard_normal((400, 2))
+    merged = merge_all(summarize(part) for part in np.split(x, 40))
+    np.testing.assert_allclose(covariance(merged), np.cov(x.T), rtol=1e-6)
+    naive = (x.T @ x - 400 * np.outer(x.mean(0), x.mean(0))) / 399  # the textbook shortcut has no digit left
+    assert not np.allclose(naive, np.cov(x.T), rtol=1e-1)
+
+
+def test_numpy_sums_are_double_whatever_comes_in_and_jax_keeps_its_own():
+    x = draws(6, 10, 2).astype(np.float32)
+    assert summarize(x).comoment.dtype == np.float64
+    assert summarize(jnp.asarray(x)).comoment.dtype == jnp.float32
+    assert isinstance(merge(summarize(x), summarize(x)).mean, np.ndarray)
+
+
+def test_kernels_trace():
+    x = jnp.asarray(draws(7, 30, 4, 3))
+
+    @jax.jit
+    def program(x):
+        merged = merge(summarize(x[:10]), summarize(x[10:]))
+        return merged, sem(merged), paired_difference(merged, 0, 2)
+
+    merged, error, difference = program(x)
+    assert_same(merged, summarize(np.asarray(x)))
+    np.testing.assert_allclose(error, stats.sem(x), rtol=1e-10)
+    np.testing.assert_allclose(difference[1], stats.sem(x[..., 0] - x[..., 2]), rtol=1e-10)
+
+
+def test_one_sample_has_no_covariance_and_no_summary_is_refused():
+    summary = summarize(draws(8, 1, 3))
+    assert np.all(np.isnan(covariance(summary)))
+    assert np.all(np.isnan(sem(summary)))
+    assert np.all(np.isnan(confidence_interval(summary.mean, np.zeros(3), summary.count)))
+    with pytest.raises(ValueError, match="at least one summary"):
+        merge_all([])
+
+
+# Intervals for means and differences
+
+
+def test_confidence_interval_matches_scipy():
+    x = draws(9, 9, 4)
+    summary = summarize(x)
+    low, high = confidence_interval(summary.mean, sem(summary), summary.count, level=0.9)
+    expected = stats.t.interval(0.9, 8, loc=x.mean(0), scale=stats.sem(x))
+    np.testing.assert_allclose((low, high), expected, rtol=1e-10)
+
+
+def test_difference_matches_the_paired_test_of_scipy():
+    x = draws(10, 25, 3)
+    difference, error = paired_difference(summarize(x), 2, 0)
+    np.testing.assert_allclose(difference / error, stats.ttest_rel(x[:, 2], x[:, 0]).statistic, rtol=1e-10)
+    assert paired_difference(summarize(x), 1, 1) == (0, 0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_that_is_no_probability_is_refused(level):
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        confidence_interval(0.0, 1.0, 10, level)
+
+
+def cell_samples(seed, count):
+    """`NUM_TRIALS` experiments side by side, each of `count` correlated normal replicates of three risks."""
+    truth = np.array([1.0, 0.4, 0.1])
+    factor = np.array([[0.3, 0.0, 0.0], [0.25, 0.1, 0.0], [0.1, 0.05, 0.1]])
+    return truth, truth + np.random.default_rng(seed).standard_normal((count, NUM_TRIALS, 3)) @ factor.T
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_student_interval_covers_and_the_normal_one_does_not(level):
+    truth, x = cell_samples(11, 6)
+    summary = summarize(x)
+    error = sem(summary)
+    low, high = confidence_interval(summary.mean, error, 6, level)
+    assert_mean((low <= truth) & (truth <= high), level)
+    z = stats.norm.ppf((1 + level) / 2)
+    assert_mean_rejects(np.abs(summary.mean - truth) <= z * error, level)
+
+
+def test_paired_difference_covers_and_an_unpaired_one_does_not():
+    truth, x = cell_samples(12, 6)
+    summary = summarize(x)
+    difference, error = paired_difference(summary, 0, 1)
+    low, high = confidence_interval(difference, error, 6)
+    wanted = truth[0] - truth[1]
+    assert_mean((low <= wanted) & (wanted <= high), 0.95)
+    unpaired = np.sqrt(sem(summary)[:, 0] ** 2 + sem(summary)[:, 1] ** 2)
+    low, high = confidence_interval(difference, unpaired, 6)
+    assert_mean_rejects((low <= wanted) & (wanted <= high), 0.95)
+
+
+# Fieller's interval for the performance gap recovered
+
+
+def pgr_of(x):
+    return (x[0] - x[1]) / (x[0] - x[2])
+
+
+def covers(interval, value):
+    _, low, high = interval
+    return (low <= value) & (value <= high)
+
+
+def test_pgr_interval_solves_the_equation_of_fieller():
+    summary = summarize(draws(13, 40, 5, 3) - np.array([0.0, 8.0, 20.0]))
+    cov = covariance(summary)
+    estimate, low, high = pgr_interval(summary.mean, cov, 40, 0.9)
+    np.testing.assert_allclose(estimate, pgr_of(np.moveaxis(summary.mean, -1, 0)), rtol=1e-12)
+    for end in (low, high):  # at an end, N - r D is exactly t standard errors from 0
+        contrast = np.stack([1 - end, -np.ones(5), end], -1)
+        size = (contrast * summary.mean).sum(-1)
+        error = np.sqrt(np.einsum("...i,...ij,...j->...", contrast, cov, contrast) / 40)
+        np.testing.assert_allclose(np.abs(size) / error, stats.t.ppf(0.95, 39), rtol=1e-8)
+    assert np.all((low < estimate) & (estimate < high))
+
+
+def test_pgr_interval_covers_at_small_counts():
+    truth, x = cell_samples(14, 8)
+    summary = summarize(x)
+    cov = covariance(summary)
+    exact = covers(pgr_interval(summary.mean, cov, 8), pgr_of(truth))
+    assert_mean(exact, 0.95)
+    shared_dropped = covers(pgr_interval(summary.mean, cov * np.eye(3), 8), pgr_of(truth))
+    assert_mean_rejects(shared_dropped, 0.95)  # the three risks were observed together
+    assert_mean_rejects(covers(pgr_interval(summary.mean, cov, 8, level=0.93), pgr_of(truth)), 0.95)
+
+
+def test_pgr_interval_covers_for_skewed_risks():
+    rng = np.random.default_rng(15)
+    truth = np.array([1.0, 0.7, 0.2])
+    noise = rng.chisquare(3, size=(200, 4000, 3)) / 3
+    shared = rng.chisquare(3, size=(200, 4000, 1)) / 3
+    summary = summarize(truth * (0.5 * noise + 0.5 * shared))
+    interval = pgr_interval(summary.mean, covariance(summary), 200)
+    assert_mean(covers(interval, pgr_of(truth)), 0.95)
+    assert_mean_rejects(covers(pgr_interval(summary.mean, covariance(summary), 200, level=0.90), pgr_of(truth)), 0.95)
+
+
+def test_pgr_interval_with_exact_teacher_and_ceiling_is_the_student_interval():
+    x = np.array([1.0, 0.0, 0.2]) + draws(16, 30, 3) * [0, 0.01, 0]
+    summary = summarize(x)
+    estimate, low, high = pgr_interval(summary.mean, covariance(summary), 30)
+    ends = confidence_interval(summary.mean[1], sem(summary)[1], 30)
+    np.testing.assert_allclose((high, low), (1 - np.array(ends)) / 0.8, rtol=1e-8)
+    assert low < estimate < high
+
+
+def test_pgr_interval_of_constants_is_a_point():
+    mean = np.array([[0.3, 0.2, 0.1], [0.7, 1 / 3, 1e-3]])
+    estimate, low, high = pgr_interval(mean, np.zeros((2, 3, 3)), 100)
+    np.testing.assert_allclose(low, estimate, rtol=1e-14)
+    np.testing.assert_allclose(high, estimate, rtol=1e-14)
+
+
+def test_pgr_interval_is_nan_without_a_gap_and_infinite_where_the_gap_is_not_significant():
+    mean = np.array([[0.0, 0.2, 0.1], [0.1, 0.2, 0.1], [0.5, 0.2, 0.1], [0.5, 0.2, 0.49]])
+    cov = 0.01 * np.eye(3)
+    estimate, low, high = pgr_interval(mean, np.broadcast_to(cov, (4, 3, 3)), 100)
+    assert np.isnan([estimate[:2], low[:2], high[:2]]).all()
+    assert np.isfinite([estimate[2], low[2], high[2]]).all()
+    assert np.isfinite(estimate[3])
+    assert (low[3], high[3]) == (-np.inf, np.inf)
+    assert np.isnan(pgr_interval(mean, np.broadcast_to(cov, (4, 3, 3)), 1)[1:]).all()
+
+
+def test_pgr_interval_stays_honest_where_the_gap_is_barely_visible():
+    """The gap is 2.2 standard errors: many intervals are infinite, and the others must not be too short."""
+    truth = np.array([0.5, 0.2, 0.1])
+    rng = np.random.default_rng(17)
+    x = truth + rng.standard_normal((20, NUM_TRIALS, 3)) * 0.4 / 2.2 * np.sqrt(20 / 2)
+    summary = summarize(x)
+    estimate, low, high = pgr_interval(summary.mean, covariance(summary), 20)
+    known = ~np.isnan(estimate)
+    covered = covers((estimate, low, high), pgr_of(truth))[known]
+    assert 0.9 < known.mean() < 1
+    assert 0.2 < np.isinf(low[known]).mean() < 0.8
+    assert covered.mean() > 0.95 - 5 * np.sqrt(0.95 * 0.05 / known.sum())
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float64, 1e-10), (jnp.float32, 1e-4)])
+def test_pgr_interval_on_jax_arrays_matches_numpy(dtype, rtol):
+    summary = summarize(draws(18, 40, 5, 3) - np.array([0.0, 8.0, 20.0]))
+    cov = covariance(summary)
+    mean, spread = jnp.asarray(summary.mean, dtype), jnp.asarray(cov, dtype)
+    expected = pgr_interval(summary.mean, cov, 40)
+    np.testing.assert_allclose(pgr_interval(mean, spread, 40), expected, rtol=rtol)
+    traced = jax.jit(lambda mean, cov: pgr_interval(mean, cov, 40))(mean, spread)
+    assert traced[0].dtype == dtype
+    np.testing.assert_allclose(traced, expected, rtol=rtol)
+    batched = jax.vmap(lambda mean, cov: pgr_interval(mean, cov, 40))(mean, spread)
+    np.testing.assert_allclose(batched, expected, rtol=rtol)

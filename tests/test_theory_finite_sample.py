@@ -1,0 +1,264 @@
+"""Finite samples: exact risks against simulated fits, Marchenko-Pastur against quadrature and against its own rate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame
+from w2s_jax import theory
+from w2s_jax.tasks import make_task
+
+WRONG = (0.9, 1.1)
+NOISE_VAR = 0.25
+
+
+def example(dim=8, weakness="rotated", mixture=False, scale=1.0, **changes):
+    options = {"num_concepts": 3, "dim": dim, "weak_accuracy": 0.7, "concept_shift": 0.5, "noise_var": NOISE_VAR}
+    task = in_random_frame(make_task(**(options | {"weakness": weakness} | changes)), scale)
+    return task._replace(weak_prior=jnp.array([0.5, 0.3, 0.2])) if mixture else task
+
+
+def fit(features, labels, source, penalty):
+    """Naive fine-tuning of a batch of data sets, written densely: nearest to the source where n < d and penalty = 0."""
+    _, n, d = features.shape
+    residual = labels - features @ source
+    transposed = features.transpose(0, 2, 1)
+    if n < d and penalty == 0:
+        return source + (transposed @ np.linalg.solve(features @ transposed, residual[..., None]))[..., 0]
+    system = transposed @ features / n + penalty * np.eye(d)
+    return source + np.linalg.solve(system, transposed @ residual[..., None] / n)[..., 0]
+
+
+def simulate_naive(rng, task, n, penalty, count):
+    """Risks of naive fine-tuning on weak labels, each of which draws its concept."""
+    concepts, prior = np.asarray(task.weak_concepts), np.asarray(task.weak_prior)
+    scale, d = float(task.feature_var[0]), concepts.shape[1]
+    features = rng.normal(size=(count, n, d)) * np.sqrt(scale)
+    drawn = concepts[rng.choice(len(prior), size=(count, n), p=prior)]
+    labels = np.sum(features * drawn, -1) + rng.normal(size=(count, n)) * np.sqrt(float(task.weak_noise_var))
+    source = np.asarray(task.source_prior) @ np.asarray(task.concepts)
+    target = np.asarray(task.target_prior) @ np.asarray(task.concepts)
+    return scale * np.sum((fit(features, labels, source, penalty) - target) ** 2, -1)
+
+
+@pytest.mark.parametrize(
+    ("n", "options"),
+    [
+        (18, {}),
+        (60, {"weakness": "noisy", "weak_accuracy": 0.5}),
+        (40, {"scale": 0.5, "weakness": "opposed"}),
+        (30, {"mixture": True, "scale": 2.0}),
+        (5, {"dim": 20}),
+        (10, {"dim": 24, "mixture": True, "scale": 1.5}),
+        (10, {"dim": 24, "weakness": "noisy", "weak_accuracy": 0.25}),
+    ],
+    ids=str,
+)
+def test_least_squares_risk_is_exact(n, options):
+    task = example(**options)
+    samples = simulate_naive(np.random.default_rng(n), task, n, 0.0, 4000)
+    expected = theory.least_squares_risk(task, n)
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+def test_mixture_teacher_noise_is_told_from_plain_noise():
+    """The mixture term has the factor (d + 2)(n - 2)/(n + 2), where a noise of variance tau would have d."""
+    task = example(dim=4, mixture=True)._replace(weak_noise_var=jnp.array(0.0))
+    spread = float(jnp.sum(task.weak_prior * jnp.sum(task.weak_concepts**2, -1)) - jnp.sum(task.weak_coef**2))
+    samples = simulate_naive(np.random.default_rng(5), task, 16, 0.0, 16_000) - theory.weak_bias(task)
+    expected = spread * 6 * 14 / 18 / 11
+    np.testing.assert_allclose(theory.least_squares_risk(task, 16) - theory.weak_bias(task), expected, rtol=1e-10)
+    assert_mean(samples, expected)
+    assert_mean_rejects(samples, spread * 4 / 11)
+
+
+def test_least_squares_risk_is_infinite_between_unless_noise_free():
+    task = example()
+    assert all(jnp.isinf(theory.least_squares_risk(task, n)) for n in (7, 8, 9))
+    quiet = task._replace(weak_noise_var=jnp.array(0.0))
+    np.testing.assert_allclose(theory.least_squares_risk(quiet, 8), theory.weak_bias(task), rtol=1e-12)
+    assert jnp.isinf(theory.ridge_risk(task, 8, 0.0))
+    np.testing.assert_allclose(theory.ridge_risk(quiet, 8, 0.0), theory.weak_bias(task), rtol=1e-12)
+
+
+def traces(rng, n, d, penalty, count):
+    """(1/d) tr S^j (S + penalty)^-2 for j = 0, 1, 2, one row a replicate."""
+    features = rng.normal(size=(count, n, d))
+    eigenvalues = np.linalg.eigvalsh(features.transpose(0, 2, 1) @ features / n)
+    return np.stack([np.mean(eigenvalues**j / (eigenvalues + penalty) ** 2, -1) for j in range(3)], -1)
+
+
+def exact_ridge_risk(task, n, penalty, t):
+    """3.3 before its limit: t holds the three trace terms at penalty/s."""
+    scale, d = float(task.feature_var[0]), task.concepts.shape[1]
+    eta = penalty / scale
+    weak, source, inner = (float(f(task)) for f in (theory.weak_bias, theory.source_bias, theory.bias_inner_product))
+    signal = weak * t[..., 2] + 2 * inner * eta * t[..., 1] + source * eta**2 * t[..., 0]
+    return signal + float(task.weak_noise_var) * d / n * t[..., 1]
+
+
+@pytest.mark.parametrize(("n", "d", "penalty", "scale"), [(20, 8, 0.3, 1.0), (8, 16, 1.0, 0.5), (40, 8, 0.05, 2.0)])
+def test_ridge_risk_before_the_limit_matches_simulated_fits(n, d, penalty, scale):
+    """The decomposition of 3.3, its traces simulated apart from the fits."""
+    task = example(dim=d, scale=scale)
+    rng = np.random.default_rng(7)
+    samples = simulate_naive(rng, task, n, penalty, 3000)
+    expected = exact_ridge_risk(task, n, penalty, traces(rng, n, d, penalty / scale, 3000).mean(0))
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+@pytest.mark.parametrize(("n", "penalty", "scale"), [(128, 0.2, 1.0), (32, 0.5, 2.0), (64, 0.0, 0.5)])
+def test_ridge_risk_at_large_dimension_matches_simulated_fits(n, penalty, scale):
+    task = example(dim=48, scale=scale)
+    samples = simulate_naive(np.random.default_rng(8), task, n, penalty, 1000)
+    expected = float(theory.ridge_risk(task, n, penalty))
+    if penalty == 0:  # the limit replaces n - d - 1 by n - d; bring the simulation to it
+        exact = float(theory.least_squares_risk(task, n))
+        samples = samples * expected / exact
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.03, 0.4, 3.0])
+@pytest.mark.parametrize("gamma", [0.05, 0.5, 0.95, 1.5, 8.0])
+def test_ridge_terms_are_integrals_of_the_marchenko_pastur_law(gamma, penalty):
+    """Each term alone (by a task in which the others vanish), against adaptive quadrature of the density."""
+    low, high = (1 - np.sqrt(gamma)) ** 2, (1 + np.sqrt(gamma)) ** 2
+
+    def mean(f):
+        def in_angle(angle):
+            x = low + (high - low) * np.sin(angle) ** 2
+            return f(x) * (high - low) ** 2 * np.sin(2 * angle) ** 2 / (4 * np.pi * gamma * x)
+
+        atom = max(0.0, 1 - 1 / gamma)
+        return quad(in_angle, 0, np.pi / 2, epsabs=1e-12, epsrel=1e-11, limit=500)[0] + (atom * f(0.0) if atom else 0.0)
+
+    d = 8
+    n = d / gamma
+    loud = make_task(num_concepts=2, dim=d, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
+    silent = {"num_concepts": 2, "dim": d, "noise_var": 0.0}
+    far_source = make_task(**silent, weak_accuracy=1.0, concept_shift=0.5, weakness="noisy")
+    far_weak = make_task(**silent, weak_accuracy=0.5, concept_shift=0.0)
+    both = make_task(**silent, weak_accuracy=0.5, concept_shift=0.5)
+    first = mean(lambda x: x / (x + penalty) ** 2 if x + penalty > 0 else 0.0)
+    zeroth = mean(lambda x: (penalty / (x + penalty)) ** 2 if x + penalty > 0 else 1.0)
+    second = mean(lambda x: (x / (x + penalty)) ** 2 if x + penalty > 0 else 0.0)
+    tolerance = {"rtol": 1e-7, "atol": 1e-9}
+    np.testing.assert_allclose(theory.ridge_risk(loud, n, penalty), gamma * first, **tolerance)
+    np.testing.assert_allclose(theory.ridge_risk(far_source, n, penalty), 0.5 * zeroth, **tolerance)
+    np.testing.assert_allclose(theory.ridge_risk(far_weak, n, penalty), second, **tolerance)
+    mixed = second + 0.5 * zeroth + 2 * 0.25 * penalty * first
+    np.testing.assert_allclose(theory.ridge_risk(both, n, penalty), mixed, **tolerance)
+
+
+def slope(x, y):
+    return np.polyfit(np.log(x), np.log(y), 1)[0]
+
+
+def test_trace_terms_approach_their_limit_as_one_over_d():
+    """Gaussian features at gamma = 1/2: the simulated finite-d risk leaves its limit at rate 1/d over six sizes."""
+    rng, sizes, penalty = np.random.default_rng(11), np.array([2, 4, 8, 16, 24, 32]), 0.3
+    # a task whose only risk is the noise term, gamma t1 at sigma = 1
+    noise = make_task(num_concepts=2, dim=2, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
+    limit = 2 * float(theory.ridge_risk(noise, 4, penalty))
+    gaps = []
+    for d in sizes:
+        first = traces(rng, 2 * d, d, penalty, 12_000 if d < 16 else 4000)[:, 1]
+        gaps.append(abs(first.mean() - limit))
+        assert first.std() / np.sqrt(len(first)) < 0.1 * gaps[-1]
+    print("gaps", gaps, "slope", slope(sizes, gaps))
+    assert abs(slope(sizes, gaps) + 1) < 0.1
+
+
+def test_ridge_risk_approaches_the_population_as_one_over_n():
+    task = example()
+    sizes = np.geomspace(1e2, 1e5, 7)
+    for penalty in (0.1, 1.0):
+        gaps = [float(theory.ridge_risk(task, n, penalty) - theory.population_ridge_risk(task, penalty)) for n in sizes]
+        assert abs(slope(sizes, np.abs(gaps)) + 1) < 0.02
+
+
+def test_least_squares_approaches_the_weak_bias_as_one_over_n():
+    """In simulation: the mean squared distance of the fit from the teacher, over five sizes, and by the formula."""
+    task = example()
+    teacher = task._replace(target_prior=task.weak_prior, concepts=task.weak_concepts)  # its target is the weak model
+    rng, sizes = np.random.default_rng(12), np.array([40.0, 80.0, 160.0, 320.0, 640.0])
+    distances = [simulate_naive(rng, teacher, int(n), 0.0, 1000).mean() for n in sizes]
+    assert abs(slope(sizes - 9, distances) + 1) < 0.03  # n - d - 1 is the exact abscissa
+    large = sizes * 100
+    gaps = [float(theory.least_squares_risk(task, float(n)) - theory.weak_bias(task)) for n in large]
+    assert abs(slope(large, gaps) + 1) < 0.01
+
+
+def test_least_squares_is_the_limit_of_ridge_at_no_penalty():
+    small = example(dim=8)
+    large = [
+        small._replace(feature_var=jnp.ones(d), concepts=jnp.eye(3, d), weak_concepts=jnp.eye(3, d)) for d in (80, 8000)
+    ]
+    for gamma in (0.5, 2.0):
+        gaps = []
+        for big in large:
+            n = big.concepts.shape[1] / gamma
+            gaps.append(abs(float(theory.ridge_risk(big, n, 0.0) / theory.least_squares_risk(big, n) - 1)))
+        assert gaps[1] < 2e-4
+        assert 80 < gaps[0] / gaps[1] < 120
+
+
+@pytest.mark.parametrize("prompts", ["shared", "fresh"])
+@pytest.mark.parametrize("draw", ["sample", "mean"])
+@pytest.mark.parametrize(("n", "d"), [(24, 6), (6, 20)])
+def test_refined_risk_is_exact(n, d, draw, prompts):
+    """Concept weights from a Dirichlet law, whose moments are known; one for all labels or one for each."""
+    task, scale, count = example(dim=d, scale=0.5), 0.5, 5000
+    concentration = np.array([3.0, 1.0, 0.5])
+    total = concentration.sum()
+    mean = concentration / total
+    covariance = (np.diag(mean) - np.outer(mean, mean)) / (total + 1)
+    e = np.array([1.0, 0.0, 0.0])
+    shared = np.sum((mean - e) ** 2) + np.trace(covariance)
+    if prompts == "shared":
+        misalignment, spread = shared, {"sample": 1 - mean @ mean - np.trace(covariance), "mean": 0.0}[draw]
+    else:
+        misalignment, spread = np.sum((mean - e) ** 2), {"sample": 1 - mean @ mean, "mean": np.trace(covariance)}[draw]
+
+    rng = np.random.default_rng(13)
+    concepts = np.asarray(task.concepts)
+    weights = rng.dirichlet(concentration, size=(count, 1 if prompts == "shared" else n))
+    weights = np.broadcast_to(weights, (count, n, 3))
+    if draw == "sample":
+        chosen = (rng.random((count, n, 1)) > np.cumsum(weights, -1)).sum(-1).clip(0, 2)
+        coef = concepts[chosen]
+    else:
+        coef = weights @ concepts
+    features = rng.normal(size=(count, n, d)) * np.sqrt(scale)
+    noise_var = NOISE_VAR if draw == "sample" else 0.0
+    labels = np.sum(features * coef, -1) + rng.normal(size=(count, n)) * np.sqrt(noise_var)
+    source = np.asarray(task.source_prior) @ concepts
+    samples = scale * np.sum((fit(features, labels, source, 0.0) - concepts[0]) ** 2, -1)
+
+    expected = theory.refined_risk(task, n, misalignment, spread, noise_var=noise_var)
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+@pytest.mark.parametrize("name", ["least_squares", "ridge"])
+def test_traced_sample_size_is_one_program_and_differentiable(name):
+    task, sizes = example(), jnp.array([4.0, 20.0, 50.0, 500.0])
+
+    @jax.jit
+    def risk(n, penalty=0.2):
+        return theory.least_squares_risk(task, n) if name == "least_squares" else theory.ridge_risk(task, n, penalty)
+
+    np.testing.assert_allclose(jax.jit(jax.vmap(risk))(sizes), [risk(float(n)) for n in sizes], rtol=1e-12)
+    difference = (risk(50.0 + 1e-5) - risk(50.0 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(risk)(50.0), difference, rtol=1e-6)
+    assert jnp.isfinite(jax.grad(risk, argnums=1)(50.0, 0.0))

@@ -1,0 +1,227 @@
+"""Biases, the shrinkage path and its floor, against sampled features, an ODE solver and a scalar minimiser."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import minimize_scalar
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax import theory
+from w2s_jax.tasks import WEAKNESSES, make_task
+
+SCALE = 0.7
+PENALTY, TIME = 0.6, 0.4
+WRONG = (0.9, 1.1)
+
+
+@jax.jit
+def closed_forms(task):
+    return {
+        "source_bias": theory.source_bias(task),
+        "weak_bias": theory.weak_bias(task),
+        "bias_inner_product": theory.bias_inner_product(task),
+        "population_ridge_risk": theory.population_ridge_risk(task, PENALTY),
+        "population_flow_risk": theory.population_flow_risk(task, TIME),
+        "population_ridge_floor": theory.population_ridge_floor(task),
+        "population_best_penalty": theory.population_best_penalty(task),
+    }
+
+
+def in_random_frame(task, scale=1.0, seed=1):
+    """The task turned by a random rotation, its source prior uneven, its features of variance `scale`."""
+    rng = np.random.default_rng(seed)
+    num_concepts, dim = task.concepts.shape
+    rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    own = float(task.source_prior[0])
+    rivals = (1 - own) * rng.dirichlet(np.ones(num_concepts - 1))
+    return task._replace(
+        concepts=jnp.asarray(task.concepts @ rotation),
+        weak_concepts=jnp.asarray(task.weak_concepts @ rotation),
+        source_prior=jnp.concatenate([jnp.array([own]), jnp.asarray(rivals)]),
+        feature_var=jnp.full(dim, scale),
+    )
+
+
+def random_example(weakness="rotated", accuracy=0.6, shift=0.5):
+    task = make_task(num_concepts=3, dim=6, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
+    return in_random_frame(task, SCALE)
+
+
+def coefficients(task):
+    """(target, source, weak) regression vectors, summed here rather than by the task's own properties."""
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)
+    return (
+        np.asarray(task.target_prior) @ concepts,
+        np.asarray(task.source_prior) @ concepts,
+        np.asarray(task.weak_prior) @ weak,
+    )
+
+
+def path_risk(task, penalty):
+    """Risk of the minimiser of the population objective s||b - weak||^2 + penalty ||b - source||^2."""
+    target, source, weak = coefficients(task)
+    covariance = np.diag(np.asarray(task.feature_var))
+    b = np.linalg.solve(covariance + penalty * np.eye(len(target)), covariance @ weak + penalty * source)
+    return (b - target) @ covariance @ (b - target)
+
+
+RISKS = ("source_bias", "weak_bias", "bias_inner_product", "population_ridge_risk", "population_flow_risk")
+
+
+@pytest.mark.parametrize("name", RISKS)
+def test_risks_match_sampled_features(name):
+    task = random_example()
+    target, source, weak = coefficients(task)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100_000, 6)) * np.sqrt(SCALE)
+    flow = weak + np.exp(-2 * SCALE * TIME) * (source - weak)
+    ridge = (SCALE * weak + PENALTY * source) / (SCALE + PENALTY)
+    left, right = {
+        "source_bias": (source, source),
+        "weak_bias": (weak, weak),
+        "bias_inner_product": (weak, source),
+        "population_ridge_risk": (ridge, ridge),
+        "population_flow_risk": (flow, flow),
+    }[name]
+    samples = (features @ (left - target)) * (features @ (right - target))
+    expected = closed_forms(task)[name]
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.8])
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_biases_have_their_stated_values(weakness, accuracy):
+    num_concepts, shift = 4, 0.4
+    task = make_task(num_concepts=num_concepts, dim=5, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
+    side = np.sqrt((1 - accuracy**2) / (num_concepts - 1))
+    weak = {"shifted": 1 / accuracy**2 - 1, "noisy": 0.0}.get(weakness, 2 - 2 * accuracy)
+    inner = {"rotated": 1 - accuracy, "confused": 1 - accuracy + side, "opposed": 1 - accuracy - side}.get(
+        weakness, 0.0
+    )
+    got = closed_forms(task)
+    np.testing.assert_allclose(got["source_bias"], shift**2 + shift**2 / (num_concepts - 1), rtol=1e-12)
+    np.testing.assert_allclose(got["weak_bias"], weak, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(got["bias_inner_product"], shift * inner, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("accuracy", [0.35, 0.45, 0.55, 0.65])
+def test_opposed_biases_point_apart_exactly_above_one_minus_two_over_k(accuracy):
+    task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.3, weakness="opposed")
+    assert (float(theory.bias_inner_product(task)) < 0) == (accuracy > 1 - 2 / 4)
+
+
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_ridge_path_and_its_floor_match_a_minimiser(weakness):
+    for accuracy, shift in ((0.4, 0.2), (0.9, 0.8), (0.8, 0.5)):
+        task = random_example(weakness, accuracy, shift)
+        got = closed_forms(task)
+        np.testing.assert_allclose(got["population_ridge_risk"], path_risk(task, PENALTY), rtol=1e-10)
+        found = minimize_scalar(lambda x, task=task: path_risk(task, np.exp(x)), bounds=(-30, 30), method="bounded")
+        ends = min(found.fun, path_risk(task, 0.0), path_risk(task, 1e12))
+        np.testing.assert_allclose(got["population_ridge_floor"], ends, rtol=1e-6, atol=1e-10)
+        best = float(got["population_best_penalty"])
+        at_best = theory.population_ridge_risk(task, best)
+        np.testing.assert_allclose(at_best, got["population_ridge_floor"], rtol=1e-10, atol=1e-15)
+
+
+def test_flow_matches_an_ode_solver():
+    task = random_example()._replace(feature_var=jnp.linspace(0.2, 1.5, 6))
+    target, source, weak = coefficients(task)
+    s = np.asarray(task.feature_var)
+    path = solve_ivp(lambda _, b: -2 * s * (b - weak), (0, TIME), source, rtol=1e-10, atol=1e-12)
+    expected = s @ (path.y[:, -1] - target) ** 2
+    np.testing.assert_allclose(theory.population_flow_risk(task, TIME), expected, rtol=1e-7)
+    np.testing.assert_allclose(theory.population_ridge_risk(task, PENALTY), path_risk(task, PENALTY), rtol=1e-10)
+
+
+def test_paths_end_at_the_two_biases():
+    task = random_example()
+    got = closed_forms(task)
+    for path, start, end in (
+        (theory.population_ridge_risk, "weak_bias", "source_bias"),
+        (theory.population_flow_risk, "source_bias", "weak_bias"),
+    ):
+        np.testing.assert_allclose(path(task, 0), got[start], rtol=1e-12)
+        np.testing.assert_allclose(path(task, jnp.inf), got[end], rtol=1e-12)
+
+
+# The four sentences on the floor (docs/theory.md 3.2).
+
+GRID = [(a, shift) for a in (0.1, 0.4, 0.7, 0.9, 0.99) for shift in (0.05, 0.3, 0.6, 0.95)]
+
+
+@pytest.mark.parametrize("weakness", ["rotated", "shifted", "confused"])
+def test_floor_is_at_least_half_the_smaller_bias(weakness):
+    """Trapped between the two biases, whatever the penalty (c >= 0)."""
+    for accuracy, shift in GRID:
+        got = closed_forms(random_example(weakness, accuracy, shift))
+        weak, source, floor = got["weak_bias"], got["source_bias"], got["population_ridge_floor"]
+        harmonic = weak * source / (weak + source)
+        assert got["bias_inner_product"] >= -1e-12
+        assert min(weak, source) * (1 + 1e-12) >= floor >= harmonic * (1 - 1e-12) >= min(weak, source) / 2 * (1 - 1e-12)
+
+
+def test_opposed_teacher_breaks_the_floor():
+    """With c < 0 the floor is under the harmonic value, and under half the smaller bias where both are comparable."""
+    below_half = 0
+    for accuracy, shift in GRID:
+        got = closed_forms(random_example("opposed", accuracy, shift))
+        weak, source, floor = got["weak_bias"], got["source_bias"], got["population_ridge_floor"]
+        if got["bias_inner_product"] < 0:
+            assert floor < weak * source / (weak + source)
+            below_half += floor < min(weak, source) / 2
+    assert below_half >= 3
+
+
+def test_noisy_teacher_has_no_floor():
+    """Only the number of labels stands in the way."""
+    for accuracy, shift in GRID:
+        got = closed_forms(random_example("noisy", accuracy, shift))
+        assert got["population_ridge_floor"] == 0
+        assert got["population_best_penalty"] == 0
+
+
+def test_no_penalty_and_no_time_goes_under_the_floor():
+    over_penalties = jax.jit(jax.vmap(theory.population_ridge_risk, in_axes=(None, 0)))
+    over_times = jax.jit(jax.vmap(theory.population_flow_risk, in_axes=(None, 0)))
+    for weakness in WEAKNESSES:
+        task = random_example(weakness)
+        floor = float(theory.population_ridge_floor(task))
+        penalties, times = jnp.geomspace(1e-3, 1e3, 400), jnp.geomspace(1e-3, 10, 400)
+        ridge = over_penalties(task, penalties)
+        flow = over_times(task, times)
+        assert min(ridge.min(), flow.min()) >= floor * (1 - 1e-12)
+        if weakness != "noisy":
+            np.testing.assert_allclose([ridge.min(), flow.min()], floor, rtol=2e-3)
+
+
+def test_floor_does_not_fall_with_concept_shift():
+    """And it is flat where the inner product exceeds the weak bias: the best penalty is then 0."""
+    for weakness in WEAKNESSES:
+        tasks = [
+            make_task(num_concepts=4, dim=5, weak_accuracy=0.8, concept_shift=x, weakness=weakness)
+            for x in np.linspace(0, 0.95, 12)
+        ]
+        forms = [closed_forms(task) for task in tasks]
+        floors = np.array([got["population_ridge_floor"] for got in forms])
+        flat = np.array([got["bias_inner_product"] >= got["weak_bias"] for got in forms])
+        assert np.all(np.diff(floors) >= -1e-12)
+        assert np.all(np.diff(floors)[flat[:-1] & flat[1:]] <= 1e-12)
+
+
+def test_gradients_and_batches():
+    @jax.jit
+    def floor_of(shift):
+        return theory.population_ridge_floor(make_task(num_concepts=3, dim=4, weak_accuracy=0.7, concept_shift=shift))
+
+    step = 1e-6
+    gradient = jax.jit(jax.grad(floor_of))
+    difference = (floor_of(0.5 + step) - floor_of(0.5 - step)) / (2 * step)
+    np.testing.assert_allclose(gradient(0.5), difference, rtol=1e-6)
+    shifts = jnp.linspace(0.1, 0.9, 5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(floor_of))(shifts), [floor_of(float(x)) for x in shifts], rtol=1e-12)
+    assert all(jnp.isfinite(gradient(x)) for x in (0.0, 0.3, 0.95))

@@ -1,0 +1,218 @@
+"""The exponent of the concept posterior: against a minimiser of its moment generating function, and in simulation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame
+from w2s_jax import theory
+from w2s_jax.tasks import WEAKNESSES, make_task
+
+WRONG = (0.9, 1.1)
+ESCAPING = [w for w in WEAKNESSES if w != "confused"]
+exponents = jax.jit(theory.posterior_exponents, static_argnames="prompts")
+balanced = jax.jit(theory.balanced_noise_var)
+smallest = jax.jit(theory.posterior_exponent, static_argnames="prompts")
+
+
+def oblique_task():
+    """Concepts of unequal lengths and angles, a teacher off their span: nothing is symmetric."""
+    task = make_task(num_concepts=3, dim=4, weak_accuracy=0.8, concept_shift=0.5)
+    concepts = jnp.array([[1.0, 0.2, 0.0, 0.0], [0.3, 0.9, 0.1, 0.0], [-0.4, 0.1, 1.3, 0.2]])
+    weak = concepts.at[0].set(jnp.array([0.8, 0.4, 0.2, 0.3]))
+    return task._replace(concepts=concepts, weak_concepts=weak, feature_var=jnp.full(4, 0.6))
+
+
+def pairs(task, rng, count):
+    """Weak examples (X, Z) such that the log odds of rival j is X_j Z_j / s_hat^2; arrays [count K]."""
+    concepts = np.asarray(task.concepts)
+    features = rng.normal(size=(count, concepts.shape[1])) * np.sqrt(float(task.feature_var[0]))
+    weak = np.asarray(task.weak_concepts)[0]
+    labels = features @ weak + rng.normal(size=count) * np.sqrt(float(task.weak_noise_var))
+    fits = features @ concepts.T
+    return fits - fits[:, :1], labels[:, None] - (fits + fits[:, :1]) / 2
+
+
+def log_mgf(task, rival, tilt, noise_var):
+    """log E exp(tilt X Z/s_hat^2) by quadrature over X, Z being gaussian given X."""
+    scale = float(task.feature_var[0])
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)[0]
+    delta = concepts[rival] - concepts[0]
+    offset = weak - (concepts[rival] + concepts[0]) / 2
+    variance = scale * delta @ delta
+    slope = scale * delta @ offset / variance
+    rest = scale * offset @ offset - slope**2 * variance + float(task.weak_noise_var)
+    u = tilt / noise_var
+    curvature = 1 / variance - 2 * u * slope - u**2 * rest  # of the integrand's exponent in X
+    if curvature <= 0:
+        return np.inf
+    width = 1 / np.sqrt(curvature)
+    value = quad(lambda x: np.exp(-(x**2) * curvature / 2), -12 * width, 12 * width, epsabs=0, epsrel=1e-11)[0]
+    return np.log(value / np.sqrt(2 * np.pi * variance))
+
+
+@pytest.mark.parametrize("prompts", ["fresh", "shared"])
+@pytest.mark.parametrize("ratio", [0.05, 1.0, 12.0])
+@pytest.mark.parametrize("weakness", [*WEAKNESSES, "oblique"])
+def test_exponent_is_the_minimum_of_the_moment_generating_function(weakness, ratio, prompts):
+    if weakness == "oblique":
+        task = oblique_task()
+    else:
+        task = make_task(num_concepts=3, dim=4, weak_accuracy=0.7, concept_shift=0.5, weakness=weakness)
+    noise_var, limit = ratio * float(task.noise_var), {"fresh": 1.0, "shared": 2.0}[prompts]
+    got = exponents(task, assumed_noise_var=noise_var, prompts=prompts).exponent
+    for rival in (1, 2):
+
+        def cost(t, rival=rival):
+            return log_mgf(task, rival, t, noise_var)
+
+        end = limit
+        while np.isinf(cost(end)):  # past the domain of the moment generating function
+            end *= 0.9
+        found = minimize_scalar(cost, bounds=(0, end), method="bounded", options={"xatol": 1e-9})
+        expected = -min(found.fun, cost(end), 0.0)
+        np.testing.assert_allclose(got[rival], expected, rtol=1e-6, atol=1e-9)
+    assert jnp.isinf(got[0])
+    np.testing.assert_allclose(
+        smallest(task, assumed_noise_var=noise_var, prompts=prompts), min(got[1], got[2]), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("weakness", [*ESCAPING, "oblique"])
+def test_moment_generating_function_matches_sampled_examples(weakness):
+    """E exp(t* l) = exp(-kappa) over weak examples drawn here; and the exponent must be right to 10% of itself."""
+    if weakness == "oblique":
+        task = oblique_task()
+    else:
+        task = make_task(num_concepts=2, dim=4, weak_accuracy=0.9, concept_shift=0.5, noise_var=0.1, weakness=weakness)
+        task = in_random_frame(task, 0.8)
+    x, z = pairs(task, np.random.default_rng(1), 400_000)
+    exponent, tilt = (np.asarray(a) for a in exponents(task))
+    samples = np.exp(tilt[1] * x[:, 1] * z[:, 1] / float(task.noise_var))
+    assert_mean(samples, np.exp(-exponent[1]))
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * np.exp(-exponent[1]))
+        assert_mean_rejects(samples, np.exp(-factor * exponent[1]))
+
+
+@pytest.mark.parametrize("accuracy", [0.55, 0.7, 0.95])
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_exponents_have_their_stated_values(weakness, accuracy):
+    a, num_concepts, noise_var = accuracy, 4, 0.3
+    task = make_task(
+        num_concepts=num_concepts, dim=6, weak_accuracy=a, concept_shift=0.5, noise_var=noise_var, weakness=weakness
+    )
+    side = np.sqrt((1 - a**2) / (num_concepts - 1)) * {"confused": 1, "opposed": -1}.get(weakness, 0)
+    if weakness in ("noisy", "shifted"):
+        effective = noise_var / a**2 if weakness == "noisy" else noise_var + 1 / a**2 - 1
+        exponent, tilt = 0.5 * np.log1p(1 / (2 * effective)), noise_var / (2 * effective)
+    elif weakness == "rotated":
+        exponent = 0.5 * np.log((3 - 2 * a + 2 * noise_var) / ((1 - a) * (3 + a) + 2 * noise_var))
+        tilt = noise_var * a / ((1 - a) * (3 + a) + 2 * noise_var)
+    else:
+        dv = 3 - 2 * a - 2 * side + 2 * noise_var
+        exponent = -0.5 * np.log1p(-((a - side) ** 2) / dv)
+        tilt = noise_var * (a - side) / (dv - (a - side) ** 2)
+    got = exponents(task)
+    np.testing.assert_allclose(got.exponent[1:], exponent, rtol=1e-10)
+    np.testing.assert_allclose(got.tilt, [0, tilt, tilt, tilt], rtol=1e-10)
+
+
+@pytest.mark.parametrize("prompts", ["fresh", "shared"])
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_concept_shift_does_not_move_the_exponent(weakness, prompts):
+    def exponent_of(shift):
+        task = make_task(num_concepts=4, dim=6, weak_accuracy=0.8, concept_shift=shift, weakness=weakness)
+        return theory.posterior_exponent(task, prompts=prompts)
+
+    got = jax.jit(jax.vmap(jax.value_and_grad(exponent_of)))(jnp.array([0.0, 0.2, 0.9, 0.999]))
+    np.testing.assert_array_equal(got[0], np.full(4, got[0][0]))
+    np.testing.assert_array_equal(got[1], np.zeros(4))
+    assert got[0][0] > 0
+
+
+def test_refinement_fails_where_a_rival_is_as_near():
+    """Confused: the target is strictly nearest iff a > 1/sqrt(K)."""
+    for accuracy, escapes in ((0.3, False), (0.49, False), (0.51, True), (0.9, True)):
+        task = make_task(num_concepts=4, dim=4, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
+        assert (float(smallest(task)) > 0) == escapes
+
+
+def test_assumed_noise_costs_nothing_up_to_the_tilt_limit():
+    task = make_task(num_concepts=2, dim=3, weak_accuracy=0.5, concept_shift=0.5, weakness="noisy")  # effective noise 1
+    full = smallest(task)
+    for noise_var, fresh, shared in ((0.1, True, True), (1.9, True, True), (2.1, False, True), (4.1, False, False)):
+        got = {p: float(smallest(task, assumed_noise_var=noise_var, prompts=p)) for p in ("fresh", "shared")}
+        assert (got["fresh"] > full * (1 - 1e-12)) == fresh
+        assert (got["shared"] > full * (1 - 1e-12)) == shared
+        assert got["shared"] >= got["fresh"]
+
+
+@pytest.mark.parametrize("weakness", ["rotated", "opposed", "shifted"])
+def test_balanced_noise_puts_the_tilt_at_one_half(weakness):
+    task = in_random_frame(
+        make_task(num_concepts=3, dim=5, weak_accuracy=0.6, concept_shift=0.5, weakness=weakness), 0.7
+    )
+    got = exponents(task, assumed_noise_var=balanced(task))
+    np.testing.assert_allclose(got.tilt[1], 0.5, rtol=1e-12)
+    np.testing.assert_allclose(got.exponent[1], exponents(task).exponent[1], rtol=1e-12)
+    oblique = oblique_task()
+    got = exponents(oblique, assumed_noise_var=balanced(oblique, 0.3))
+    np.testing.assert_allclose(got.tilt[jnp.argmin(got.exponent)], 0.3, rtol=1e-12)
+
+
+def test_scale_of_the_features_is_a_scale_of_the_concepts():
+    task = oblique_task()
+    root = jnp.sqrt(task.feature_var[0])
+    unit = task._replace(
+        concepts=task.concepts * root, weak_concepts=task.weak_concepts * root, feature_var=jnp.ones(4)
+    )
+    for left, right in zip(exponents(task), exponents(unit), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-10)
+
+
+def test_noise_free_limits():
+    """No noise at all: a perfect teacher settles it in one example; a rotated one still leaves a finite exponent."""
+    perfect = make_task(num_concepts=2, dim=3, weak_accuracy=1.0, concept_shift=0.5, noise_var=0.0)
+    rotated = make_task(num_concepts=2, dim=3, weak_accuracy=0.5, concept_shift=0.5, noise_var=0.0)
+    assert jnp.isinf(smallest(perfect))
+    np.testing.assert_allclose(smallest(rotated), 0.5 * np.log(2 / 1.75), rtol=1e-10)
+
+
+def test_uniform_exponent():
+    """Against quadrature over the triangular law of the difference of two features, and in simulation."""
+    task = make_task(num_concepts=2, dim=3, weak_accuracy=0.4, concept_shift=0.5, noise_var=0.1, weakness="noisy")
+    noise_var = float(task.weak_noise_var)
+    exponent = theory.uniform_posterior_exponent(task)
+    integral = quad(lambda x: (2 - x) / 2 * np.exp(-(x**2) / (8 * noise_var)), 0, 2, epsrel=1e-12)[0]
+    np.testing.assert_allclose(exponent, -np.log(integral), rtol=1e-10)
+    rng = np.random.default_rng(2)
+    features = rng.uniform(-1, 1, size=(200_000, 2))
+    labels = features[:, 0] + rng.normal(size=200_000) * np.sqrt(noise_var)
+    log_odds = (labels - features[:, 0]) ** 2 / 2 - (labels - features[:, 1]) ** 2 / 2
+    samples = np.exp(log_odds / (2 * noise_var))  # s_hat^2 t*/s_hat^2 = 1/2 at s_hat^2 = sigma_w^2
+    assert_mean(samples, np.exp(-exponent))
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * np.exp(-exponent))
+
+
+def test_unknown_prompts_are_refused():
+    task = oblique_task()
+    for call in (theory.posterior_exponent, theory.posterior_exponents):
+        with pytest.raises(Exception, match="prompts"):  # our ValueError, or the type hook's before it
+            call(task, prompts="other")
+
+
+def test_gradient_of_the_exponent():
+    @jax.jit
+    def exponent_of(accuracy):
+        task = make_task(num_concepts=3, dim=4, weak_accuracy=accuracy, concept_shift=0.5)
+        return theory.posterior_exponent(task)
+
+    step = 1e-6
+    difference = (exponent_of(0.6 + step) - exponent_of(0.6 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(exponent_of)(0.6), difference, rtol=1e-6)

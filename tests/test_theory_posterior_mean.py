@@ -1,0 +1,272 @@
+"""Mean posterior weights and misalignment: against simulated posteriors, a deterministic quadrature, their limits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame
+from w2s_jax import theory
+from w2s_jax.tasks import make_task
+
+WRONG = (0.9, 1.1)
+HARD = {  # a task of each kind whose posterior is still undecided after eight examples: (weak accuracy, noise variance)
+    "rotated": (0.7, 0.25),
+    "shifted": (0.6, 0.25),
+    "noisy": (0.5, 0.25),
+    "opposed": (0.9, 1.5),
+}
+weights_of = jax.jit(theory.expected_rival_weights, static_argnames="power")
+misalignment_of = jax.jit(theory.misalignment, static_argnames="prompts")
+asymptotic_of = jax.jit(theory.rival_weights_asymptotic, static_argnames="power")
+
+
+def two_concepts(weakness="rotated", accuracy=0.7, shift=0.4, noise_var=0.25):
+    return make_task(
+        num_concepts=2, dim=3, weak_accuracy=accuracy, concept_shift=shift, noise_var=noise_var, weakness=weakness
+    )
+
+
+def simulate_posteriors(rng, task, num_icl, count, assumed_noise_var=None):
+    """Posterior weights [count K] of the concept of a weak prompt, each likelihood written out."""
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)[0]
+    noise_var = float(task.noise_var if assumed_noise_var is None else assumed_noise_var)
+    scores = np.tile(np.log(np.asarray(task.source_prior)), (count, 1))
+    for _ in range(num_icl):
+        features = rng.normal(size=(count, concepts.shape[1])) * np.sqrt(float(task.feature_var[0]))
+        labels = features @ weak + rng.normal(size=count) * np.sqrt(float(task.weak_noise_var))
+        scores -= (labels[:, None] - features @ concepts.T) ** 2 / (2 * noise_var)
+    return special.softmax(scores, axis=-1)
+
+
+def by_quadrature(task, num_icl, power, noise_var):
+    """E w^power with the log odds written as a difference of two chi-square variables: a 2-D trapezoid rule."""
+    scale = float(task.feature_var[0])
+    own, rival = np.asarray(task.concepts)[:2]
+    weak = np.asarray(task.weak_concepts)[0]
+    delta, offset = rival - own, weak - (rival + own) / 2
+    covariance = scale * np.array([[delta @ delta, delta @ offset], [delta @ offset, offset @ offset]])
+    covariance[1, 1] += float(task.weak_noise_var)
+    high, low = np.sort(np.linalg.eigvals(covariance @ np.array([[0, 0.5], [0.5, 0]])).real)[::-1] / noise_var
+    prior = np.asarray(task.source_prior)
+    grid = np.linspace(-120 / num_icl - 6, np.log(num_icl + 40 * np.sqrt(2 * num_icl) + 120), 1600)
+    mass = np.exp(stats.chi2.logpdf(np.exp(grid), num_icl) + grid) * (grid[1] - grid[0])
+    odds = np.log(prior[1] / prior[0]) + high * np.exp(grid)[:, None] + low * np.exp(grid)[None]
+    return mass @ special.expit(odds) ** power @ mass
+
+
+@pytest.mark.parametrize("num_icl", [0, 1, 3, 8])
+@pytest.mark.parametrize("weakness", HARD)
+def test_mean_weights_match_simulated_posteriors(weakness, num_icl):
+    """K = 2, in a random frame; E w and E w^2 at every length of the prompt."""
+    accuracy, noise_var = HARD[weakness]
+    task = in_random_frame(two_concepts(weakness, accuracy, noise_var=noise_var), 0.7)
+    w = simulate_posteriors(np.random.default_rng(num_icl), task, num_icl, 100_000)[:, 1]
+    for power in (1, 2):
+        expected = weights_of(task, num_icl, power=power)[1]
+        assert_mean(w**power, expected)
+        for factor in WRONG:
+            assert_mean_rejects(w**power, factor * expected)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(
+    ("weakness", "noise_var"),
+    [("rotated", 0.25), ("shifted", 3.0), ("noisy", 1.5), ("opposed", 1.0), ("confused", 0.4)],
+)
+def test_mean_weights_match_a_deterministic_quadrature(weakness, noise_var, power):
+    """Tilts below 0 (confused), below 1, and above 1 (noisy, where the pole takes over)."""
+    accuracy = {"noisy": 1.0, "confused": 0.6}.get(weakness, 0.7)
+    task = in_random_frame(two_concepts(weakness, accuracy), 0.7)
+    for num_icl in (1, 3, 10, 40):
+        got = weights_of(task, num_icl, power=power, assumed_noise_var=noise_var)
+        np.testing.assert_allclose(got[1], by_quadrature(task, num_icl, power, noise_var), rtol=1e-7)
+        assert got[0] == 0
+
+
+def test_number_of_nodes_is_enough(monkeypatch):
+    """Extreme tasks: four times the nodes change nothing above 1e-10."""
+    from w2s_jax.theory import posterior_mean
+
+    cases = [(a, s, r, n) for a in (0.3, 0.98) for s in (1e-5, 0.9) for r in (0.01, 30.0) for n in (0, 1, 30, 300)]
+    accuracy, shift, ratio, length = (jnp.asarray(x, float) for x in zip(*cases, strict=True))
+
+    def run():
+        posterior_mean._contour_integral.clear_cache()  # it has the number of nodes compiled in
+
+        def both(accuracy, shift, ratio, length):
+            return [
+                theory.expected_rival_weights(
+                    two_concepts(weakness, accuracy, shift), length, power=power, assumed_noise_var=ratio * 0.25
+                )[1]
+                for weakness, power in (("rotated", 2), ("confused", 1))
+            ]
+
+        return np.stack(jax.jit(jax.vmap(both))(accuracy, shift, ratio, length))
+
+    few = run()
+    monkeypatch.setattr(posterior_mean, "NUM_NODES", 4 * posterior_mean.NUM_NODES)
+    many = run()
+    posterior_mean._contour_integral.clear_cache()
+    assert np.all((many > 0) & (many <= 1 + 1e-12))
+    np.testing.assert_allclose(few, many, rtol=1e-10)
+
+
+def test_mean_weights_in_single_precision():
+    task = in_random_frame(two_concepts(), 0.7)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), task)
+    for num_icl in (0, 1, 10, 100):
+        for power in (1, 2):
+            got = weights_of(single, jnp.float32(num_icl), power=power)
+            assert got.dtype == jnp.float32
+            np.testing.assert_allclose(got, weights_of(task, num_icl, power=power), rtol=1e-4)
+
+
+def test_empty_prompt_leaves_the_prior():
+    task = two_concepts(shift=0.3)
+    np.testing.assert_allclose(weights_of(task, 0), [0, 0.3], rtol=1e-12)
+    np.testing.assert_allclose(weights_of(task, 0, power=2), [0, 0.09], rtol=1e-12)
+    for prompts in ("shared", "fresh"):
+        np.testing.assert_allclose(misalignment_of(task, 0, prompts), theory.source_bias(task), rtol=1e-12)
+    aligned = two_concepts(shift=0.0)
+    assert weights_of(aligned, 5)[1] == 0
+
+
+@pytest.mark.parametrize("weakness", HARD)
+def test_misalignment_and_label_spread_match_simulated_posteriors(weakness):
+    accuracy, noise_var = HARD[weakness]
+    task, num_icl, count = two_concepts(weakness, accuracy, noise_var=noise_var), 3, 90_000
+    w = simulate_posteriors(np.random.default_rng(3), task, num_icl, count)
+    e = np.array([1.0, 0.0])
+    pairs = w.reshape(count // 3, 3, 2).mean(1)  # three fresh prompts a group
+    other = np.roll(w, 1, axis=0)  # an independent prompt: products of the two have the mean of a product of means
+    fresh = np.sum((w - e) * (other - e), -1)
+    shared = np.sum((w - e) ** 2, -1)
+    checks = [
+        (shared, theory.misalignment(task, num_icl)),
+        (fresh, theory.misalignment(task, num_icl, "fresh")),
+        (np.sum((pairs - e) ** 2, -1), theory.misalignment(task, num_icl, "fresh", 3)),
+        (1 - np.sum(w**2, -1), theory.refined_label_spread(task, num_icl)),
+        (1 - np.sum(w * other, -1), theory.refined_label_spread(task, num_icl, "fresh")),
+        (shared - fresh, theory.refined_label_spread(task, num_icl, "fresh", "mean")),
+    ]
+    for samples, expected in checks:
+        assert_mean(samples, expected)
+        for factor in WRONG:
+            assert_mean_rejects(samples, factor * expected)
+    assert theory.refined_label_spread(task, num_icl, "shared", "mean") == 0
+
+
+def test_misalignment_of_one_fresh_prompt_is_that_of_a_shared_one():
+    task = two_concepts()
+    one = theory.misalignment(task, 5, "fresh", 1)
+    np.testing.assert_allclose(one, theory.misalignment(task, 5), rtol=1e-12)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("ratio", [1.0, 4.0])
+def test_sharp_form_is_approached_as_one_over_n(ratio, power):
+    """|exact / sharp - 1| over six lengths, for a small and a large tilt (.11 and .43)."""
+    task = two_concepts()
+    lengths = jnp.geomspace(50.0, 1600.0, 6)
+    options = {"power": power, "assumed_noise_var": 0.25 * ratio}
+    exact = np.array([weights_of(task, n, **options)[1] for n in lengths])
+    sharp = np.array([asymptotic_of(task, n, **options)[1] for n in lengths])
+    gaps = np.abs(exact / sharp - 1)
+    rate = np.polyfit(np.log(lengths), np.log(gaps), 1)[0]
+    print("gaps", gaps, "rate", rate)
+    assert abs(rate + 1) < 0.1
+    assert gaps[-1] < 0.03
+
+
+def test_sharp_form_beyond_the_pole():
+    """Noise assumed so large that t* > power: the weight is its own odds on average."""
+    task = two_concepts("noisy", accuracy=1.0)
+    for power, ratio in ((1, 4.0), (2, 8.0)):
+        tilt = theory.posterior_exponents(task, assumed_noise_var=0.25 * ratio).tilt[1]
+        assert tilt > power
+        options = {"power": power, "assumed_noise_var": 0.25 * ratio}
+        gaps = [abs(weights_of(task, n, **options)[1] / asymptotic_of(task, n, **options)[1] - 1) for n in (20, 40, 80)]
+        assert gaps[-1] < 1e-2
+        assert gaps[0] > gaps[1] > gaps[2]
+
+
+def test_misalignment_asymptotic_collects_the_sharp_forms():
+    task = make_task(num_concepts=4, dim=5, weak_accuracy=0.7, concept_shift=0.5)
+    for prompts in ("shared", "fresh"):
+        ratio = misalignment_of(task, 400, prompts) / theory.misalignment_asymptotic(task, 400, prompts)
+        assert 0.9 < ratio < 1
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 6.0, 20.0])
+def test_bounds_hold_and_have_the_exponent(ratio):
+    """Four concepts, a simulated posterior at several lengths, and the decay of the bound itself."""
+    task = make_task(num_concepts=4, dim=5, weak_accuracy=0.8, concept_shift=0.6)
+    noise_var = 0.25 * ratio
+    rng = np.random.default_rng(4)
+    e = np.eye(4)[0]
+    for num_icl in (0, 2, 6, 20):
+        w = simulate_posteriors(rng, task, num_icl, 4000, noise_var)
+        error = 1 - w[:, 0]
+        assert error.mean() <= theory.posterior_error_bound(task, num_icl, assumed_noise_var=noise_var)
+        shared = np.sum((w - e) ** 2, -1).mean()
+        fresh = np.sum((w.mean(0) - e) ** 2)
+        for prompts, value in (("shared", shared), ("fresh", fresh)):
+            bound = theory.misalignment_bound(task, num_icl, prompts, assumed_noise_var=noise_var)
+            assert value <= bound
+        assert fresh <= misalignment_of(task, num_icl, "fresh", assumed_noise_var=noise_var) * 1.05
+    for prompts, times in (("shared", 1), ("fresh", 2)):
+        kappa = theory.posterior_exponent(task, assumed_noise_var=noise_var, prompts=prompts)
+        early, late = (theory.misalignment_bound(task, n, prompts, assumed_noise_var=noise_var) for n in (40, 60))
+        np.testing.assert_allclose(jnp.log(early / late) / 20, times * kappa, rtol=1e-10)
+
+
+def test_overconfidence_first_raises_the_misalignment_of_a_good_source():
+    """The values of docs/theory.md 3.6 (K = 4), and that a balanced assumed noise avoids the rise."""
+    task = make_task(num_concepts=4, dim=5, weak_accuracy=0.7, concept_shift=0.1, noise_var=0.25)
+    rng, e = np.random.default_rng(6), np.eye(4)[0]
+    balanced = float(theory.balanced_noise_var(task))
+    for num_icl, stated in ((0, 0.013), (1, 0.17), (2, 0.26), (4, 0.28), (8, 0.19), (16, 0.06)):
+        w = simulate_posteriors(rng, task, num_icl, 20_000)
+        assert abs(np.sum((w - e) ** 2, -1).mean() - stated) < 0.01
+        calm = simulate_posteriors(rng, task, num_icl, 20_000, balanced)
+        assert np.sum((calm - e) ** 2, -1).mean() < 0.03
+    np.testing.assert_allclose(theory.source_bias(task), 0.1**2 + 3 * (0.1 / 3) ** 2, rtol=1e-10)
+
+
+def test_many_concepts_sum_of_contests_is_right_for_long_prompts():
+    task = make_task(num_concepts=4, dim=5, weak_accuracy=0.9, concept_shift=0.5)
+    w = simulate_posteriors(np.random.default_rng(7), task, 12, 200_000)
+    shared = np.sum((w - np.eye(4)[0]) ** 2, -1)
+    expected = float(misalignment_of(task, 12))
+    print(shared.mean(), expected)
+    assert abs(shared.mean() / expected - 1) < 0.1
+
+
+def test_jit_batches_and_gradients():
+    def mean_weight(accuracy, num_icl):
+        return theory.misalignment(two_concepts(accuracy=accuracy), num_icl)
+
+    fast = jax.jit(mean_weight)
+    accuracies = jnp.array([0.3, 0.6, 0.9])
+    batch = jax.jit(jax.vmap(mean_weight, in_axes=(0, None)))(accuracies, 5.0)
+    np.testing.assert_allclose(batch, [fast(a, 5.0) for a in accuracies], rtol=1e-10)
+    step = 1e-5
+    gradient = jax.jit(jax.grad(mean_weight, argnums=(0, 1)))(0.6, 5.0)
+    differences = [
+        (fast(0.6 + step, 5.0) - fast(0.6 - step, 5.0)) / (2 * step),
+        (fast(0.6, 5.0 + step) - fast(0.6, 5.0 - step)) / (2 * step),
+    ]
+    np.testing.assert_allclose(gradient, differences, rtol=1e-6)
+
+
+def test_bad_words_are_refused():
+    task = two_concepts()
+    with pytest.raises(Exception, match="prompts"):
+        theory.misalignment(task, 2, "other")
+    with pytest.raises(Exception, match="draw"):
+        theory.refined_label_spread(task, 2, "shared", "other")
+    with pytest.raises(ValueError, match="power must be 1 or 2, got 3"):
+        theory.expected_rival_weights(task, 2, power=3)
