@@ -107,33 +107,43 @@ def _compute(name: str, spec: Any, job: Job, store: Store, counts: np.ndarray, p
 
 def _blocks(spec: Any, job: Job, pending: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], Leaves]]:
     """Units of work, one per device at a time; the next round is under way while one is saved."""
-    devices = jax.devices()
-    mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,))
-    key = jax.random.key(spec.seed)
+    launch = launcher(job.program, spec)
+    width = jax.device_count()
+    rounds = [pending[i : i + width] for i in range(0, len(pending), width)]
 
-    def unit(key, total, first, chunk):
-        sums = job.program(key, first[0], total, jax.tree.map(lambda x: x[0], chunk))
-        return jax.tree.map(lambda x: x[None], sums)
+    def start(units: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], Tree]:
+        filled = units + units[-1:] * (width - len(units))  # a last round may repeat a unit
+        return units, launch([block for block, _ in filled], [job.chunks[chunk] for _, chunk in filled])
 
-    specs = (P(), P(), P("units"), P("units"))
-    program = jax.jit(jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False))
-    sharding = NamedSharding(mesh, P("units"))
-
-    def launch(units):
-        filled = units + units[-1:] * (len(devices) - len(units))  # a last round may repeat a unit
-        first = jax.device_put(np.array([b * spec.block_size for b, _ in filled], np.int32), sharding)
-        chunk = jax.tree.map(lambda *xs: jax.device_put(jnp.stack(xs), sharding), *[job.chunks[c] for _, c in filled])
-        return units, program(key, jnp.int32(spec.replicates), first, chunk)
-
-    rounds = [pending[i : i + len(devices)] for i in range(0, len(pending), len(devices))]
-    under_way = launch(rounds[0])
+    under_way = start(rounds[0])
     for following in [*rounds[1:], None]:
         units, sums = under_way
         jax.block_until_ready(sums)
         if following is not None:
-            under_way = launch(following)
-        for i, unit_index in enumerate(units):
-            yield unit_index, {name: np.asarray(leaf[i]) for name, leaf in named_leaves(sums).items()}
+            under_way = start(following)
+        for i, unit in enumerate(units):
+            yield unit, {name: np.asarray(leaf[i]) for name, leaf in named_leaves(sums).items()}
+
+
+def launcher(program: Callable, spec: Any) -> Callable[[list[int], list[Tree]], Tree]:
+    """(a block number per device, a chunk per device) -> sums, stacked over devices: one compiled program for all."""
+    mesh = jax.make_mesh((jax.device_count(),), ("units",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, P("units"))
+    key = jax.random.key(spec.seed)
+
+    def unit(key, total, first, chunk):
+        sums = program(key, first[0], total, jax.tree.map(lambda x: x[0], chunk))
+        return jax.tree.map(lambda x: x[None], sums)
+
+    specs = (P(), P(), P("units"), P("units"))
+    compiled = jax.jit(jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False))
+
+    def launch(blocks: list[int], chunks: list[Tree]) -> Tree:
+        first = jax.device_put(np.array([block * spec.block_size for block in blocks], np.int32), sharding)
+        stacked = jax.tree.map(lambda *leaves: jax.device_put(jnp.stack(leaves), sharding), *chunks)
+        return compiled(key, jnp.int32(spec.replicates), first, stacked)
+
+    return launch
 
 
 def named_leaves(tree: Tree) -> dict[str, Any]:
