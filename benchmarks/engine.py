@@ -12,9 +12,9 @@ def runner(workload: Workload, num_replicates: int):
     import jax
 
     from sims import engine, runtime
-    from sims.simulate import make_grid
     from sims.spec import SweepSpec
     from sims.sums import block_sums
+    from sims.world import make_grid
 
     runtime.configure()
     jax.config.update("jax_enable_compilation_cache", False)  # the compile time reported is a first run's

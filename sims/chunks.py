@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from sims.simulate import Grid, columns, make_grid, refining_methods
+from sims.simulate import columns, refining_methods
 from sims.spec import InputError, SweepSpec
 from sims.sums import GROUP_SIZE
+from sims.world import Grid, make_grid
 from w2s_jax.tasks import latent_dim
 
 DEVICE_BYTES = 300e6

@@ -122,7 +122,7 @@ def fitted_exponents(data: xr.Dataset, spec: Any) -> Iterator[dict[str, Any]]:
         for weakness in spec.weakness:
             for accuracy in spec.weak_accuracy:
                 for shift in spec.concept_shift:
-                    law = dict(
+                    law = dict(  # noqa: C408  (keyword arguments of make_task)
                         num_concepts=num_concepts, weakness=weakness, weak_accuracy=accuracy, concept_shift=shift
                     )
                     kappa = float(

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sims.simulate import Grid, Outcome, columns, simulate
+from sims.simulate import Outcome, columns, simulate
 from sims.spec import SweepSpec
+from sims.world import Grid
 from w2s_jax.rng import replicate_key
 from w2s_jax.types import Key
 

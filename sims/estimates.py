@@ -1,0 +1,218 @@
+"""How each method estimates, on every cell of a grid and from one replicate's world.
+
+Gram matrices and their factorisations do not depend on the cell, so `vmap` over the grid leaves them outside: a cell
+costs O(d^2), and O(n K) more with fresh prompts, O(n (K + d)) with leave-one-out batches or self refinement.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sims.spec import SweepSpec
+from sims.world import World, draw_prompts
+from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+from w2s_jax.refinement import (
+    choose_label,
+    concept_evidence,
+    concept_levels,
+    leave_one_out_evidence,
+    likelihood_ratio,
+    posterior_path,
+    posterior_weights,
+    prompt_evidence,
+)
+from w2s_jax.rng import stream
+from w2s_jax.sampling import design_moments, linear_labels
+from w2s_jax.sorted_labels import arrival_times, prefix_table, refined_moments, shared_boundaries
+from w2s_jax.types import Dataset, Design, Moments
+
+
+class Estimate(NamedTuple):
+    """A method's answers, each axis of length 1 where the method ignores it."""
+
+    coef: Float[Array, "w s n i x d"]
+    """Coefficients; X is a path of penalties or times."""
+    posterior: Float[Array, "w s n i K"] | None = None
+    """Concept weights, averaged over the prompts of the sample."""
+
+
+# --- Methods without a concept posterior -------------------------------------------------------------------------
+
+
+def _source(spec: SweepSpec, world: World) -> Estimate:
+    return Estimate(world.source_coef[None, :, None, None, None, :])
+
+
+def _weak(spec: SweepSpec, world: World) -> Estimate:
+    return Estimate(world.teachers.weak_coef[:, None, None, None, None, :])
+
+
+def _ceiling(spec: SweepSpec, world: World) -> Estimate:
+    def fit(source_coef, design):
+        return least_squares(design_moments(design, world.concepts[0], spec.noise_var), source_coef)
+
+    fits = _outer_vmap(fit, (0, None), (None, 0))(world.source_coef, world.designs)
+    return Estimate(fits[None, :, :, None, None, :])
+
+
+def _naive_ft(spec: SweepSpec, world: World) -> Estimate:
+    return _fine_tune_on_weak_labels(ridge_to_source, spec.penalties, world)
+
+
+def _gradient_flow(spec: SweepSpec, world: World) -> Estimate:
+    return _fine_tune_on_weak_labels(gradient_flow, spec.times, world)
+
+
+def _fine_tune_on_weak_labels(estimator, path: tuple[float, ...], world: World) -> Estimate:
+    def fit(teacher, source_coef, design, parameter):
+        moments = design_moments(design, teacher.weak_coef, teacher.weak_noise_var)
+        return estimator(moments, source_coef, parameter)
+
+    axes = (0, None, None, None), (None, 0, None, None), (None, None, 0, None), (None, None, None, 0)
+    fits = _outer_vmap(fit, *axes)(world.teachers, world.source_coef, world.designs, jnp.array(path))
+    return Estimate(fits[:, :, :, None, :, :])
+
+
+# --- Refinement with prompts of its own: the labels may be sorted (w2s_jax/sorted_labels.py) ---------------------
+
+
+def _shared_log_posterior(spec: SweepSpec, world: World) -> Float[Array, "W S I K"]:
+    features, noise = draw_prompts(spec, stream(world.key, "shared_prompt"), 1)
+
+    def posterior(teacher, prior):
+        labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
+        return posterior_path(teacher._replace(source_prior=prior), Dataset(features, labels), lengths=spec.num_icl)
+
+    return _outer_vmap(posterior, (0, None), (None, 0))(world.latent_teachers, world.source_prior)
+
+
+def _fit_refined(per_cell, source_coef: Array, designs: Design, moments_of) -> Float[Array, "W S N I X d"]:
+    """Least squares on refined labels; `moments_of(design, x)` are their moments, x from `per_cell` `[W S N I ...]`."""
+
+    def fit(x, source_coef, design):
+        return least_squares(moments_of(design, x), source_coef)
+
+    axes = (0, None, None), (0, 0, None), (0, None, 0), (0, None, None)
+    return _outer_vmap(fit, *axes)(per_cell, source_coef, designs)[:, :, :, :, None, :]
+
+
+def _fit_sorted(spec: SweepSpec, world: World, boundaries: Int[Array, "W S N I K-1"]) -> Float[Array, "W S N I X d"]:
+    table = prefix_table(world.features, world.concepts)
+
+    def moments_of(design, boundary):
+        return refined_moments(design, table, boundary, world.concepts, spec.noise_var)
+
+    return _fit_refined(boundaries, world.source_coef, world.refined_designs, moments_of)
+
+
+def _icl_refine_shared(spec: SweepSpec, world: World) -> Estimate:
+    log_posterior = _shared_log_posterior(spec, world)
+    arrivals = arrival_times(stream(world.key, "shared_labels"), max(spec.sample_size))
+    axes = (0, None), (0, None), (None, 0), (0, None)
+    boundaries = _outer_vmap(lambda w, n: shared_boundaries(arrivals, w, n), *axes)(
+        log_posterior, jnp.array(spec.sample_size)
+    )
+    return Estimate(_fit_sorted(spec, world, boundaries), jnp.exp(log_posterior)[:, :, None])
+
+
+def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
+    rows, longest = max(spec.sample_size), max(spec.num_icl)
+    features, noise = draw_prompts(spec, stream(world.key, "fresh_prompts"), rows)
+    uniforms = 1 - jax.random.uniform(stream(world.key, "fresh_labels"), (rows,))
+    sizes = jnp.array(spec.sample_size, features.dtype)[None, :]
+    prefix = (jnp.arange(rows)[:, None] < sizes).astype(features.dtype)
+
+    def per_teacher(teacher):
+        labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
+        evidence = concept_evidence(teacher, Dataset(features, labels)).reshape(spec.num_concepts, longest, rows)
+        likelihood = likelihood_ratio(prompt_evidence(evidence, spec.num_icl))
+
+        def per_source(prior):
+            weights = posterior_weights(prior, likelihood)
+            # Of the labels only how many took concepts up to k matters, at each sample size.
+            taken = [uniforms[None, :] <= level for level in concept_levels(weights)]
+            return jnp.stack(taken, axis=1).astype(prefix.dtype) @ prefix, weights @ (prefix / sizes)
+
+        return jax.vmap(per_source)(world.source_prior)
+
+    # One teacher at a time: its prompts' posteriors stay in cache, and memory does not grow with the grid.
+    counts, weights = jax.lax.map(per_teacher, world.latent_teachers)  # [W S I K-1 N], [W S I K N]
+    boundaries = jnp.moveaxis(counts, -1, 2).round().astype(int)
+    return Estimate(_fit_sorted(spec, world, boundaries), jnp.moveaxis(weights, -1, 2))
+
+
+def _intent_refine(spec: SweepSpec, world: World) -> Estimate:
+    chosen = jnp.argmax(_shared_log_posterior(spec, world), axis=-1)
+
+    per_size = jnp.broadcast_to(chosen[:, :, None], (*chosen.shape[:2], len(spec.sample_size), *chosen.shape[2:]))
+
+    def moments_of(design, concept):
+        return design_moments(design, world.concepts[concept], spec.noise_var)
+
+    fits = _fit_refined(per_size, world.source_coef, world.refined_designs, moments_of)
+    return Estimate(fits, jax.nn.one_hot(chosen, spec.num_concepts)[:, :, None])
+
+
+# --- Refinement whose prompts are made of the sample itself ------------------------------------------------------
+
+
+def _icl_refine_leave_one_out(spec: SweepSpec, world: World) -> Estimate:
+    def prompts(evidence):
+        return jnp.stack([leave_one_out_evidence(evidence, num_icl) for num_icl in spec.num_icl])
+
+    return _refine_in_sample(spec, world, prompts, "leave_one_out_labels")
+
+
+def _self_refine(spec: SweepSpec, world: World) -> Estimate:
+    return _refine_in_sample(spec, world, lambda evidence: evidence[None], "self_labels")
+
+
+def _refine_in_sample(spec: SweepSpec, world: World, prompts, name: str) -> Estimate:
+    """Least squares on labels refined row by row; `prompts` turns the evidence of rows into that of their prompts."""
+    uniforms = jax.random.uniform(stream(world.key, name), (max(spec.sample_size),))
+    means = world.concepts @ world.features.T
+    noise = jnp.sqrt(spec.noise_var) * world.refined_noise
+
+    def per_teacher(teacher, n):
+        features = world.features[:n]
+        labels = linear_labels(features, world.weak_noise[:n], teacher.weak_coef, teacher.weak_noise_var)
+        likelihood = likelihood_ratio(prompts(concept_evidence(teacher, Dataset(features, labels))))
+
+        def per_source(prior):
+            weights = posterior_weights(prior, likelihood)
+            refined = choose_label(uniforms[:n], weights, means[:, :n]) + noise[None, :n]
+            return refined @ features / n, weights.mean(axis=-1)
+
+        return jax.vmap(per_source)(world.source_prior)
+
+    per_size = [jax.lax.map(lambda teacher, n=n: per_teacher(teacher, n), world.teachers) for n in spec.sample_size]
+    cross, posterior = (jnp.stack(parts, axis=2) for parts in zip(*per_size))
+
+    def moments_of(design, cross):
+        return Moments(design.gram, cross, design.num_samples)
+
+    return Estimate(_fit_refined(cross, world.source_coef, world.refined_designs, moments_of), posterior)
+
+
+ESTIMATES = {
+    "source": _source,
+    "weak": _weak,
+    "ceiling": _ceiling,
+    "naive_ft": _naive_ft,
+    "gradient_flow": _gradient_flow,
+    "icl_refine_shared": _icl_refine_shared,
+    "icl_refine_fresh": _icl_refine_fresh,
+    "icl_refine_leave_one_out": _icl_refine_leave_one_out,
+    "intent_refine": _intent_refine,
+    "self_refine": _self_refine,
+}
+"""How each method estimates; a new method is one function and one line here."""
+
+
+def _outer_vmap(function, *levels):
+    """`vmap` level by level, the outermost first."""
+    for in_axes in reversed(levels):
+        function = jax.vmap(function, in_axes)
+    return function
