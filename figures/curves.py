@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from figures.data import in_batches
 from w2s_jax import theory
 from w2s_jax.theory.posterior import Prompts
 from w2s_jax.types import Task
@@ -24,10 +24,14 @@ def evaluate(function: Callable, tasks: Task, *arguments) -> np.ndarray:
         `[*b]`, float64.
     """
     shape = tasks.noise_var.shape
-    size = int(np.prod(shape))
-    flat = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[len(shape) :]), tasks)
-    scalars = [jnp.asarray(np.broadcast_to(np.asarray(x, float), shape).reshape(size)) for x in arguments]
-    return np.asarray(_compiled(function)(flat, *scalars), float).reshape(shape)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), tasks)
+    scalars = [np.broadcast_to(np.asarray(x, float), shape).ravel() for x in arguments]
+    return in_batches(_compiled(function), flat, *scalars).astype(float).reshape(shape)
+
+
+def perfect(tasks: Task) -> Task:
+    """The same tasks with a teacher that is the target itself: least squares on its labels is the ceiling."""
+    return tasks._replace(weak_concepts=tasks.concepts, weak_noise_var=tasks.noise_var)
 
 
 def floor(tasks: Task) -> np.ndarray:
@@ -42,9 +46,7 @@ def ridge(tasks: Task, sample_size, penalty) -> np.ndarray:
 
 def ridge_at_best(tasks: Task, sample_size, penalties) -> np.ndarray:
     """The least of it over these penalties, `[*b]`."""
-    lifted = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(penalties)), tasks)
-    path = np.reshape(penalties, (-1,) + (1,) * tasks.noise_var.ndim)
-    return ridge(lifted, np.asarray(sample_size)[None], path).min(axis=0)
+    return np.min([ridge(tasks, sample_size, penalty) for penalty in penalties], axis=0)
 
 
 def least_squares(tasks: Task, sample_size) -> np.ndarray:
@@ -53,7 +55,7 @@ def least_squares(tasks: Task, sample_size) -> np.ndarray:
 
 
 def saturated(tasks: Task, sample_size, misalignment, spread) -> np.ndarray:
-    """Risk of least squares on refined labels whose misalignment and spread are known, as from simulation, `[*b]` (3.4)."""
+    """Risk of least squares on refined labels of known misalignment and spread, as from simulation, `[*b]` (3.4)."""
     return evaluate(theory.refined_risk, tasks, sample_size, misalignment, spread)
 
 
@@ -90,8 +92,8 @@ def assumed_noise_var(tasks: Task, name: str) -> np.ndarray:
 def label_spread(shared: np.ndarray, fresh: np.ndarray, num_concepts: int) -> tuple[np.ndarray, np.ndarray]:
     """Variance of the concept behind a refined label, from the two misalignments, for rivals that are alike.
 
-    With p = E(1 - w_*), ||E w - e_*||^2 = p^2 K/(K - 1); a label drawn from w has 1 - E||w||^2 = 2p - E||w - e_*||^2 (shared)
-    and 1 - ||E w||^2 = 2p - ||E w - e_*||^2 (fresh).
+    With p = E(1 - w_*), ||E w - e_*||^2 = p^2 K/(K - 1). A label drawn from w has the spread
+    1 - E||w||^2 = 2p - E||w - e_*||^2 (shared) or 1 - ||E w||^2 = 2p - ||E w - e_*||^2 (fresh).
     """
     p = np.sqrt(fresh * (num_concepts - 1) / num_concepts)
     return np.maximum(2 * p - shared, 0.0), np.maximum(2 * p - fresh, 0.0)

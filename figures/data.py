@@ -1,11 +1,12 @@
 """Finished results: opened with one clear error, cut at the values that a figure wants, and turned back into tasks."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -40,7 +41,7 @@ class Results(NamedTuple):
         return int(self.config["num_concepts"])
 
     @property
-    def weaknesses(self) -> list[str]:
+    def weaknesses(self) -> list[Weakness]:
         """Kinds of weak teacher in the store, in the order of the package."""
         held = [str(w) for w in self.data["weakness"].values]
         return [w for w in WEAKNESSES if w in held]
@@ -82,41 +83,53 @@ class Results(NamedTuple):
                     f"run its sweep with more of them into another folder."
                 )
 
-    def tasks(
-        self, weaknesses: list[str], weak_accuracy: Any, concept_shift: Any, num_concepts: int | None = None
-    ) -> Task:
-        """The tasks of the store, `[len(weaknesses), *shape]`, over accuracies and shifts of one broadcast `shape`."""
+    def tasks(self, weak_accuracy: Any, concept_shift: Any, num_concepts: int | None = None) -> Task:
+        """Tasks of the store, `[len(self.weaknesses), *shape]`, over accuracies and shifts of one broadcast `shape`.
+
+        A sweep without a dimension, such as one of posteriors, gets the least that holds the concepts and the teacher.
+        """
         accuracies, shifts = np.broadcast_arrays(np.asarray(weak_accuracy, float), np.asarray(concept_shift, float))
-        return stack_tasks(self.config, weaknesses, accuracies, shifts, num_concepts or self.num_concepts)
+        num_concepts = num_concepts or self.num_concepts
+        outside = bool(set(self.weaknesses) & set(NEEDS_EXTRA_DIM))
+        dim = int(self.config.get("dim", num_concepts + outside))
+        build = _builder(tuple(self.weaknesses), num_concepts, dim, float(self.config["noise_var"]))
+        rows = in_batches(build, accuracies.ravel(), shifts.ravel())
+        shape = (len(rows), *accuracies.shape)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), stacked)
 
 
-def stack_tasks(
-    config: dict[str, Any], weaknesses: list[str], accuracies: np.ndarray, shifts: np.ndarray, num_concepts: int
-) -> Task:
-    """Batched tasks `[len(weaknesses), *accuracies.shape]` of a configuration.
+BATCH = 512
+"""Closed forms are computed for so many tasks at a time, so that each is compiled once for all figures."""
 
-    A sweep that has no features, such as one of posteriors, has no dimension: the least that holds the concepts is taken.
-    """
-    outside = bool(set(weaknesses) & set(NEEDS_EXTRA_DIM))
-    dim = int(config.get("dim", num_concepts + outside))
 
-    def build(accuracy: jax.Array, shift: jax.Array) -> list[Task]:
+def in_batches(function: Callable, *arrays: Any) -> Any:
+    """A compiled function of batched trees, called on pieces of one size along their first axis; gives NumPy arrays."""
+    size = len(jax.tree.leaves(arrays)[0])
+    pieces = []
+    for start in range(0, size, BATCH):
+        index = np.minimum(np.arange(start, start + BATCH), size - 1)
+        piece = function(*jax.tree.map(lambda leaf, i=index: leaf[i], arrays))
+        pieces.append(jax.tree.map(np.asarray, piece))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *pieces)
+
+
+@cache
+def _builder(weaknesses: tuple[Weakness, ...], num_concepts: int, dim: int, noise_var: float) -> Callable:
+    def build(weak_accuracy: jax.Array, concept_shift: jax.Array) -> list[Task]:
         return [
             make_task(
                 num_concepts=num_concepts,
                 dim=dim,
-                weak_accuracy=accuracy,
-                concept_shift=shift,
-                noise_var=config["noise_var"],
-                weakness=cast(Weakness, weakness),
+                weak_accuracy=weak_accuracy,
+                concept_shift=concept_shift,
+                noise_var=noise_var,
+                weakness=weakness,
             )
             for weakness in weaknesses
         ]
 
-    rows = jax.jit(jax.vmap(build))(jnp.asarray(accuracies.ravel()), jnp.asarray(shifts.ravel()))
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-    shape = (len(weaknesses), *accuracies.shape)
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), stacked)
+    return jax.jit(jax.vmap(build))
 
 
 def command_for(store: str, folder: Path) -> str:

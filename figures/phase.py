@@ -7,11 +7,10 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from figures import curves, style
 from figures.data import Results
@@ -46,15 +45,23 @@ def phase_diagram(results: Results) -> Figure:
     lengths = sorted({results.nearest(num_icl=m)["num_icl"] for m in PROMPTS})
     weaknesses = results.weaknesses
     width = min(style.DOUBLE_COLUMN, 0.9 + 1.3 * len(weaknesses))
+    doubt = False
     figure, axes = style.new_figure(
-        max(width, style.SINGLE_COLUMN), 1.0 + 1.25 * len(lengths), len(lengths), len(weaknesses), sharex=True, sharey=True
+        max(width, style.SINGLE_COLUMN),
+        1.0 + 1.25 * len(lengths),
+        len(lengths),
+        len(weaknesses),
+        sharex=True,
+        sharey=True,
     )
     for row, length in enumerate(lengths):
         data = results.at(sample_size=n, num_icl=length)
         borders = _predicted(results, n, length) if results.has_closed_forms else None
         for column, weakness in enumerate(weaknesses):
             panel = axes[row, column]
-            _panel(panel, judge(data.sel(weakness=weakness)), data)
+            verdict = judge(data.sel(weakness=weakness))
+            _panel(panel, verdict, data)
+            doubt |= not verdict.certain.all()
             if borders is not None:
                 x, y, excess = borders
                 panel.contour(x, y, excess[column].T, [0.0], colors="black", linewidths=0.8, linestyles="--")
@@ -68,7 +75,9 @@ def phase_diagram(results: Results) -> Figure:
     bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]
     config = results.config
     heading = f"n = {n}, d = {config['dim']}, K = {config['num_concepts']}, noise variance {config['noise_var']:g}"
-    style.legend_below(figure, _legend(results), 3 if len(weaknesses) > 2 else 1, heading)
+    if not doubt:
+        heading += "; every difference is significant (95%, paired)"
+    style.legend_below(figure, _legend(results, doubt), 3 if len(weaknesses) > 2 else 1, heading)
     return figure
 
 
@@ -84,26 +93,27 @@ def judge(data: xr.Dataset) -> Verdict:
     return Verdict(np.log10(mean[..., 0] / mean[..., 1]), (low > 0) | (high < 0))
 
 
-def _panel(axes: Axes, verdict: Verdict, data: xr.Dataset) -> QuadMesh:
+def _panel(axes: Axes, verdict: Verdict, data: xr.Dataset) -> None:
     accuracies, shifts = data["weak_accuracy"].values, data["concept_shift"].values
     x, y = edges(accuracies), edges(shifts)
-    mesh = axes.pcolormesh(x, y, verdict.decades.T, cmap=COLORS, vmin=-STRONGEST, vmax=STRONGEST, rasterized=True)
-    doubtful = np.ma.masked_where(verdict.certain.T, np.zeros_like(verdict.decades.T))
-    axes.pcolor(x, y, doubtful, hatch="////", alpha=0, edgecolor="0.25", linewidth=0)
+    axes.pcolormesh(x, y, verdict.decades.T, cmap=COLORS, vmin=-STRONGEST, vmax=STRONGEST, rasterized=True)
+    for i, j in np.argwhere(~verdict.certain):
+        size = x[i + 1] - x[i], y[j + 1] - y[j]
+        axes.add_patch(Rectangle((x[i], y[j]), *size, fill=False, hatch="////", edgecolor="0.25", linewidth=0))
     if verdict.decades.min() < 0 < verdict.decades.max():
         axes.contour(accuracies, shifts, verdict.decades.T, [0.0], colors="black", linewidths=1.2)
+    style.mark_values(axes, accuracies[:: 2 if len(accuracies) > 4 else 1])
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     for side in axes.spines.values():
         side.set_visible(True)
-    return mesh
 
 
 def _predicted(results: Results, n: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Accuracies, shifts and, `[weakness accuracy shift]`, the predicted log ratio of the two risks, 0 at the border."""
+    """Accuracies, shifts and, `[weakness accuracy shift]`, the predicted log ratio of the risks, 0 at the border."""
     x, y = (np.linspace(*edges(results.data[dim].values)[[0, -1]], 40) for dim in ("weak_accuracy", "concept_shift"))
     x, y = np.clip(x, 0.02, 1.0), np.clip(y, 0.002, 0.998)
-    tasks = results.tasks(results.weaknesses, x[:, None], y[None, :])
+    tasks = results.tasks(x[:, None], y[None, :])
     naive = curves.ridge_at_best(tasks, float(n), results.data["penalty"].values)
     refined = curves.refined(tasks, float(n), float(length), "fresh")
     return x, y, np.log(naive / refined)
@@ -115,10 +125,12 @@ def edges(values: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
-def _legend(results: Results) -> dict[str, Artist]:
+def _legend(results: Results, doubt: bool) -> dict[str, Artist]:
     kind = "exact misalignment" if results.num_concepts == 2 else "upper bound on the misalignment"
     handles: dict[str, Artist] = {"equal risks, simulated": Line2D([], [], color="black", linewidth=1.2)}
     if results.has_closed_forms:
         handles[f"equal risks, theory ({kind})"] = Line2D([], [], color="black", linewidth=0.8, linestyle="--")
-    handles["difference not significant (95%, paired)"] = Patch(facecolor="white", edgecolor="0.25", hatch="////", linewidth=0)
+    if doubt:
+        hatched = Patch(facecolor="white", edgecolor="0.25", hatch="////", linewidth=0)
+        handles["difference not significant (95%, paired)"] = hatched
     return handles

@@ -22,7 +22,7 @@ SHOWN = (
     "intent_refine",
     "self_refine",
 )
-"""Methods drawn; gradient_flow lies on naive_ft and icl_refine_leave_one_out on icl_refine_fresh at the scale of a figure."""
+"""Methods drawn, in this order; gradient_flow stays close to naive_ft, and leave-one-out prompts to fresh ones."""
 
 CUT = {"weak_accuracy": 0.7, "concept_shift": 0.5, "sample_size": 1024, "num_icl": 16}
 """Where the other axes are held; a store without the value gives its nearest."""
@@ -119,24 +119,22 @@ def _mark_dimension(axes: Axes, dim: int) -> None:
 def _closed_forms(results: Results, axis: str, cut: dict[str, Any]) -> list[Overlay]:
     held = results.data[axis].values
     ends = float(held.min()), float(held.max())
-    dense = np.geomspace(*ends, 240) if axis == "sample_size" else np.linspace(*ends, 60)
+    dense = (np.geomspace if axis == "sample_size" else np.linspace)(*ends, 100)
     where = {**cut, axis: dense}
-    shifts = np.broadcast_to(where["concept_shift"], dense.shape)
-    tasks = results.tasks(results.weaknesses, where["weak_accuracy"], shifts)
-    perfect = results.tasks(["confused"] * len(results.weaknesses), 1.0, shifts)
+    tasks = results.tasks(where["weak_accuracy"], np.broadcast_to(where["concept_shift"], dense.shape))
     n = np.broadcast_to(np.asarray(where["sample_size"], float), tasks.noise_var.shape)
     fine_tuned = "theory: naive fine-tuning, ceiling"
     naive = curves.ridge_at_best(tasks, n, results.data["penalty"].values)
     found = [
         Overlay(fine_tuned, "-", dense, naive),
-        Overlay(fine_tuned, "-", dense, curves.least_squares(perfect, n)),
+        Overlay(fine_tuned, "-", dense, curves.least_squares(curves.perfect(tasks), n)),
         Overlay("theory: floor of naive fine-tuning", style.DOTTED, dense, curves.floor(tasks)),
     ]
     if axis == "sample_size":
         return found + _saturation(results, cut, tasks, n, dense)
     fresh = curves.refined(tasks, n, cut["num_icl"], "fresh")
     kind = "exact" if results.num_concepts == 2 else "upper bound"
-    return [*found, Overlay(f"theory: fresh prompts, {kind}", style.DASHED, dense, fresh)]
+    return [*found, Overlay(f"theory: refinement, fresh, {kind}", style.DASHED, dense, fresh)]
 
 
 def _saturation(results: Results, cut: dict[str, Any], tasks: Task, n: np.ndarray, dense: np.ndarray) -> list[Overlay]:

@@ -1,4 +1,4 @@
-"""One style for every figure: one colour, line and marker per method, bands of 95%, thin lines for theory, stable bytes.
+"""One style for every figure: one colour, line and marker a method, bands of 95%, thin lines for theory.
 
 No pyplot and no global state: figures are plain `matplotlib.figure.Figure` objects, drawn inside `style()`.
 """
@@ -66,8 +66,8 @@ class Look(NamedTuple):
     marker: str
 
 
-# Okabe and Ito's palette, completed from Paul Tol's: safe for the colour-blind. Lines and markers differ as well, so that
-# a figure reads in grey.
+# Okabe and Ito's palette, completed from Paul Tol's: safe for the colour-blind. Lines and markers differ as well, so
+# that a figure reads in grey.
 METHODS: dict[str, Look] = {
     "source": Look("source (strong, not aligned)", "#8C8C8C", (0, (1, 1.2)), "x"),
     "weak": Look("weak teacher", "#555555", (0, (4, 1.5)), "P"),
@@ -118,7 +118,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any
+) -> tuple[Figure, np.ndarray]:
     """A figure of that size in inches and its axes `[rows columns]`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
@@ -188,7 +190,7 @@ def legend_in(axes: Axes, handles: dict[str, Artist], title: str = "") -> None:
         [*handles.values(), band],
         [*handles, "95% interval"],
         loc="upper left",
-        bbox_to_anchor=(-0.12, 1.08),
+        bbox_to_anchor=(-0.05, 1.08),
         title=title,
         alignment="left",
         title_fontsize=6.5,
@@ -200,13 +202,22 @@ def legend_in(axes: Axes, handles: dict[str, Artist], title: str = "") -> None:
 def legend_below(figure: Figure, handles: dict[str, Artist], columns: int, title: str = "") -> None:
     """One legend for all panels, under them."""
     figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, title=title, title_fontsize=6.5
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=columns,
+        title=title,
+        title_fontsize=6.5,
     )
 
 
-def encode(figure: Figure, kind: str) -> bytes:
-    """The figure as the bytes of a `pdf` or `png` file: the same bytes every time, since nothing in them tells the time."""
-    buffer = io.BytesIO()
-    metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+def encode(figure: Figure) -> dict[str, bytes]:
+    """The figure as the bytes of a PDF and a PNG file; nothing in them tells the time, so they are always the same."""
+    figure.draw_without_rendering()  # lays it out, once for both
+    figure.set_layout_engine("none")
+    files = {}
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        files[kind] = buffer.getvalue()
+    return files

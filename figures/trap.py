@@ -1,6 +1,10 @@
 """The trap of naive fine-tuning: whatever the penalty, the risk stays at the floor between the two biases."""
 
+from typing import NamedTuple
+
+import jax
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,13 +12,28 @@ from matplotlib.figure import Figure
 from figures import curves, style
 from figures.data import Results
 from w2s_jax import theory
+from w2s_jax.types import Task
 
 CUT = {"weak_accuracy": 0.8, "concept_shift": 0.5}
 """Where the two biases are comparable, so that a floor under half the smaller one can be told from a low bias."""
-
 PANELS = ("rotated", "shifted", "opposed", "noisy")
-"""Kinds of weak teacher whose floors say four different things (docs/theory.md 3.2)."""
+"""Kinds of weak teacher whose floors say different things (docs/theory.md 3.2)."""
 MARKERS = "osD^vp"
+
+
+class Limits(NamedTuple):
+    """The closed forms of one panel."""
+
+    penalties: np.ndarray
+    population: np.ndarray
+    """Infinitely many labels, `[penalty]`."""
+    proportional: np.ndarray
+    """Marchenko-Pastur, `[sample_size penalty]`."""
+    least_squares: np.ndarray
+    """Penalty 0, exact, `[sample_size]`."""
+    weak: float
+    source: float
+    floor: float
 
 
 def naive_ft_trap(results: Results) -> Figure:
@@ -26,10 +45,12 @@ def naive_ft_trap(results: Results) -> Figure:
     rows = -(-len(shown) // columns)
     width = style.DOUBLE_COLUMN if columns > 1 else style.SINGLE_COLUMN
     figure, axes = style.new_figure(width, 0.9 + 2.2 * rows, rows, columns)
+    limits = _limits(results, cut) if results.has_closed_forms else {}
     handles: dict[str, Artist] = {}
     for index, (panel, weakness) in enumerate(zip(axes.ravel(), shown)):
-        handles |= _panel(panel, results, weakness, cut)
-        style.title(panel, index, f"{style.WEAKNESSES[weakness]}: {_claim(results, weakness, cut)}")
+        data = results.at(weakness=weakness, **cut).isel(num_icl=0)
+        handles |= _panel(panel, data, limits.get(weakness))
+        style.title(panel, index, style.WEAKNESSES[weakness] + _claim(limits.get(weakness)))
         panel.set_xlabel(r"penalty $\eta$ toward the source (feature variance)")
         panel.set_ylabel(style.RISK)
     for panel in axes.ravel()[len(shown) :]:
@@ -43,76 +64,82 @@ def naive_ft_trap(results: Results) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, results: Results, weakness: str, cut: dict) -> dict[str, Artist]:
-    data = results.at(weakness=weakness, **cut).isel(num_icl=0)
-    penalties = data["penalty"].values.astype(float)
-    sizes = data["sample_size"].values
+def _panel(axes: Axes, data: xr.Dataset, limits: Limits | None) -> dict[str, Artist]:
+    penalties, sizes = data["penalty"].values.astype(float), data["sample_size"].values
     positive = penalties[penalties > 0]
     # least squares, penalty 0, has no place on a logarithmic axis: it stands left of the path
     zero = positive.min() / 4
-    x = np.where(penalties > 0, penalties, zero)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    colors = style.ordered_colors(len(sizes))
     handles: dict[str, Artist] = {}
-    count = data["num_replicates"].isel(method=0, sample_size=0).item()
-    paths = data["naive_path_mean"]
-    for i, (color, size) in enumerate(zip(style.ordered_colors(len(sizes)), sizes)):
+    for i, size in enumerate(sizes):
         row = data.sel(sample_size=size)
-        mean, sem = row["naive_path_mean"].values, row["naive_path_sem"].values
-        marker = MARKERS[i % len(MARKERS)]
-        handles[f"simulated, n = {size}"] = style.error_bars(axes, x, mean, sem, count, color=color, marker=marker)
-    drawn = [paths.values]
-    if results.has_closed_forms:
-        handles |= _closed_forms(axes, results, weakness, cut, (zero, positive.min(), positive.max()), sizes)
-        drawn.append(_levels(results, weakness, cut))
+        mean, sem, count = (row[name].values for name in ("naive_path_mean", "naive_path_sem", "num_replicates"))
+        handles[f"simulated, n = {size}"] = style.error_bars(
+            axes,
+            np.where(penalties > 0, penalties, zero),
+            mean,
+            sem,
+            count.max(),
+            color=colors[i],
+            marker=MARKERS[i % len(MARKERS)],
+        )
+    drawn = [data["naive_path_mean"].values]
+    if limits is not None:
+        handles |= _draw_limits(axes, limits, colors, zero)
+        drawn.append(np.array([limits.weak, limits.source, limits.floor, _half(limits)]))
     style.limit_y(axes, *drawn, least=1e-6)
     style.log_ticks_in_full(axes)
     ticks = [p for p in positive if np.isclose(np.log10(p) % 1, 0) or len(positive) < 4]
-    style.mark_values(axes, [zero, *ticks], "x")
+    style.mark_values(axes, [zero, *ticks])
     axes.set_xticks([zero, *ticks], ["0", *(f"{t:g}" for t in ticks)])
     return handles
 
 
-def _closed_forms(
-    axes: Axes, results: Results, weakness: str, cut: dict, ends: tuple[float, float, float], sizes: np.ndarray
-) -> dict[str, Artist]:
-    zero, low, high = ends
-    dense = np.geomspace(low / 1.6, high * 1.6, 80)
-    tasks = results.tasks([weakness], cut["weak_accuracy"], np.full(dense.shape, cut["concept_shift"]))
+def _draw_limits(axes: Axes, limits: Limits, colors: list[str], zero: float) -> dict[str, Artist]:
     handles: dict[str, Artist] = {}
-    for color, size in zip(style.ordered_colors(len(sizes)), sizes):
-        limit = curves.ridge(tasks, float(size), dense)[0]
-        (line,) = axes.plot(dense, limit, color=color, linewidth=0.7)
+    for color, curve, start in zip(colors, limits.proportional, limits.least_squares):
+        (line,) = axes.plot(limits.penalties, curve, color=color, linewidth=0.7)
         handles.setdefault("theory: Marchenko–Pastur", line)
-        start = curves.least_squares(tasks, float(size))[0, 0]
         axes.plot([zero / 1.3, zero * 1.3], [start, start], color=color, linewidth=0.7)
-    population = curves.evaluate(theory.population_ridge_risk, tasks, dense)[0]
-    (handles["theory: n infinite"],) = axes.plot(dense, population, **style.THEORY)
-    weak, source, floor, half = _levels(results, weakness, cut)
-    lines = {
-        "bias of the weak teacher": (weak, style.look("weak").color, style.look("weak").line),
-        "bias of the source": (source, style.look("source").color, style.look("source").line),
-        "floor over all penalties": (floor, style.look("naive_ft").color, style.DASHED),
-        "half the smaller bias": (half, style.look("naive_ft").color, style.DOTTED),
+    (handles["theory: n infinite"],) = axes.plot(limits.penalties, limits.population, **style.THEORY)
+    naive = style.look("naive_ft").color
+    levels = {
+        "bias of the weak teacher": (limits.weak, style.look("weak").color, style.look("weak").line),
+        "bias of the source": (limits.source, style.look("source").color, style.look("source").line),
+        "floor over all penalties": (limits.floor, naive, style.DASHED),
+        "half the smaller bias": (_half(limits), naive, style.DOTTED),
     }
-    for label, (level, color, dashes) in lines.items():
+    for label, (level, color, dashes) in levels.items():
         handles[label] = axes.axhline(level, color=color, linestyle=dashes, linewidth=1.0, zorder=1)
     return handles
 
 
-def _claim(results: Results, weakness: str, cut: dict) -> str:
-    if not results.has_closed_forms:
-        return "random tasks"
-    _, _, floor, half = _levels(results, weakness, cut)
-    if floor <= 1e-6:
-        return "floor 0, only n in the way"
-    return f"floor {'above' if floor >= half else 'below'} half the smaller bias"
+def _limits(results: Results, cut: dict[str, float]) -> dict[str, Limits]:
+    path = results.data["penalty"].values.astype(float)
+    positive, sizes = path[path > 0], results.data["sample_size"].values.astype(float)
+    dense = np.geomspace(positive.min() / 1.6, positive.max() * 1.6, 100)
+    tasks = results.tasks(cut["weak_accuracy"], np.full(dense.shape, cut["concept_shift"]))
+    first: Task = jax.tree.map(lambda leaf: leaf[:, 0], tasks)
+    population = curves.evaluate(theory.population_ridge_risk, tasks, dense)
+    proportional = np.stack([curves.ridge(tasks, n, dense) for n in sizes], axis=1)
+    starts = np.stack([curves.least_squares(first, n) for n in sizes], axis=1)
+    weak, source = (curves.evaluate(bias, first) for bias in (theory.weak_bias, theory.source_bias))
+    floor = curves.floor(first)
+    return {
+        w: Limits(dense, population[i], proportional[i], starts[i], weak[i], source[i], floor[i])
+        for i, w in enumerate(results.weaknesses)
+    }
 
 
-def _levels(results: Results, weakness: str, cut: dict) -> tuple[float, float, float, float]:
-    """Weak bias, source bias, floor, and half the smaller bias."""
-    task = results.tasks([weakness], cut["weak_accuracy"], cut["concept_shift"])
-    weak, source, floor = (
-        curves.evaluate(f, task).item() for f in (theory.weak_bias, theory.source_bias, theory.population_ridge_floor)
-    )
-    return weak, source, floor, min(weak, source) / 2
+def _half(limits: Limits) -> float:
+    return min(limits.weak, limits.source) / 2
+
+
+def _claim(limits: Limits | None) -> str:
+    if limits is None:
+        return ""
+    if limits.floor <= 1e-6:
+        return ": floor 0, only n in the way"
+    return f": floor {'above' if limits.floor >= _half(limits) else 'below'} half the smaller bias"

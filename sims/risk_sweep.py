@@ -21,8 +21,7 @@ SMOKE = SweepSpec(
 )
 QUICK = SweepSpec()
 PAPER = SweepSpec(
-    weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0),
-    sample_size=(16, 64, 256, 1024, 4096),
+    weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     concept_shift=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
     num_icl=(0, 1, 2, 4, 8, 16, 32),
     replicates=20_000,

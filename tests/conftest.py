@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # batched small matrices are far slower with threads
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the suite's tolerances are those of the CPU backend
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jax 0.9 tells about every program it takes from the cache below
 
 import jax
 import jaxtyping

@@ -188,6 +188,47 @@ def plain_refinement(rng, task, method: str, num_samples: int, num_icl: int) -> 
     return float(np.sum((fit - concepts[0]) ** 2))
 
 
+def floor_and_smaller_bias(weakness: str) -> tuple[float, float]:
+    task = task_of(weakness)
+    return float(theory.population_ridge_floor(task)), float(min(theory.source_bias(task), theory.weak_bias(task)))
+
+
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_naive_ft_at_its_best_penalty_never_falls_under_the_floor(sweep, weakness):
+    cells = sweep.sel({"weakness": weakness, "method": "naive_ft"})
+    floor, _ = floor_and_smaller_bias(weakness)
+    assert (cells.risk_mean > floor - 5 * cells.risk_sem).all()
+    # The twin: at the largest sample the risk is close enough to the floor for a higher one to be refused.
+    if floor > 0:
+        largest = cells.sel(sample_size=max(SIZES))
+        assert (largest.risk_mean < 1.25 * floor - 5 * largest.risk_sem).all()
+
+
+@pytest.mark.parametrize("weakness", ["rotated", "shifted"])
+def test_rotated_and_shifted_teachers_trap_at_half_the_smaller_bias(sweep, weakness):
+    floor, smaller = floor_and_smaller_bias(weakness)
+    cells = sweep.sel({"weakness": weakness, "method": "naive_ft"})
+    assert floor >= smaller / 2
+    assert (cells.risk_mean > smaller / 2 + 5 * cells.risk_sem).all()
+
+
+def test_an_opposed_teacher_falls_below_half_the_smaller_bias(sweep):
+    floor, smaller = floor_and_smaller_bias("opposed")
+    cell = sweep.sel({"weakness": "opposed", "method": "naive_ft", "sample_size": max(SIZES)})
+    assert floor < smaller / 2
+    assert (cell.risk_mean < smaller / 2 - 5 * cell.risk_sem).all()
+
+
+def test_a_noisy_teacher_has_floor_0_and_only_the_sample_size_stands_in_the_way(sweep):
+    """Under the minimax risk sigma_w^2 d/(n - d - 1) of least squares at every n, and falling as fast as it."""
+    assert floor_and_smaller_bias("noisy")[0] == 0
+    risk = sweep.risk_mean.sel({"weakness": "noisy", "method": "naive_ft"}).isel(num_icl=0)
+    task = task_of("noisy")
+    for n in (32, 128):
+        assert float(risk.sel(sample_size=n)) <= 1.05 * float(theory.least_squares_risk(task, n))
+    assert float(risk.sel(sample_size=4) / risk.sel(sample_size=128)) > 5
+
+
 def test_best_is_the_penalty_with_the_lowest_mean(sweep):
     cells = sweep.isel(num_icl=0)
     np.testing.assert_array_equal(cells.risk_mean.sel({"method": "naive_ft"}), cells.naive_path_mean.min("penalty"))

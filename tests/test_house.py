@@ -214,7 +214,7 @@ def test_files_hold_one_idea():
 
 
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".cff", ".yaml", ".yml", ".json", ".ipynb", ".cfg", ""}
-SKIPPED_FOLDERS = {".git", ".venv", "__pycache__", ".cache", ".hypothesis", ".pytest_cache", ".ruff_cache", "results"}
+SKIPPED_FOLDERS = re.compile(r"\.(git|venv\w*|cache|hypothesis|\w+_cache)|__pycache__|results|build|dist")
 # Absolute paths of somebody's machine. Written in pieces, so that this file does not find itself.
 PRIVATE = re.compile(
     "|".join(["/ho" + r"me/\w", "/Us" + r"ers/\w", r"(?<![\w.])/ro" + "ot/", r"(?<![\w./])/wo" + "rk/"])
@@ -233,7 +233,10 @@ def tree_files():
     if listing.returncode == 0:
         paths = [ROOT / line for line in listing.stdout.splitlines()]
     else:
-        paths = [p for p in ROOT.rglob("*") if not SKIPPED_FOLDERS & set(p.relative_to(ROOT).parts)]
+        paths = []
+        for folder, folders, names in os.walk(ROOT):
+            folders[:] = [name for name in folders if not SKIPPED_FOLDERS.fullmatch(name)]
+            paths += [Path(folder, name) for name in names]
     return [p for p in paths if p.is_file() and p.suffix in TEXT_SUFFIXES]
 
 

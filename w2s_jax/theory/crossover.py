@@ -1,5 +1,6 @@
 """How long a weak prompt must be before refinement beats naive fine-tuning at its best penalty."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -64,13 +65,21 @@ def lambert_w(x: Real) -> Float[Array, ""]:
     >>> round(float(lambert_w(math.e)), 6)
     1.0
     """
-    x = 1.0 * jnp.asarray(x)
+    return _halley(1.0 * jnp.asarray(x))
+
+
+@jax.custom_jvp
+def _halley(x: Float[Array, ""]) -> Float[Array, ""]:
     start = jnp.log1p(x)
     w = start * (1 - jnp.log1p(start) / (2 + start))
     for _ in range(4):
-        # f = w - x e^-w has the same root and does not overflow
-        f = w - x * jnp.exp(-w)
-        slope = 1 + x * jnp.exp(-w)
-        curve = -x * jnp.exp(-w)
-        w = w - f / (slope - f * curve / (2 * slope))
+        scaled = x * jnp.exp(-w)  # f = w - x e^-w has the root of w e^w - x and does not overflow
+        value, slope = w - scaled, 1 + scaled
+        w = w - value / (slope + value * scaled / (2 * slope))
     return w
+
+
+@_halley.defjvp
+def _halley_jvp(primals, tangents):
+    w = _halley(*primals)
+    return w, tangents[0] * jnp.exp(-w) / (1 + w)

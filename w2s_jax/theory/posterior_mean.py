@@ -6,7 +6,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
 from w2s_jax.theory.population import Real
@@ -174,9 +173,9 @@ def rival_weights_asymptotic(
     """
     contest = make_contest(task, assumed_noise_var)
     saddle = tilt(contest)
-    sharp = sharp_coefficients(contest, power) * jnp.exp(num_icl * log_mgf(contest, saddle)) / jnp.sqrt(1.0 * num_icl)
-    beyond = contest.prior_odds**power * jnp.exp(num_icl * log_mgf(contest, jnp.full_like(saddle, power)))
-    weights = jnp.where(saddle < power, sharp, beyond)
+    decay = jnp.exp(num_icl * log_mgf(contest, jnp.minimum(saddle, power)))
+    sharp = sharp_coefficients(contest, power) / jnp.sqrt(1.0 * num_icl)
+    weights = jnp.where(saddle < power, sharp, contest.prior_odds**power) * decay
     return jnp.where(contest.prior_odds > 0, jnp.where(contest.drift > 0, weights, jnp.nan), 0.0)
 
 
@@ -274,7 +273,7 @@ def sharp_coefficients(contest: Contest, power: int) -> Float[Array, "K"]:
     dv = jnp.where(inside, contest.distance * contest.spread, 1.0)
     deviation = jnp.where(inside, contest.gap, 1.0) / (jnp.sqrt(dv) * contest.noise_var)  # sqrt(V)
     kernel = 1 / jnp.sinc(1 - t) / (1 if power == 2 else 1 - t)
-    sharp = contest.prior_odds**t * kernel / (math.sqrt(2 * math.pi) * deviation)
+    sharp = _odds_to(contest, t) * kernel / (math.sqrt(2 * math.pi) * deviation)
     return jnp.where(contest.prior_odds > 0, jnp.where(inside, sharp, jnp.inf), 0.0)
 
 
@@ -282,10 +281,16 @@ def _bounds(task: Task, num_icl: Real, power: int, assumed_noise_var: Real | Non
     """Bounds of E w_j^power: w^p <= x^p/(1 + x)^p <= c(t) x^t for the odds x and any t in [0, p]."""
     contest = make_contest(task, assumed_noise_var)
     t = jnp.clip(tilt(contest), 0.0, power)
-    share = t / power
-    constant = jnp.exp(power * (xlogy(share, share) + xlogy(1 - share, 1 - share)))
-    bound = constant * jnp.exp(num_icl * log_mgf(contest, t)) * contest.prior_odds**t
-    return jnp.where(contest.prior_odds > 0, bound, 0.0)
+    inside = (t > 0) & (t < power)
+    share = jnp.where(inside, t / power, 0.5)
+    log_constant = power * (share * jnp.log(share) + (1 - share) * jnp.log1p(-share))
+    return jnp.exp(jnp.where(inside, log_constant, 0.0) + num_icl * log_mgf(contest, t)) * _odds_to(contest, t)
+
+
+def _odds_to(contest: Contest, t: Float[Array, "K"]) -> Float[Array, "K"]:
+    """(alpha_j/alpha_*)^t, 0 at the target and where the source rules the concept out, with finite gradients."""
+    alive = contest.prior_odds > 0
+    return jnp.where(alive, jnp.where(alive, contest.prior_odds, 1.0) ** t, 0.0)
 
 
 def _distance_of_mean(rivals: Float[Array, "K"]) -> Float[Array, ""]:

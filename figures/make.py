@@ -1,0 +1,176 @@
+"""Draws every figure whose results are there, as PDF and PNG, and names the command that makes what is missing."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure as Canvas
+
+from figures import phase, posterior, risk_lines, style, trap
+from figures.data import COMMANDS, FigureError, MissingResultError, Results, command_for, open_results
+
+
+class Entry(NamedTuple):
+    """A figure: who draws it, the store that it reads, and what it claims."""
+
+    draw: Callable[[Results], Canvas]
+    store: str
+    claim: str
+
+
+FIGURES: dict[str, Entry] = {
+    "risk_vs_sample_size": Entry(
+        risk_lines.risk_vs_sample_size,
+        "risk_sweep",
+        "With more weak labels naive fine-tuning falls to its floor, refinement to its misalignment.",
+    ),
+    "risk_vs_weak_accuracy": Entry(
+        risk_lines.risk_vs_weak_accuracy,
+        "risk_sweep",
+        "A better teacher lowers the floor slowly, the risk of refinement fast; a confused one must pass a threshold.",
+    ),
+    "risk_vs_concept_shift": Entry(
+        risk_lines.risk_vs_concept_shift,
+        "risk_sweep",
+        "The worse aligned the source, the higher the floor of naive fine-tuning; refinement hardly notices.",
+    ),
+    "naive_ft_trap": Entry(
+        trap.naive_ft_trap,
+        "risk_sweep",
+        "No penalty takes naive fine-tuning under its floor, between the biases of teacher and source.",
+    ),
+    "phase_diagram": Entry(
+        phase.phase_diagram,
+        "risk_sweep",
+        "Where naive fine-tuning wins, where refinement does and by how much, with the border that theory predicts.",
+    ),
+    "refinement_exponent": Entry(
+        posterior.refinement_exponent,
+        "posterior_sweep",
+        "Misalignment falls exponentially in the prompt at the predicted rate, which concept shift does not move.",
+    ),
+    "refinement_exponent_many_concepts": Entry(
+        posterior.refinement_exponent_many_concepts,
+        "posterior_sweep",
+        "The same for the largest number of concepts.",
+    ),
+    "overconfidence": Entry(
+        posterior.overconfidence,
+        "posterior_sweep",
+        "Under a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        chosen = _chosen(options.only)
+        if options.list:
+            return _list(chosen, options.results)
+        return _make(chosen, options.results, options.out or options.results / "figures", strict=bool(options.only))
+    except FigureError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m figures.make", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the stores (default: results)")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the figures (default: RESULTS/figures)")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", default=[], help="draw this figure alone; may be repeated"
+    )
+    parser.add_argument("--list", action="store_true", help="list the figures and what they need, and draw nothing")
+    return parser
+
+
+def _chosen(only: list[str]) -> list[str]:
+    for name in only:
+        if name not in FIGURES:
+            raise FigureError(
+                f"--only must name a figure among {', '.join(FIGURES)}; got {name!r}; choose from the list."
+            )
+    return list(dict.fromkeys(only)) or list(FIGURES)
+
+
+def _list(names: list[str], folder: Path) -> int:
+    for name in names:
+        store, claim = FIGURES[name].store, FIGURES[name].claim
+        state = "ready" if (folder / f"{store}.zarr").is_dir() else f"needs: {command_for(store, folder)}"
+        print(f"{name}\n    {claim}\n    {state}")
+    return 0
+
+
+def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "nothing"
+        example = command_for(next(iter(COMMANDS)), folder)
+        raise FigureError(f"--results must be a folder of stores, but {folder} is {what}; make one with: {example}")
+    _check_out(out)
+    stores, missing = _open_stores(names, folder, strict=strict)
+    for name in names:
+        entry = FIGURES[name]
+        if entry.store not in stores:
+            continue
+        try:
+            files = draw(entry, stores[entry.store])
+        except MissingResultError as error:
+            if strict:
+                raise
+            missing[name] = str(error)
+            continue
+        for kind, data in files.items():
+            path = out / f"{name}.{kind}"
+            _write(path, data)
+            print(path)
+    for name, reason in missing.items():
+        print(f"not drawn: {name}: {reason}")
+    return 0
+
+
+def _open_stores(names: list[str], folder: Path, *, strict: bool) -> tuple[dict[str, Results], dict[str, str]]:
+    """The stores that these figures read, and why the figures of the others cannot be drawn."""
+    stores: dict[str, Results] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        store = FIGURES[name].store
+        if store in stores:
+            continue
+        try:
+            stores[store] = open_results(folder, store)
+        except MissingResultError as error:
+            if strict:
+                raise
+            missing[name] = str(error)
+    return stores, missing
+
+
+def draw(entry: Entry, results: Results) -> dict[str, bytes]:
+    """A figure as the bytes of its files, by kind; the same results give the same bytes."""
+    with style.style():
+        return style.encode(entry.draw(results))
+
+
+def _check_out(out: Path) -> None:
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise FigureError(f"--out must be a folder that can be written, got {out}; choose another path.")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise FigureError(
+            f"--out must be a folder that can be written, got {path.parent} ({error.strerror}); choose another path."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

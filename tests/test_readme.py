@@ -1,0 +1,25 @@
+"""The README's example runs as it stands."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_first_example_runs(capsys):
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(example, "README.md", "exec"), {})
+    curve, slope = (np.array(row.split(), float) for row in re.findall(r"\[([^\]]*)\]", capsys.readouterr().out))
+    assert curve.shape == slope.shape == (8,)
+    assert (np.diff(curve) < 0).all() and (slope < 0).all()
+
+
+def test_every_link_and_figure_of_the_documents_exists():
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}, which is not there"
