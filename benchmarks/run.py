@@ -29,7 +29,8 @@ LOOP_TASKS = Workload(weak_accuracies=(0.3, 0.7), concept_shifts=(0.25, 0.75))
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.split("\n\n", 1)[0])
+    description = "Times the sweep engine against NumPy, in one run."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=description)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
     parser.add_argument("--repeats", type=int, default=MIN_REPEATS, help=f"timed runs, at least {MIN_REPEATS}")
     options = parser.parse_args(argv)

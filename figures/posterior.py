@@ -102,7 +102,8 @@ def _exponent(results: Results, num_concepts: int) -> Figure:
     axes[0, 0].set_ylabel("shared prompt\n" + r"$\sqrt{m}\;E\,\|w - e_*\|^2$")
     axes[1, 0].set_ylabel("fresh prompts\n" + r"$m\;\|E\,w - e_*\|^2$")
     heading = f"K = {num_concepts}, weak accuracy {accuracy:g}, noise variance {results.config['noise_var']:g}"
-    heading += f"\nfit: slopes over the concept shifts, where $\\kappa m$ is {FITTED[0]:g} to {FITTED[1]:g}"
+    if any("fit" in text.get_text() for panel in axes.ravel() for text in panel.texts):
+        heading += f"\nfit: slopes over the concept shifts, where $\\kappa m$ is {FITTED[0]:g} to {FITTED[1]:g}"
     style.legend_below(figure, handles, 3 if len(results.weaknesses) > 2 else 2, heading)
     return figure
 
@@ -155,7 +156,7 @@ def _decay(axes: Axes, lengths: np.ndarray, straight: np.ndarray, exact: np.ndar
 
 
 def _slope(x: np.ndarray, y: np.ndarray, sem: np.ndarray, kappa: float) -> float:
-    """Weighted least-squares slope of -log y over the fitted range of kappa x; NaN where it holds under three points."""
+    """Weighted least-squares slope of -log y over the fitted range of kappa x; NaN if it holds under three points."""
     inside = (kappa * x >= FITTED[0]) & (kappa * x <= FITTED[1])
     if inside.sum() < 3:
         return np.nan

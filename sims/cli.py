@@ -21,7 +21,7 @@ class Command(Generic[Spec]):
 
     spec: tyro.conf.OmitArgPrefixes[Spec]
     preset: str = "quick"
-    """Grid and replicates to start from; every field below overrides it."""
+    """Grid to start from: smoke (seconds), quick (minutes) or paper (up to an hour); any field below changes it."""
     out: Path = Path("results")
     """Folder of the store; made if missing."""
     from_store: Annotated[Path | None, tyro.conf.arg(name="from")] = None

@@ -43,7 +43,7 @@ def report(store: Path, name: str) -> tuple[str, dict]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sims.report", description=__doc__.split("\n\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m sims.report", description="Turns finished sweeps into evidence.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the stores")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the evidence")
     options = parser.parse_args(argv)

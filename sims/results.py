@@ -111,11 +111,10 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
 
     # One column per method: the only one it has, or the best of its path.
     names = list(dict.fromkeys(name for name, _ in fixed))
-    chosen = np.stack([path(name)[0] + best(name) for name in names], axis=-1) if names else None
+    none_fixed = np.zeros((*cells[:3], 0), int)
+    chosen = np.stack([path(name)[0] + best(name) for name in names], axis=-1) if names else none_fixed
 
     def select(x: np.ndarray, axis: int) -> np.ndarray:
-        if chosen is None:
-            return x
         index = chosen.reshape(*chosen.shape[:3], *(1,) * (x.ndim - 4), chosen.shape[-1])
         return np.take_along_axis(x, np.moveaxis(index, -1, axis), axis=axis)
 

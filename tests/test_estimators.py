@@ -1,4 +1,4 @@
-"""Fine-tuning: against scikit-learn, SciPy and dense NumPy; limits and their rates; derivatives where eigenvalues meet."""
+"""Fine-tuning: against scikit-learn, SciPy and dense NumPy; limits and rates; derivatives where eigenvalues meet."""
 
 import inspect
 
@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 from sklearn.linear_model import Ridge
 
 from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
 from w2s_jax.sampling import design_moments, moments, sample_design
-from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.tasks import make_task
 from w2s_jax.types import Dataset, Moments
 
 RTOL = 1e-10
@@ -151,10 +152,9 @@ POINTS = {
 
 
 def central_difference(function, x, step=1e-5):
-    """The gradient of `function` at `x`, entry by entry."""
-    shifts = step * jnp.eye(x.size).reshape(x.size, *x.shape)
-    each = jax.jit(jax.vmap(lambda shift: (function(x + shift) - function(x - shift)) / (2 * step)))
-    return each(shifts).reshape(x.shape)
+    """The gradient of `function` at a vector `x`, entry by entry."""
+    function = jax.jit(function)
+    return np.array([(function(x + e) - function(x - e)) / (2 * step) for e in step * np.eye(x.size)])
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -168,12 +168,10 @@ def test_gradients_equal_central_differences(name, point):
         rows, y, origin, parameter = unpack(packed)
         return direction @ ESTIMATORS[name](moments(Dataset(rows, y)), origin, parameter)
 
-    packed, unpack = jax.flatten_util.ravel_pytree((features, labels, source, 0.4))
+    packed, unpack = ravel_pytree((features, labels, source, 0.4))
     expected = central_difference(loss, packed)
-    np.testing.assert_allclose(jax.jit(jax.grad(loss))(packed), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
-    np.testing.assert_allclose(
-        jax.jit(jax.jacfwd(loss))(packed), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max()
-    )
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(packed), expected, rtol=1e-6, atol=1e-8 * size)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -186,9 +184,9 @@ def test_second_derivatives_in_the_parameter(name, point):
     def loss(parameter):
         return (ESTIMATORS[name](drawn, source, parameter) ** 2).sum()
 
-    step = 1e-5
-    expected = (jax.grad(loss)(0.4 + step) - jax.grad(loss)(0.4 - step)) / (2 * step)
-    np.testing.assert_allclose(jax.grad(jax.grad(loss))(0.4), expected, rtol=1e-7)
+    gradient, step = jax.jit(jax.grad(loss)), 1e-5
+    expected = (gradient(0.4 + step) - gradient(0.4 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.jit(jax.grad(jax.grad(loss)))(0.4), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -205,12 +203,12 @@ def test_second_derivatives_in_the_features(name):
         1e-5,
     )
     expected = (gradient(features + step * direction) - gradient(features - step * direction)) / (2 * step)
-    product = jax.jvp(jax.grad(loss), (features,), (direction,))[1]
+    product = jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (direction,))[1])(features)
     np.testing.assert_allclose(product, expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("num_samples", [12, 3])
-@pytest.mark.parametrize("weakness", WEAKNESSES)
+@pytest.mark.parametrize("weakness", ["rotated", "noisy"])  # one moves the regression vector, one the label noise
 def test_gradients_in_the_laws_of_a_task(weakness, num_samples, key):
     design = sample_design(key, num_samples, 5)
 
@@ -218,22 +216,18 @@ def test_gradients_in_the_laws_of_a_task(weakness, num_samples, key):
         task = make_task(num_concepts=3, dim=5, weak_accuracy=laws[0], concept_shift=laws[1], weakness=weakness)
         drawn = design_moments(design, task.weak_coef, task.weak_noise_var)
         students = (
-            least_squares(drawn, task.source_coef),
             ridge_to_source(drawn, task.source_coef, laws[2]),
             gradient_flow(drawn, task.source_coef, laws[3]),
         )
         return sum(((student - task.target_coef) ** 2).sum() for student in students)
 
-    laws = jnp.array([0.6, 0.3, 0.2, 0.7])
+    laws, step = jnp.array([0.6, 0.3, 0.2, 0.7]), 1e-5
     gradient = jax.jit(jax.grad(loss))
     np.testing.assert_allclose(gradient(laws), central_difference(loss, laws), rtol=1e-6, atol=1e-8)
-    second = jax.jit(jax.hessian(loss))(laws)
-    np.testing.assert_allclose(
-        second,
-        jnp.stack([central_difference(lambda x, i=i: gradient(x)[i], laws) for i in range(4)]),
-        rtol=1e-5,
-        atol=1e-7,
-    )
+    direction = jnp.array([1.0, -2.0, 0.5, 1.5])
+    second = jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (direction,))[1])(laws)
+    expected = (gradient(laws + step * direction) - gradient(laws - step * direction)) / (2 * step)
+    np.testing.assert_allclose(second, expected, rtol=1e-6, atol=1e-8)
 
 
 # --- single precision -----------------------------------------------------------------------------------------------
@@ -256,7 +250,8 @@ def test_single_precision_agrees(name, shape):
         jax.jit(jax.grad(lambda *x, dtype=dtype: loss(dtype, *x), argnums=(0, 1, 2), has_aux=True))(*arguments)
         for dtype in (jnp.float32, jnp.float64)
     )
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4 * np.abs(y).max()), one, other)
+    size = max(np.abs(x).max() for x in other[0])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4 * size), one, other)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.test_theory_population import in_random_frame
+from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
-from w2s_jax.tasks import make_task
 
 FORMS = {
     "balanced_noise_var": lambda task: theory.balanced_noise_var(task),
@@ -37,7 +36,7 @@ FORMS = {
 PARTS = ("expected_rival_weights", "refined_label_spread")  # of misalignment: the same integrals, compiled anew
 TASKS = [
     in_random_frame(
-        make_task(num_concepts=3, dim=5, weak_accuracy=a, concept_shift=shift, weakness=weakness), 0.8, seed=seed
+        written_task(num_concepts=3, dim=5, weak_accuracy=a, concept_shift=shift, weakness=weakness), 0.8, seed=seed
     )
     for seed, (weakness, a, shift) in enumerate([("rotated", 0.7, 0.4), ("opposed", 0.8, 0.7), ("shifted", 0.5, 0.2)])
 ]

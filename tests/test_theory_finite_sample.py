@@ -7,18 +7,23 @@ import pytest
 from scipy.integrate import quad
 
 from tests.helpers import assert_mean, assert_mean_rejects
-from tests.test_theory_population import in_random_frame
+from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
-from w2s_jax.tasks import make_task
 
+least_squares_risk, ridge_risk, refined_risk = (
+    jax.jit(f) for f in (theory.least_squares_risk, theory.ridge_risk, theory.refined_risk)
+)
+weak_bias, source_bias, bias_inner_product, population_ridge_risk = (
+    jax.jit(f) for f in (theory.weak_bias, theory.source_bias, theory.bias_inner_product, theory.population_ridge_risk)
+)
 WRONG = (0.9, 1.1)
 NOISE_VAR = 0.25
 
 
 def example(dim=8, weakness="rotated", mixture=False, scale=1.0, **changes):
     options = {"num_concepts": 3, "dim": dim, "weak_accuracy": 0.7, "concept_shift": 0.5, "noise_var": NOISE_VAR}
-    task = in_random_frame(make_task(**(options | {"weakness": weakness} | changes)), scale)
-    return task._replace(weak_prior=jnp.array([0.5, 0.3, 0.2])) if mixture else task
+    task = in_random_frame(written_task(**(options | {"weakness": weakness} | changes)), scale)
+    return task._replace(weak_prior=jnp.asarray(np.array([0.5, 0.3, 0.2]))) if mixture else task
 
 
 def fit(features, labels, source, penalty):
@@ -60,7 +65,7 @@ def simulate_naive(rng, task, n, penalty, count):
 def test_least_squares_risk_is_exact(n, options):
     task = example(**options)
     samples = simulate_naive(np.random.default_rng(n), task, n, 0.0, 4000)
-    expected = theory.least_squares_risk(task, n)
+    expected = least_squares_risk(task, n)
     assert_mean(samples, expected)
     for factor in WRONG:
         assert_mean_rejects(samples, factor * expected)
@@ -69,21 +74,22 @@ def test_least_squares_risk_is_exact(n, options):
 def test_mixture_teacher_noise_is_told_from_plain_noise():
     """The mixture term has the factor (d + 2)(n - 2)/(n + 2), where a noise of variance tau would have d."""
     task = example(dim=4, mixture=True)._replace(weak_noise_var=jnp.array(0.0))
-    spread = float(jnp.sum(task.weak_prior * jnp.sum(task.weak_concepts**2, -1)) - jnp.sum(task.weak_coef**2))
-    samples = simulate_naive(np.random.default_rng(5), task, 16, 0.0, 16_000) - theory.weak_bias(task)
+    prior, concepts = np.asarray(task.weak_prior), np.asarray(task.weak_concepts)
+    spread = prior @ np.sum(concepts**2, -1) - np.sum((prior @ concepts) ** 2)
+    samples = simulate_naive(np.random.default_rng(5), task, 16, 0.0, 16_000) - weak_bias(task)
     expected = spread * 6 * 14 / 18 / 11
-    np.testing.assert_allclose(theory.least_squares_risk(task, 16) - theory.weak_bias(task), expected, rtol=1e-10)
+    np.testing.assert_allclose(least_squares_risk(task, 16) - weak_bias(task), expected, rtol=1e-10)
     assert_mean(samples, expected)
     assert_mean_rejects(samples, spread * 4 / 11)
 
 
 def test_least_squares_risk_is_infinite_between_unless_noise_free():
     task = example()
-    assert all(jnp.isinf(theory.least_squares_risk(task, n)) for n in (7, 8, 9))
-    quiet = task._replace(weak_noise_var=jnp.array(0.0))
-    np.testing.assert_allclose(theory.least_squares_risk(quiet, 8), theory.weak_bias(task), rtol=1e-12)
-    assert jnp.isinf(theory.ridge_risk(task, 8, 0.0))
-    np.testing.assert_allclose(theory.ridge_risk(quiet, 8, 0.0), theory.weak_bias(task), rtol=1e-12)
+    assert all(jnp.isinf(least_squares_risk(task, n)) for n in (7, 8, 9))
+    quiet = task._replace(weak_noise_var=jnp.asarray(np.zeros(())))
+    np.testing.assert_allclose(least_squares_risk(quiet, 8), weak_bias(task), rtol=1e-12)
+    assert jnp.isinf(ridge_risk(task, 8, 0.0))
+    np.testing.assert_allclose(ridge_risk(quiet, 8, 0.0), weak_bias(task), rtol=1e-12)
 
 
 def traces(rng, n, d, penalty, count):
@@ -97,7 +103,7 @@ def exact_ridge_risk(task, n, penalty, t):
     """3.3 before its limit: t holds the three trace terms at penalty/s."""
     scale, d = float(task.feature_var[0]), task.concepts.shape[1]
     eta = penalty / scale
-    weak, source, inner = (float(f(task)) for f in (theory.weak_bias, theory.source_bias, theory.bias_inner_product))
+    weak, source, inner = (float(f(task)) for f in (weak_bias, source_bias, bias_inner_product))
     signal = weak * t[..., 2] + 2 * inner * eta * t[..., 1] + source * eta**2 * t[..., 0]
     return signal + float(task.weak_noise_var) * d / n * t[..., 1]
 
@@ -118,9 +124,9 @@ def test_ridge_risk_before_the_limit_matches_simulated_fits(n, d, penalty, scale
 def test_ridge_risk_at_large_dimension_matches_simulated_fits(n, penalty, scale):
     task = example(dim=48, scale=scale)
     samples = simulate_naive(np.random.default_rng(8), task, n, penalty, 1000)
-    expected = float(theory.ridge_risk(task, n, penalty))
+    expected = float(ridge_risk(task, n, penalty))
     if penalty == 0:  # the limit replaces n - d - 1 by n - d; bring the simulation to it
-        exact = float(theory.least_squares_risk(task, n))
+        exact = float(least_squares_risk(task, n))
         samples = samples * expected / exact
     assert_mean(samples, expected)
     for factor in WRONG:
@@ -143,20 +149,20 @@ def test_ridge_terms_are_integrals_of_the_marchenko_pastur_law(gamma, penalty):
 
     d = 8
     n = d / gamma
-    loud = make_task(num_concepts=2, dim=d, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
+    loud = written_task(num_concepts=2, dim=d, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
     silent = {"num_concepts": 2, "dim": d, "noise_var": 0.0}
-    far_source = make_task(**silent, weak_accuracy=1.0, concept_shift=0.5, weakness="noisy")
-    far_weak = make_task(**silent, weak_accuracy=0.5, concept_shift=0.0)
-    both = make_task(**silent, weak_accuracy=0.5, concept_shift=0.5)
+    far_source = written_task(**silent, weak_accuracy=1.0, concept_shift=0.5, weakness="noisy")
+    far_weak = written_task(**silent, weak_accuracy=0.5, concept_shift=0.0)
+    both = written_task(**silent, weak_accuracy=0.5, concept_shift=0.5)
     first = mean(lambda x: x / (x + penalty) ** 2 if x + penalty > 0 else 0.0)
     zeroth = mean(lambda x: (penalty / (x + penalty)) ** 2 if x + penalty > 0 else 1.0)
     second = mean(lambda x: (x / (x + penalty)) ** 2 if x + penalty > 0 else 0.0)
     tolerance = {"rtol": 1e-7, "atol": 1e-9}
-    np.testing.assert_allclose(theory.ridge_risk(loud, n, penalty), gamma * first, **tolerance)
-    np.testing.assert_allclose(theory.ridge_risk(far_source, n, penalty), 0.5 * zeroth, **tolerance)
-    np.testing.assert_allclose(theory.ridge_risk(far_weak, n, penalty), second, **tolerance)
+    np.testing.assert_allclose(ridge_risk(loud, n, penalty), gamma * first, **tolerance)
+    np.testing.assert_allclose(ridge_risk(far_source, n, penalty), 0.5 * zeroth, **tolerance)
+    np.testing.assert_allclose(ridge_risk(far_weak, n, penalty), second, **tolerance)
     mixed = second + 0.5 * zeroth + 2 * 0.25 * penalty * first
-    np.testing.assert_allclose(theory.ridge_risk(both, n, penalty), mixed, **tolerance)
+    np.testing.assert_allclose(ridge_risk(both, n, penalty), mixed, **tolerance)
 
 
 def slope(x, y):
@@ -167,8 +173,8 @@ def test_trace_terms_approach_their_limit_as_one_over_d():
     """Gaussian features at gamma = 1/2: the simulated finite-d risk leaves its limit at rate 1/d over six sizes."""
     rng, sizes, penalty = np.random.default_rng(11), np.array([2, 4, 8, 16, 24, 32]), 0.3
     # a task whose only risk is the noise term, gamma t1 at sigma = 1
-    noise = make_task(num_concepts=2, dim=2, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
-    limit = 2 * float(theory.ridge_risk(noise, 4, penalty))
+    noise = written_task(num_concepts=2, dim=2, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
+    limit = 2 * float(ridge_risk(noise, 4, penalty))
     gaps = []
     for d in sizes:
         first = traces(rng, 2 * d, d, penalty, 12_000 if d < 16 else 4000)[:, 1]
@@ -182,7 +188,7 @@ def test_ridge_risk_approaches_the_population_as_one_over_n():
     task = example()
     sizes = np.geomspace(1e2, 1e5, 7)
     for penalty in (0.1, 1.0):
-        gaps = [float(theory.ridge_risk(task, n, penalty) - theory.population_ridge_risk(task, penalty)) for n in sizes]
+        gaps = [float(ridge_risk(task, n, penalty) - population_ridge_risk(task, penalty)) for n in sizes]
         assert abs(slope(sizes, np.abs(gaps)) + 1) < 0.02
 
 
@@ -194,20 +200,21 @@ def test_least_squares_approaches_the_weak_bias_as_one_over_n():
     distances = [simulate_naive(rng, teacher, int(n), 0.0, 1000).mean() for n in sizes]
     assert abs(slope(sizes - 9, distances) + 1) < 0.03  # n - d - 1 is the exact abscissa
     large = sizes * 100
-    gaps = [float(theory.least_squares_risk(task, float(n)) - theory.weak_bias(task)) for n in large]
+    gaps = [float(least_squares_risk(task, float(n)) - weak_bias(task)) for n in large]
     assert abs(slope(large, gaps) + 1) < 0.01
 
 
 def test_least_squares_is_the_limit_of_ridge_at_no_penalty():
+    def wide(d):
+        return {"feature_var": np.ones(d), "concepts": np.eye(3, d), "weak_concepts": np.eye(3, d)}
+
     small = example(dim=8)
-    large = [
-        small._replace(feature_var=jnp.ones(d), concepts=jnp.eye(3, d), weak_concepts=jnp.eye(3, d)) for d in (80, 8000)
-    ]
+    large = [small._replace(**{name: jnp.asarray(x) for name, x in wide(d).items()}) for d in (80, 8000)]
     for gamma in (0.5, 2.0):
         gaps = []
         for big in large:
             n = big.concepts.shape[1] / gamma
-            gaps.append(abs(float(theory.ridge_risk(big, n, 0.0) / theory.least_squares_risk(big, n) - 1)))
+            gaps.append(abs(float(ridge_risk(big, n, 0.0) / least_squares_risk(big, n) - 1)))
         assert gaps[1] < 2e-4
         assert 80 < gaps[0] / gaps[1] < 120
 
@@ -244,7 +251,7 @@ def test_refined_risk_is_exact(n, d, draw, prompts):
     source = np.asarray(task.source_prior) @ concepts
     samples = scale * np.sum((fit(features, labels, source, 0.0) - concepts[0]) ** 2, -1)
 
-    expected = theory.refined_risk(task, n, misalignment, spread, noise_var=noise_var)
+    expected = refined_risk(task, n, misalignment, spread, noise_var=noise_var)
     assert_mean(samples, expected)
     for factor in WRONG:
         assert_mean_rejects(samples, factor * expected)
@@ -256,7 +263,7 @@ def test_traced_sample_size_is_one_program_and_differentiable(name):
 
     @jax.jit
     def risk(n, penalty=0.2):
-        return theory.least_squares_risk(task, n) if name == "least_squares" else theory.ridge_risk(task, n, penalty)
+        return least_squares_risk(task, n) if name == "least_squares" else ridge_risk(task, n, penalty)
 
     np.testing.assert_allclose(jax.jit(jax.vmap(risk))(sizes), [risk(float(n)) for n in sizes], rtol=1e-12)
     difference = (risk(50.0 + 1e-5) - risk(50.0 - 1e-5)) / 2e-5

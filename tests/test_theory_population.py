@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from tests.helpers import assert_mean, assert_mean_rejects
 from w2s_jax import theory
 from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.types import Task
 
 SCALE = 0.7
 PENALTY, TIME = 0.6, 0.4
@@ -29,23 +30,52 @@ def closed_forms(task):
     }
 
 
-def in_random_frame(task, scale=1.0, seed=1):
-    """The task turned by a random rotation, its source prior uneven, its features of variance `scale`."""
-    rng = np.random.default_rng(seed)
-    num_concepts, dim = task.concepts.shape
-    rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
-    own = float(task.source_prior[0])
-    rivals = (1 - own) * rng.dirichlet(np.ones(num_concepts - 1))
-    return task._replace(
-        concepts=jnp.asarray(task.concepts @ rotation),
-        weak_concepts=jnp.asarray(task.weak_concepts @ rotation),
-        source_prior=jnp.concatenate([jnp.array([own]), jnp.asarray(rivals)]),
-        feature_var=jnp.full(dim, scale),
+def written_task(*, num_concepts, dim, weak_accuracy, concept_shift, noise_var=0.25, weakness="rotated"):
+    """The task of docs/theory.md 1, written again in NumPy (which also spares the suite many small programs)."""
+    a, e = weak_accuracy, np.eye(max(num_concepts + 1, dim), dim)
+    side = np.sqrt(1 - a**2)
+    rivals = e[1:num_concepts].sum(0) / np.sqrt(num_concepts - 1)
+    weak_concepts = e[:num_concepts].copy()
+    weak_concepts[0] = {
+        "rotated": a * e[0] + side * e[num_concepts],
+        "shifted": e[0] + side / a * e[num_concepts],
+        "noisy": e[0],
+        "confused": a * e[0] + side * rivals,
+        "opposed": a * e[0] - side * rivals,
+    }[weakness]
+    source_prior = np.full(num_concepts, concept_shift / (num_concepts - 1))
+    source_prior[0] = 1 - concept_shift
+    return as_task(
+        concepts=e[:num_concepts],
+        source_prior=source_prior,
+        target_prior=np.eye(num_concepts)[0],
+        noise_var=noise_var,
+        weak_concepts=weak_concepts,
+        weak_prior=np.eye(num_concepts)[0],
+        weak_noise_var=noise_var / a**2 if weakness == "noisy" else noise_var,
+        feature_var=np.ones(dim),
     )
 
 
+def as_task(**fields):
+    return Task(**{name: jnp.asarray(np.asarray(value, np.float64)) for name, value in fields.items()})
+
+
+def in_random_frame(task, scale=1.0, seed=1):
+    """The task turned by a random rotation, its source prior uneven, its features of variance `scale`."""
+    rng = np.random.default_rng(seed)
+    fields = {name: np.asarray(value) for name, value in task._asdict().items()}
+    num_concepts, dim = fields["concepts"].shape
+    rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    own = fields["source_prior"][0]
+    fields["source_prior"] = np.append(own, (1 - own) * rng.dirichlet(np.ones(num_concepts - 1)))
+    fields["concepts"], fields["weak_concepts"] = fields["concepts"] @ rotation, fields["weak_concepts"] @ rotation
+    fields["feature_var"] = np.full(dim, scale)
+    return as_task(**fields)
+
+
 def random_example(weakness="rotated", accuracy=0.6, shift=0.5):
-    task = make_task(num_concepts=3, dim=6, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
+    task = written_task(num_concepts=3, dim=6, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
     return in_random_frame(task, SCALE)
 
 
@@ -67,6 +97,8 @@ def path_risk(task, penalty):
     return (b - target) @ covariance @ (b - target)
 
 
+ridge_risk = jax.jit(theory.population_ridge_risk)
+flow_risk = jax.jit(theory.population_flow_risk)
 RISKS = ("source_bias", "weak_bias", "bias_inner_product", "population_ridge_risk", "population_flow_risk")
 
 
@@ -96,7 +128,9 @@ def test_risks_match_sampled_features(name):
 @pytest.mark.parametrize("weakness", WEAKNESSES)
 def test_biases_have_their_stated_values(weakness, accuracy):
     num_concepts, shift = 4, 0.4
-    task = make_task(num_concepts=num_concepts, dim=5, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
+    task = written_task(
+        num_concepts=num_concepts, dim=5, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness
+    )
     side = np.sqrt((1 - accuracy**2) / (num_concepts - 1))
     weak = {"shifted": 1 / accuracy**2 - 1, "noisy": 0.0}.get(weakness, 2 - 2 * accuracy)
     inner = {"rotated": 1 - accuracy, "confused": 1 - accuracy + side, "opposed": 1 - accuracy - side}.get(
@@ -110,8 +144,8 @@ def test_biases_have_their_stated_values(weakness, accuracy):
 
 @pytest.mark.parametrize("accuracy", [0.35, 0.45, 0.55, 0.65])
 def test_opposed_biases_point_apart_exactly_above_one_minus_two_over_k(accuracy):
-    task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.3, weakness="opposed")
-    assert (float(theory.bias_inner_product(task)) < 0) == (accuracy > 1 - 2 / 4)
+    task = written_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.3, weakness="opposed")
+    assert (float(closed_forms(task)["bias_inner_product"]) < 0) == (accuracy > 1 - 2 / 4)
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
@@ -124,29 +158,30 @@ def test_ridge_path_and_its_floor_match_a_minimiser(weakness):
         ends = min(found.fun, path_risk(task, 0.0), path_risk(task, 1e12))
         np.testing.assert_allclose(got["population_ridge_floor"], ends, rtol=1e-6, atol=1e-10)
         best = float(got["population_best_penalty"])
-        at_best = theory.population_ridge_risk(task, best)
+        at_best = ridge_risk(task, best)
         np.testing.assert_allclose(at_best, got["population_ridge_floor"], rtol=1e-10, atol=1e-15)
 
 
 def test_flow_matches_an_ode_solver():
-    task = random_example()._replace(feature_var=jnp.linspace(0.2, 1.5, 6))
+    task = random_example()._replace(feature_var=jnp.asarray(np.linspace(0.2, 1.5, 6)))
     target, source, weak = coefficients(task)
     s = np.asarray(task.feature_var)
     path = solve_ivp(lambda _, b: -2 * s * (b - weak), (0, TIME), source, rtol=1e-10, atol=1e-12)
     expected = s @ (path.y[:, -1] - target) ** 2
-    np.testing.assert_allclose(theory.population_flow_risk(task, TIME), expected, rtol=1e-7)
-    np.testing.assert_allclose(theory.population_ridge_risk(task, PENALTY), path_risk(task, PENALTY), rtol=1e-10)
+    got = closed_forms(task)
+    np.testing.assert_allclose(got["population_flow_risk"], expected, rtol=1e-7)
+    np.testing.assert_allclose(got["population_ridge_risk"], path_risk(task, PENALTY), rtol=1e-10)
 
 
 def test_paths_end_at_the_two_biases():
     task = random_example()
     got = closed_forms(task)
     for path, start, end in (
-        (theory.population_ridge_risk, "weak_bias", "source_bias"),
-        (theory.population_flow_risk, "source_bias", "weak_bias"),
+        (ridge_risk, "weak_bias", "source_bias"),
+        (flow_risk, "source_bias", "weak_bias"),
     ):
-        np.testing.assert_allclose(path(task, 0), got[start], rtol=1e-12)
-        np.testing.assert_allclose(path(task, jnp.inf), got[end], rtol=1e-12)
+        np.testing.assert_allclose(path(task, 0.0), got[start], rtol=1e-12)
+        np.testing.assert_allclose(path(task, np.inf), got[end], rtol=1e-12)
 
 
 # The four sentences on the floor (docs/theory.md 3.2).
@@ -190,8 +225,8 @@ def test_no_penalty_and_no_time_goes_under_the_floor():
     over_times = jax.jit(jax.vmap(theory.population_flow_risk, in_axes=(None, 0)))
     for weakness in WEAKNESSES:
         task = random_example(weakness)
-        floor = float(theory.population_ridge_floor(task))
-        penalties, times = jnp.geomspace(1e-3, 1e3, 400), jnp.geomspace(1e-3, 10, 400)
+        floor = float(closed_forms(task)["population_ridge_floor"])
+        penalties, times = np.geomspace(1e-3, 1e3, 400), np.geomspace(1e-3, 10, 400)
         ridge = over_penalties(task, penalties)
         flow = over_times(task, times)
         assert min(ridge.min(), flow.min()) >= floor * (1 - 1e-12)
@@ -203,7 +238,7 @@ def test_floor_does_not_fall_with_concept_shift():
     """And it is flat where the inner product exceeds the weak bias: the best penalty is then 0."""
     for weakness in WEAKNESSES:
         tasks = [
-            make_task(num_concepts=4, dim=5, weak_accuracy=0.8, concept_shift=x, weakness=weakness)
+            written_task(num_concepts=4, dim=5, weak_accuracy=0.8, concept_shift=x, weakness=weakness)
             for x in np.linspace(0, 0.95, 12)
         ]
         forms = [closed_forms(task) for task in tasks]

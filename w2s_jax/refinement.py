@@ -47,9 +47,7 @@ def concept_log_posterior(
     True
     """
     whole = (prompt.labels.shape[0],)
-    return posterior_path(
-        task, prompt, lengths=whole, assumed_noise_var=assumed_noise_var, temperature=temperature
-    )[0]
+    return posterior_path(task, prompt, lengths=whole, assumed_noise_var=assumed_noise_var, temperature=temperature)[0]
 
 
 def posterior_path(
@@ -180,11 +178,9 @@ def refine_labels(
 # over rows is then one of long, contiguous vectors, which is what a sweep spends its time on. ----------------------
 
 
-def concept_evidence(
-    task: Task, dataset: Dataset, *, assumed_noise_var: Scalar | None = None
-) -> Float[Array, "K n"]:
+def concept_evidence(task: Task, dataset: Dataset, *, assumed_noise_var: Scalar | None = None) -> Float[Array, "K n"]:
     """log N(y_i; beta_k . phi_i, s_hat^2) for every concept and row, up to a term that all concepts share."""
-    if is_concrete(assumed_noise_var) and not assumed_noise_var > 0:
+    if assumed_noise_var is not None and is_concrete(assumed_noise_var) and not assumed_noise_var > 0:
         raise ValueError(f"assumed_noise_var must be positive, got {assumed_noise_var}; None assumes the task's own.")
     noise_var = task.noise_var if assumed_noise_var is None else assumed_noise_var
     means = task.concepts @ dataset.features.T

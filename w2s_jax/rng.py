@@ -33,5 +33,11 @@ def stream(key: Key, name: str) -> Key:
 
 
 def replicate_key(key: Key, index) -> Key:
-    """The key of replicate number `index` (an int or a traced integer): more replicates extend, never redraw."""
+    """The key of replicate number `index` (an int or a traced integer): more replicates extend, never redraw.
+
+    >>> import jax
+    >>> key = jax.random.key(0)
+    >>> bool(replicate_key(key, 3) == replicate_key(key, 3)), bool(replicate_key(key, 3) == replicate_key(key, 4))
+    (True, False)
+    """
     return jax.random.fold_in(stream(key, "replicate"), index)

@@ -24,8 +24,12 @@ def prefix_table(features: Float[Array, "n d"], concepts: Float[Array, "K d"]) -
     projected = features @ (concepts[:-1] - concepts[1:]).T
 
     def scan(projected, features):
+        def add(total, row):
+            total = total + _outer(*row)
+            return total, total
+
         start = jnp.zeros((projected.shape[1], features.shape[1]), features.dtype)
-        return jax.lax.scan(lambda total, row: (total + _outer(*row),) * 2, start, (projected, features))[1]
+        return jax.lax.scan(add, start, (projected, features))[1]
 
     def cumulative(projected, features):
         return jnp.cumsum(jax.vmap(_outer)(projected, features), axis=0)

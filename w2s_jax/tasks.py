@@ -149,9 +149,7 @@ def shifted_prior(
     return (1 - concept_shift) * target_prior + concept_shift * spread
 
 
-def dirichlet_spread(
-    key: Key, target_prior: Float[Array, "K"], concentration: float = 1.0
-) -> Float[Array, "K"]:
+def dirichlet_spread(key: Key, target_prior: Float[Array, "K"], concentration: float = 1.0) -> Float[Array, "K"]:
     """A `spread` for `shifted_prior`: Dirichlet over the rivals of a one-hot target, and 0 at the target."""
     gammas = jax.random.gamma(key, concentration, target_prior.shape) * (1 - target_prior)
     return gammas / gammas.sum()

@@ -54,7 +54,7 @@ def expected_rival_weights(
         raise ValueError(f"power must be 1 or 2, got {power}.")
     contest = make_contest(task, assumed_noise_var)
     num_icl = jnp.asarray(num_icl, contest.drift.dtype)
-    axes = Contest(0, 0, 0, 0, 0, 0, None)
+    axes = Contest(0, 0, 0, 0, 0, 0, None)  # pyright: ignore[reportArgumentType]
     return jax.vmap(partial(_contour_integral, power=power), in_axes=(axes, None))(contest, num_icl)
 
 

@@ -1,0 +1,319 @@
+"""Figures: what they read, refuse and draw. Results are made by hand here; the slow test draws those of real sweeps."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures import curves, data, make, phase, risk_lines, style
+from w2s_jax import theory
+from w2s_jax.statistics import confidence_interval
+from w2s_jax.tasks import make_task
+
+METHODS = ("source", "weak", "ceiling", "naive_ft", "icl_refine_shared", "icl_refine_fresh")
+CONFIG = {"dim": 8, "num_concepts": 2, "noise_var": 0.25, "task_law": "fixed"}
+RISK_DIMS = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_icl")
+
+
+def risk_dataset() -> xr.Dataset:
+    """A risk sweep with the schema of a real one and numbers drawn at random."""
+    coords = {
+        "weakness": ["noisy", "rotated"],
+        "weak_accuracy": [0.5, 0.8],
+        "sample_size": [4, 64],
+        "concept_shift": [0.25, 0.75],
+        "num_icl": [0, 4],
+        "method": list(METHODS),
+        "method_2": list(METHODS),
+        "penalty": [0.0, 0.1, 1.0, 10.0],
+    }
+    draw = np.random.default_rng(0)
+
+    def array(*lead: str) -> tuple:
+        dims = (*lead, *RISK_DIMS)
+        return dims, draw.uniform(0.1, 1.0, [len(coords[dim]) for dim in dims])
+
+    variables = {
+        "risk_mean": array("method"),
+        "risk_sem": (array("method")[0], 0.01 * array("method")[1]),
+        "misalignment_mean": array("method"),
+        "naive_path_mean": array("penalty"),
+        "naive_path_sem": (array("penalty")[0], 0.01 * array("penalty")[1]),
+        "num_replicates": (array("method")[0], np.full(array("method")[1].shape, 400)),
+    }
+    shape = [len(coords[dim]) for dim in RISK_DIMS]
+    identity = np.eye(len(METHODS)).reshape(len(METHODS), len(METHODS), *(1,) * len(shape))
+    variables["risk_cov"] = (("method", "method_2", *RISK_DIMS), np.tile(identity, (1, 1, *shape)))
+    return xr.Dataset(variables, coords, {"config": json.dumps(CONFIG), "complete": 400})
+
+
+def results(**config) -> data.Results:
+    return data.Results("risk_sweep", risk_dataset(), {**CONFIG, **config})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of results that holds a risk sweep and nothing else."""
+    risk_dataset().to_zarr(tmp_path / "risk_sweep.zarr", zarr_format=3, consolidated=False)
+    return tmp_path
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    code = make.main([str(a) for a in argv])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def stub(monkeypatch, *names: str) -> None:
+    """Replace the drawing of these figures, or of all, by an empty one, where only files and exit codes matter."""
+    for name in names or make.FIGURES:
+        monkeypatch.setitem(make.FIGURES, name, make.FIGURES[name]._replace(draw=lambda _: Figure(figsize=(1, 1))))
+
+
+# --- Style -------------------------------------------------------------------------------------------------------
+
+
+def test_every_method_has_a_look_of_its_own():
+    from sims.methods import METHODS as simulated
+
+    assert set(simulated) <= set(style.METHODS)
+    for part in ("label", "color", "marker"):
+        values = [getattr(look, part) for look in style.METHODS.values()]
+        assert len(set(values)) == len(values), part
+    unknown = style.look("some_new_method")
+    assert unknown == style.look("some_new_method")
+    assert unknown.label == "some new method"
+
+
+def test_band_is_the_interval_of_95_percent():
+    with style.style():
+        _, axes = style.new_figure(2, 2)
+        polygon = style.band(axes[0, 0], np.arange(3.0), np.ones(3), np.full(3, 0.1), np.full(3, 10**6), "red")
+    heights = polygon.get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(1 - 0.196, abs=1e-4)
+    assert heights.max() == pytest.approx(1 + 0.196, abs=1e-4)
+
+
+def test_lower_end_of_an_interval_stays_on_a_logarithmic_axis():
+    with style.style():
+        _, axes = style.new_figure(2, 2)
+        axes[0, 0].set_yscale("log")
+        polygon = style.band(axes[0, 0], np.arange(2.0), np.ones(2), np.full(2, 5.0), np.full(2, 100), "red")
+    assert (polygon.get_paths()[0].vertices[:, 1] > 0).all()
+
+
+def test_user_settings_do_not_reach_a_figure():
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 40, "axes.grid": True}), style.style():
+        assert mpl.rcParams["font.size"] == 7
+        assert not mpl.rcParams["axes.grid"]
+
+
+# --- Reading results ---------------------------------------------------------------------------------------------
+
+
+def test_nearest_value_in_the_store_is_taken():
+    assert results().nearest(weak_accuracy=0.7, sample_size=1024, num_icl=16) == {
+        "weak_accuracy": 0.8,
+        "sample_size": 64,
+        "num_icl": 4,
+    }
+
+
+def test_tasks_are_those_of_the_store():
+    tasks = results().tasks(np.array([0.5, 0.8]), 0.25)
+    assert tasks.noise_var.shape == (2, 2)
+    expected = make_task(num_concepts=2, dim=8, weak_accuracy=0.8, concept_shift=0.25, weakness="rotated")
+    for got, want in zip(tasks, expected):
+        np.testing.assert_allclose(got[0, 1], want, rtol=1e-12)
+    noisy = make_task(num_concepts=2, dim=8, weak_accuracy=0.5, concept_shift=0.25, weakness="noisy")
+    np.testing.assert_allclose(tasks.weak_noise_var[1, 0], noisy.weak_noise_var, rtol=1e-12)
+
+
+def test_batches_leave_no_task_out():
+    values = np.arange(2.5 * data.BATCH)
+    np.testing.assert_array_equal(data.in_batches(lambda x: x + 1, values), values + 1)
+
+
+def test_opened_store_has_data_and_configuration(folder):
+    opened = data.open_results(folder, "risk_sweep")
+    assert opened.config == CONFIG
+    assert opened.weaknesses == ["rotated", "noisy"]  # the order of the package, not of the store
+    xr.testing.assert_equal(opened.data["risk_mean"], risk_dataset()["risk_mean"])
+
+
+def test_missing_store_names_its_command(tmp_path):
+    with pytest.raises(data.MissingResultError, match=r"python -m sims\.posterior_sweep --preset quick --out"):
+        data.open_results(tmp_path, "posterior_sweep")
+
+
+def test_unfinished_store_says_how_to_go_on(tmp_path):
+    unfinished = risk_dataset().assign_attrs(complete=0)
+    unfinished.to_zarr(tmp_path / "risk_sweep.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(data.MissingResultError, match=r"not finished; go on with: python -m sims\.risk_sweep"):
+        data.open_results(tmp_path, "risk_sweep")
+
+
+def test_corrupt_store_is_refused(folder, capsys):
+    (folder / "risk_sweep.zarr" / "zarr.json").write_text("{")
+    code, _, err = run(capsys, "--results", folder)
+    assert code == 2
+    assert "readable zarr group" in err
+    assert err.count("\n") == 1
+    assert not (folder / "figures").exists()
+
+
+# --- The command -------------------------------------------------------------------------------------------------
+
+
+def test_list_names_every_figure_and_what_it_needs(folder, capsys):
+    code, out, _ = run(capsys, "--results", folder, "--list")
+    assert code == 0
+    assert all(f"{name}\n" in out for name in make.FIGURES)
+    assert "ready" in out
+    assert f"python -m sims.posterior_sweep --preset quick --out {folder}" in out
+
+
+def test_what_has_results_is_drawn_and_the_rest_is_named(folder, capsys, monkeypatch):
+    stub(monkeypatch)
+    code, out, _ = run(capsys, "--results", folder)
+    assert code == 0
+    drawn = [name for name, entry in make.FIGURES.items() if entry.store == "risk_sweep"]
+    written = {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
+    assert {path.name for path in (folder / "figures").iterdir()} == written
+    assert str(folder / "figures" / "phase_diagram.pdf") in out
+    missing = [line for line in out.splitlines() if line.startswith("not drawn: ")]
+    assert len(missing) == len(make.FIGURES) - len(drawn)
+    assert all("python -m sims.posterior_sweep" in line for line in missing)
+
+
+def test_only_draws_what_it_names(folder, capsys, monkeypatch):
+    stub(monkeypatch)
+    code, _, _ = run(capsys, "--results", folder, "--out", folder / "new" / "out", "--only", "phase_diagram")
+    assert code == 0
+    assert {path.name for path in (folder / "new" / "out").iterdir()} == {"phase_diagram.pdf", "phase_diagram.png"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--only", "overconfidence"], "sims.posterior_sweep"),
+        (["--only", "phase"], "among risk_vs_sample_size, risk_vs_weak_accuracy"),
+        (["--results", "{folder}/absent"], "--results must be a folder of stores"),
+        (["--results", "{folder}/risk_sweep.zarr/zarr.json"], "is a file"),
+        (["--out", "{folder}/risk_sweep.zarr/zarr.json"], "--out must be a folder"),
+        (["--out", "{folder}/risk_sweep.zarr/zarr.json/figures"], "--out must be a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, monkeypatch, argv, words):
+    stub(monkeypatch)
+    before = sorted(folder.rglob("*"))
+    given = [a.format(folder=folder) for a in argv]
+    code, out, err = run(capsys, "--results", folder, *given)
+    assert code == 2
+    assert words in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not out
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_method_that_a_figure_needs_and_the_store_lacks(tmp_path, capsys, monkeypatch):
+    stub(monkeypatch, *(name for name in make.FIGURES if name != "phase_diagram"))
+    fewer = risk_dataset().sel({"method": ["naive_ft"], "method_2": ["naive_ft"]})
+    fewer.to_zarr(tmp_path / "risk_sweep.zarr", zarr_format=3, consolidated=False)
+    code, out, _ = run(capsys, "--results", tmp_path)
+    assert code == 0
+    assert "not drawn: phase_diagram: this figure needs method icl_refine_fresh" in out
+    code, _, err = run(capsys, "--results", tmp_path, "--only", "phase_diagram")
+    assert code == 2
+    assert "icl_refine_fresh" in err
+
+
+# --- What is drawn -----------------------------------------------------------------------------------------------
+
+
+def test_curves_show_the_store_at_the_cut():
+    held = results()
+    with style.style():
+        figure = risk_lines.risk_vs_weak_accuracy(held)
+    panel = figure.axes[held.weaknesses.index("rotated")]
+    drawn = {line.get_label(): line for line in panel.lines}
+    cut = held.at(weakness="rotated", sample_size=64, concept_shift=0.25, num_icl=4)
+    for method in METHODS:
+        row = cut.sel({"method": method})
+        line = drawn[style.look(method).label]
+        assert line.get_color() == style.look(method).color
+        np.testing.assert_array_equal(line.get_ydata(), row["risk_mean"].values)
+    # the store's own mean is random here: the closed forms must not depend on it
+    task = make_task(num_concepts=2, dim=8, weak_accuracy=0.8, concept_shift=0.25)
+    floor = float(theory.population_ridge_floor(task))
+    ends = [np.asarray(line.get_ydata())[-1] for line in panel.lines if line.get_color() == "black"]
+    assert any(end == pytest.approx(floor, rel=1e-6) for end in ends)
+
+
+def test_closed_forms_are_not_drawn_for_random_tasks():
+    with style.style():
+        figure = risk_lines.risk_vs_weak_accuracy(results(task_law="random"))
+    assert not [line for axes in figure.axes for line in axes.lines if line.get_color() == "black"]
+
+
+def test_verdict_is_paired():
+    dataset = risk_dataset().sel(weakness="rotated", sample_size=64, num_icl=4)
+    pair = list(phase.RIVALS)
+    dataset["risk_mean"].loc[{"method": pair[0]}] = 0.5
+    dataset["risk_mean"].loc[{"method": pair[1]}] = 0.4
+    far_apart = phase.judge(dataset)
+    np.testing.assert_allclose(far_apart.decades, np.log10(0.5 / 0.4))
+    sem = np.sqrt(2 / 400)  # unit variances, independent
+    assert (far_apart.certain == (confidence_interval(0.1, sem, 400)[0] > 0)).all()
+    dataset["risk_cov"].loc[{"method": pair[0], "method_2": pair[1]}] = 0.999
+    dataset["risk_cov"].loc[{"method": pair[1], "method_2": pair[0]}] = 0.999
+    assert phase.judge(dataset).certain.all()
+
+
+def test_cell_edges_lie_half_way():
+    np.testing.assert_allclose(phase.edges(np.array([0.1, 0.3, 0.7])), [0.0, 0.2, 0.5, 0.9])
+
+
+def test_label_spread_follows_from_the_misalignments():
+    task = make_task(num_concepts=2, dim=3, weak_accuracy=0.7, concept_shift=0.4)
+    shared, fresh = (np.asarray(theory.misalignment(task, 5, prompts)) for prompts in ("shared", "fresh"))
+    for got, prompts in zip(curves.label_spread(shared, fresh, 2), ("shared", "fresh")):
+        assert got == pytest.approx(float(theory.refined_label_spread(task, 5, prompts)), rel=1e-9)
+
+
+def test_naive_curve_is_the_least_over_the_penalties():
+    tasks = results().tasks(np.array([0.5, 0.8]), 0.25)
+    path = (0.1, 1.0, 10.0)
+    task = make_task(num_concepts=2, dim=8, weak_accuracy=0.8, concept_shift=0.25)
+    expected = min(float(theory.ridge_risk(task, 64, penalty)) for penalty in path)
+    assert curves.ridge_at_best(tasks, 64, path)[0, 1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_bytes_are_stable():
+    entry = make.FIGURES["naive_ft_trap"]
+    first, second = make.draw(entry, results()), make.draw(entry, results())
+    assert first == second
+    assert first["pdf"].startswith(b"%PDF")
+    assert first["png"].startswith(b"\x89PNG")
+    assert b"CreationDate" not in first["pdf"]
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
+    from sims import posterior_sweep, risk_sweep
+
+    out = ["--out", str(tmp_path)]
+    assert risk_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0
+    assert posterior_sweep.main(["--preset", "smoke", "--replicates", "2000", "--block-size", "1000", *out]) == 0
+    capsys.readouterr()
+    code, printed, _ = run(capsys, "--results", tmp_path)
+    assert code == 0
+    assert "not drawn" not in printed
+    for name in make.FIGURES:
+        for kind in ("pdf", "png"):
+            assert (tmp_path / "figures" / f"{name}.{kind}").stat().st_size > 5000
