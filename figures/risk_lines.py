@@ -134,7 +134,7 @@ def _closed_forms(results: Results, axis: str, cut: dict[str, Any]) -> list[Over
         return found + _saturation(results, cut, tasks, n, dense)
     fresh = curves.refined(tasks, n, cut["num_icl"], "fresh")
     kind = "exact" if results.num_concepts == 2 else "upper bound"
-    return [*found, Overlay(f"theory: refinement, fresh, {kind}", style.DASHED, dense, fresh)]
+    return [*found, Overlay(f"theory: fresh, {kind}", style.DASHED, dense, fresh)]
 
 
 def _saturation(results: Results, cut: dict[str, Any], tasks: Task, n: np.ndarray, dense: np.ndarray) -> list[Overlay]:
@@ -161,6 +161,8 @@ def _saturation(results: Results, cut: dict[str, Any], tasks: Task, n: np.ndarra
 
 
 def _heading(results: Results, cut: dict[str, Any]) -> str:
-    held = ", ".join(WORDS[dim].format(value) for dim, value in cut.items())
+    held = [WORDS[dim].format(value) for dim, value in cut.items() if dim != "sample_size"]
+    size = [WORDS["sample_size"].format(cut["sample_size"])] if "sample_size" in cut else []
     config = results.config
-    return f"{held}\nd = {config['dim']}, K = {config['num_concepts']}, noise variance {config['noise_var']:g}"
+    sizes = [*size, f"d = {config['dim']}", f"K = {config['num_concepts']}", f"noise var. {config['noise_var']:g}"]
+    return f"{', '.join(held)}\n{', '.join(sizes)}"

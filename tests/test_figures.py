@@ -72,6 +72,10 @@ def stub(monkeypatch, *names: str) -> None:
         monkeypatch.setitem(make.FIGURES, name, make.FIGURES[name]._replace(draw=lambda _: Figure(figsize=(1, 1))))
 
 
+def heights_of(polygon) -> np.ndarray:
+    return np.asarray(polygon.get_paths()[0].vertices)[:, 1]
+
+
 # --- Style -------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +95,7 @@ def test_band_is_the_interval_of_95_percent():
     with style.style():
         _, axes = style.new_figure(2, 2)
         polygon = style.band(axes[0, 0], np.arange(3.0), np.ones(3), np.full(3, 0.1), np.full(3, 10**6), "red")
-    heights = polygon.get_paths()[0].vertices[:, 1]
+    heights = heights_of(polygon)
     assert heights.min() == pytest.approx(1 - 0.196, abs=1e-4)
     assert heights.max() == pytest.approx(1 + 0.196, abs=1e-4)
 
@@ -101,7 +105,7 @@ def test_lower_end_of_an_interval_stays_on_a_logarithmic_axis():
         _, axes = style.new_figure(2, 2)
         axes[0, 0].set_yscale("log")
         polygon = style.band(axes[0, 0], np.arange(2.0), np.ones(2), np.full(2, 5.0), np.full(2, 100), "red")
-    assert (polygon.get_paths()[0].vertices[:, 1] > 0).all()
+    assert (heights_of(polygon) > 0).all()
 
 
 def test_user_settings_do_not_reach_a_figure():

@@ -5,6 +5,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
@@ -70,6 +71,7 @@ def test_one_program_serves_every_task():
         np.testing.assert_allclose(values, [one[name] for one in alone], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_derivative_is_finite():
     """Along a generic direction in the space of tasks; the integral's is in test_theory_posterior_mean.py."""
 

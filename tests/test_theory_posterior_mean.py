@@ -20,7 +20,6 @@ HARD = {  # a task of each kind whose posterior is still undecided after eight e
 }
 weights_of = jax.jit(theory.expected_rival_weights, static_argnames="power")
 misalignment_of = jax.jit(theory.misalignment, static_argnames="prompts")
-spread_of = jax.jit(theory.refined_label_spread, static_argnames=("prompts", "draw"))
 bound_of = jax.jit(theory.misalignment_bound, static_argnames="prompts")
 error_bound_of = jax.jit(theory.posterior_error_bound)
 exponent_of = jax.jit(theory.posterior_exponent, static_argnames="prompts")
@@ -93,6 +92,7 @@ def test_mean_weights_match_a_deterministic_quadrature(weakness, noise_var, powe
         assert got[0] == 0
 
 
+@pytest.mark.slow
 def test_number_of_nodes_is_enough(monkeypatch):
     """Extreme tasks: four times the nodes change nothing above 1e-10."""
     from w2s_jax.theory import posterior_mean
@@ -154,25 +154,35 @@ def test_misalignment_and_label_spread_match_simulated_posteriors(weakness):
     other = np.roll(w, 1, axis=0)  # an independent prompt: products of the two have the mean of a product of means
     fresh = np.sum((w - e) * (other - e), -1)
     shared = np.sum((w - e) ** 2, -1)
-    checks = [
-        (shared, misalignment_of(task, num_icl)),
-        (fresh, misalignment_of(task, num_icl, "fresh")),
-        (np.sum((pairs - e) ** 2, -1), misalignment_of(task, num_icl, "fresh", 3)),
-        (1 - np.sum(w**2, -1), spread_of(task, num_icl)),
-        (1 - np.sum(w * other, -1), spread_of(task, num_icl, "fresh")),
-        (shared - fresh, spread_of(task, num_icl, "fresh", "mean")),
-    ]
-    for samples, expected in checks:
-        assert_mean(samples, expected)
+    samples = {
+        "shared": shared,
+        "fresh": fresh,
+        "three fresh": np.sum((pairs - e) ** 2, -1),
+        "spread, shared": 1 - np.sum(w**2, -1),
+        "spread, fresh": 1 - np.sum(w * other, -1),
+        "spread of means, fresh": shared - fresh,
+    }
+    expected = all_forms(task, num_icl)
+    assert expected.pop("spread of means, shared") == 0
+    np.testing.assert_allclose(expected.pop("one fresh"), expected["shared"], rtol=1e-12)
+    for name, value in expected.items():
+        assert_mean(samples[name], value)
         for factor in WRONG:
-            assert_mean_rejects(samples, factor * expected)
-    assert spread_of(task, num_icl, "shared", "mean") == 0
+            assert_mean_rejects(samples[name], factor * value)
 
 
-def test_misalignment_of_one_fresh_prompt_is_that_of_a_shared_one():
-    task = two_concepts()
-    one = misalignment_of(task, 5, "fresh", 1)
-    np.testing.assert_allclose(one, misalignment_of(task, 5), rtol=1e-12)
+@jax.jit
+def all_forms(task, n):
+    return {
+        "shared": theory.misalignment(task, n),
+        "fresh": theory.misalignment(task, n, "fresh"),
+        "three fresh": theory.misalignment(task, n, "fresh", 3),
+        "one fresh": theory.misalignment(task, n, "fresh", 1),
+        "spread, shared": theory.refined_label_spread(task, n),
+        "spread, fresh": theory.refined_label_spread(task, n, "fresh"),
+        "spread of means, shared": theory.refined_label_spread(task, n, "shared", "mean"),
+        "spread of means, fresh": theory.refined_label_spread(task, n, "fresh", "mean"),
+    }
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -85,7 +85,7 @@ def posterior_path(
     if lengths is not None and not all(0 <= length <= num_icl for length in lengths):
         raise ValueError(f"lengths must lie in [0, {num_icl}], the size of the prompt; got {lengths}.")
     if lengths is None:
-        path = jnp.concatenate([jnp.zeros_like(evidence[:, :1]), jnp.cumsum(evidence, axis=1)], axis=1)
+        path = jnp.pad(jnp.cumsum(evidence, axis=1), ((0, 0), (1, 0)))
     else:
         path = prompt_evidence(evidence[:, :, None], lengths)[:, :, 0].T
     return _log_posterior(task, path / temperature)

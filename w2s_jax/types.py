@@ -28,7 +28,7 @@ Key = PRNGKeyArray
 
 
 def is_concrete(value) -> bool:
-    """Whether a value is a plain number: kernels check its range. For arrays, traced or not, the range is documented."""
+    """Whether a value is a plain number, whose range kernels check; that of an array, traced or not, is documented."""
     return isinstance(value, numbers.Real)
 
 

@@ -1,0 +1,284 @@
+"""Refinement: the posterior against dense SciPy copies, its batches against plain loops, labels against their laws."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.oracles import log_posterior
+from tests.test_sampling import general_task, replicates
+from w2s_jax.refinement import (
+    choose_label,
+    concept_evidence,
+    concept_levels,
+    concept_log_posterior,
+    leave_one_out_evidence,
+    leave_one_out_log_posterior,
+    likelihood_ratio,
+    posterior_path,
+    posterior_weights,
+    prompt_evidence,
+    refine_labels,
+)
+from w2s_jax.sampling import sample_dataset
+from w2s_jax.types import Dataset
+
+RTOL = 1e-10
+TASK = general_task()
+OPTIONS = [{}, {"assumed_noise_var": 1.7}, {"temperature": 4.0}, {"assumed_noise_var": 2, "temperature": 0.5}]
+
+
+@pytest.fixture
+def prompt(key) -> Dataset:
+    return sample_dataset(key, TASK, 7)
+
+
+def dense(prompt, length=None, *, assumed_noise_var=None, temperature=1.0):
+    return log_posterior(TASK, prompt.features[:length], prompt.labels[:length], assumed_noise_var, temperature)
+
+
+# --- the posterior --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_posterior_equals_a_dense_copy(prompt, options):
+    posterior = concept_log_posterior(TASK, prompt, **options)
+    np.testing.assert_allclose(posterior, dense(prompt, **options), rtol=RTOL, atol=1e-13)
+    np.testing.assert_allclose(jnp.exp(posterior).sum(), 1.0, rtol=RTOL)
+    assert np.abs(posterior - dense(prompt, assumed_noise_var=1.1 * 0.4)).max() > 0.01
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_path_reads_every_prefix(prompt, options):
+    path = posterior_path(TASK, prompt, **options)
+    expected = [dense(prompt, length, **options) for length in range(8)]
+    np.testing.assert_allclose(path, expected, rtol=RTOL, atol=1e-13)
+    np.testing.assert_allclose(path[0], jnp.log(TASK.source_prior), rtol=RTOL)  # an empty prompt leaves the prior
+    lengths = (5, 0, 7, 5)  # in any order, repeated or not
+    chosen = posterior_path(TASK, prompt, lengths=lengths, **options)
+    np.testing.assert_allclose(chosen, path[np.array(lengths)], rtol=RTOL, atol=1e-13)
+
+
+def test_an_empty_prompt_leaves_the_prior():
+    empty = Dataset(jnp.zeros((0, 4)), jnp.zeros(0))
+    np.testing.assert_allclose(concept_log_posterior(TASK, empty), jnp.log(TASK.source_prior), rtol=RTOL)
+    np.testing.assert_allclose(posterior_path(TASK, empty), jnp.log(TASK.source_prior)[None], rtol=RTOL)
+
+
+def test_heat_flattens_to_the_prior_and_cold_picks_the_likeliest(prompt):
+    hot, cold = (concept_log_posterior(TASK, prompt, temperature=t) for t in (1e9, 1e-9))
+    np.testing.assert_allclose(hot, jnp.log(TASK.source_prior), atol=1e-6)
+    likeliest = np.argmax(np.asarray(concept_log_posterior(TASK, prompt) - jnp.log(TASK.source_prior)))
+    np.testing.assert_allclose(jnp.exp(cold), np.eye(3)[likeliest], atol=1e-12)
+
+
+def test_a_concept_of_prior_zero_stays_at_zero(prompt):
+    # Even where it explains the prompt best.
+    likeliest = int(jnp.argmax(concept_log_posterior(TASK, prompt) - jnp.log(TASK.source_prior)))
+    task = TASK._replace(source_prior=TASK.source_prior.at[likeliest].set(0.0))
+    task = task._replace(source_prior=task.source_prior / task.source_prior.sum())
+    path = posterior_path(task, prompt)
+    assert np.all(path[:, likeliest] == -np.inf)
+    np.testing.assert_allclose(jnp.exp(path).sum(axis=1), 1.0, rtol=RTOL)
+    assert np.all(leave_one_out_log_posterior(task, prompt, 3)[:, likeliest] == -np.inf)
+    evidence = 1e3 * concept_evidence(task, prompt)  # so strong that the other likelihoods reach their floor
+    weights = posterior_weights(task.source_prior, likelihood_ratio(evidence))
+    np.testing.assert_array_equal(weights[likeliest], 0.0)
+    np.testing.assert_allclose(weights.sum(axis=0), 1.0, rtol=RTOL)
+    silent = task._replace(noise_var=jnp.array(0.0))
+    answers = prompt.features @ task.concepts.T
+    labels = replicates(lambda k: refine_labels(k, silent, prompt.features, path[-1]), 1000)()
+    assert float(jnp.abs(labels - answers[None, :, likeliest]).min()) > 1e-6
+
+
+# --- batches that leave one out -------------------------------------------------------------------------------------
+
+
+def leave_one_out_prompts(num_samples: int, num_icl: int):
+    """The rows of each example's prompt: its batch of num_icl + 1 without itself; the last batch is whole, too."""
+    size = min(num_icl + 1, num_samples)
+    for i in range(num_samples):
+        start = min(i // size * size, num_samples - size) if i < num_samples // size * size else num_samples - size
+        yield [j for j in range(start, start + size) if j != i]
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_icl", "assumed_noise_var"),
+    [(12, 3, 1.7), (11, 3, None), (13, 3, None), (7, 6, None), (7, 7, None), (7, 50, 1.7), (5, 0, None), (1, 4, None)],
+)
+def test_leaving_one_out_equals_a_plain_loop(num_samples, num_icl, assumed_noise_var, key):
+    data = sample_dataset(key, TASK, num_samples)
+    features, labels = np.asarray(data.features), np.asarray(data.labels)
+    prompts = list(leave_one_out_prompts(num_samples, num_icl))
+    assert all(len(rows) == min(num_icl, num_samples - 1) for rows in prompts)
+    expected = [log_posterior(TASK, features[rows], labels[rows], assumed_noise_var) for rows in prompts]
+    result = leave_one_out_log_posterior(TASK, data, num_icl, assumed_noise_var=assumed_noise_var)
+    np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_no_prompt_holds_the_example_that_it_labels(key):
+    # By derivative: a row's posterior does not move with its own label.
+    data = sample_dataset(key, TASK, 7)
+    reads = jax.jacfwd(lambda y: leave_one_out_log_posterior(TASK, data._replace(labels=y), 2))(data.labels)
+    reads = np.abs(reads).max(axis=1) > 1e-9
+    expected = np.zeros((7, 7), bool)
+    for i, rows in enumerate(leave_one_out_prompts(7, 2)):
+        expected[i, rows] = True
+    np.testing.assert_array_equal(reads, expected)
+
+
+# --- the steps of a sweep -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("assumed_noise_var", [None, 1.7])
+def test_the_steps_give_the_same_posterior(prompt, assumed_noise_var, key):
+    # Many prompts at once, several lengths: the road of a sweep against the public kernel, prompt by prompt.
+    prompts = jax.vmap(lambda k: sample_dataset(k, TASK, 6))(jax.random.split(key, 5))
+    flat = Dataset(prompts.features.reshape(-1, 4), prompts.labels.reshape(-1))
+    evidence = concept_evidence(TASK, flat, assumed_noise_var=assumed_noise_var).reshape(3, 5, 6).swapaxes(1, 2)
+    lengths = (4, 0, 6)
+    weights = posterior_weights(TASK.source_prior, likelihood_ratio(prompt_evidence(evidence, lengths)))
+    path = jax.vmap(lambda p: posterior_path(TASK, p, lengths=lengths, assumed_noise_var=assumed_noise_var))(prompts)
+    np.testing.assert_allclose(weights, jnp.exp(path).transpose(1, 2, 0), rtol=1e-9, atol=1e-30)
+    rest = leave_one_out_evidence(concept_evidence(TASK, prompt, assumed_noise_var=assumed_noise_var), 3)
+    weights = posterior_weights(TASK.source_prior, likelihood_ratio(rest))
+    posterior = leave_one_out_log_posterior(TASK, prompt, 3, assumed_noise_var=assumed_noise_var)
+    np.testing.assert_allclose(weights, jnp.exp(posterior).T, rtol=1e-9, atol=1e-30)
+
+
+def test_likelihoods_are_relative_to_the_best_and_never_all_zero():
+    evidence = jnp.array([[0.0, -1e5], [1.0, 0.0], [-300.0, -1e4]])
+    likelihood = likelihood_ratio(evidence)
+    np.testing.assert_allclose(likelihood, np.exp(np.maximum([[-1, -1e5], [0, 0], [-301, -1e4]], -80)), rtol=RTOL)
+    assert float(likelihood.min()) > 0
+
+
+def test_chosen_labels_follow_their_weights():
+    # On an even grid of uniforms a concept's share is its weight, to one part in their number.
+    count = 1000
+    uniforms = (jnp.arange(count) + 0.5) / count
+    weights = jnp.array([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0], [0.7, 0.0, 0.3]])  # three posteriors, one axis in front
+    weights = jnp.broadcast_to(weights[:, :, None], (3, 3, count))
+    means = jnp.broadcast_to(jnp.array([[1.0], [10.0], [100.0]]), (3, count))
+    labels = np.asarray(choose_label(uniforms, weights, means))
+    shares = np.stack([np.isclose(labels, mean).mean(axis=1) for mean in (1.0, 10.0, 100.0)], axis=1)
+    np.testing.assert_allclose(shares, weights[:, :, 0], atol=1 / count)
+    np.testing.assert_array_equal(labels[0], choose_label(uniforms, weights[0], means))
+    ends = jnp.array([0.0, 1 - 2.0**-53])  # no uniform chooses a concept of weight zero
+    np.testing.assert_allclose(choose_label(ends, weights[1, :, :2], means[:, :2]), 10.0, rtol=1e-12)
+    assert set(np.asarray(choose_label(ends, weights[2, :, :2], means[:, :2])).round(9)) == {1.0, 100.0}
+    np.testing.assert_allclose(jnp.stack(concept_levels(weights[0])), np.cumsum(weights[0], axis=0)[:-1], rtol=RTOL)
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+FEATURES = jnp.asarray(np.random.default_rng(5).standard_normal((4, 4)))
+ANSWERS = np.asarray(FEATURES @ TASK.concepts.T)  # [n K]
+WEIGHTS = {
+    "shared": np.array([0.5, 0.2, 0.3]),
+    "own": np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.25, 0.0, 0.75]]),
+}
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """30,000 refinements of four rows, by kind of posterior and draw."""
+    draws = {
+        draw: replicates(lambda k, w, draw=draw: refine_labels(k, TASK, FEATURES, jnp.log(w), draw=draw), 30_000)
+        for draw in ("sample", "map")
+    }
+    return lambda prompts, draw: np.asarray(draws[draw](jnp.asarray(WEIGHTS[prompts])))
+
+
+@pytest.mark.parametrize("prompts", WEIGHTS)
+def test_sampled_labels_follow_the_posterior_predictive_law(labels, prompts):
+    drawn, weights = labels(prompts, "sample"), np.broadcast_to(WEIGHTS[prompts], ANSWERS.shape)
+    mean = (weights * ANSWERS).sum(axis=1)
+    variance = (weights * ANSWERS**2).sum(axis=1) - mean**2 + float(TASK.noise_var)
+    assert_mean(drawn, mean, scale=np.sqrt(variance))
+    # Rows draw their concepts independently, a shared posterior or not.
+    centred = drawn - mean
+    assert_mean(
+        centred[:, :, None] * centred[:, None, :], np.diag(variance), scale=np.sqrt(np.outer(variance, variance))
+    )
+    assert_mean_rejects(centred**2, 1.1 * variance)
+    for i in range(4):  # the whole law: a mixture of normals
+        components = stats.norm(ANSWERS[i], np.sqrt(float(TASK.noise_var)))
+        assert stats.kstest(drawn[:, i], lambda x: components.cdf(x[:, None]) @ weights[i]).pvalue > 1e-3  # noqa: B023
+        assert stats.kstest(1.1 * drawn[:, i], lambda x: components.cdf(x[:, None]) @ weights[i]).pvalue < 1e-3  # noqa: B023
+
+
+@pytest.mark.parametrize("prompts", WEIGHTS)
+def test_map_labels_answer_for_the_likeliest_concept(labels, prompts):
+    drawn, weights = labels(prompts, "map"), np.broadcast_to(WEIGHTS[prompts], ANSWERS.shape)
+    noise = drawn - ANSWERS[np.arange(4), weights.argmax(axis=1)]
+    assert_mean(noise, 0.0, scale=np.sqrt(float(TASK.noise_var)))
+    assert_mean(noise[:, :, None] * noise[:, None, :], float(TASK.noise_var) * np.eye(4), scale=float(TASK.noise_var))
+    assert_mean_rejects(noise**2, 1.1 * float(TASK.noise_var))
+
+
+@pytest.mark.parametrize("prompts", WEIGHTS)
+def test_mean_labels_are_exact(prompts, key):
+    weights = jnp.asarray(WEIGHTS[prompts])
+    result = refine_labels(key, TASK, FEATURES, jnp.log(weights), draw="mean")
+    np.testing.assert_allclose(result, (np.asarray(weights) * ANSWERS).sum(axis=1), rtol=RTOL)
+    np.testing.assert_array_equal(
+        result, refine_labels(jax.random.key(9), TASK, FEATURES, jnp.log(weights), draw="mean")
+    )
+
+
+def test_a_posterior_per_row_may_be_one_posterior_repeated(key):
+    shared = jnp.log(jnp.asarray(WEIGHTS["shared"]))
+    for draw in ("sample", "mean", "map"):
+        one, same = (refine_labels(key, TASK, FEATURES, w, draw=draw) for w in (shared, jnp.tile(shared, (4, 1))))
+        np.testing.assert_array_equal(one, same)
+
+
+# --- single precision and bad input ---------------------------------------------------------------------------------
+
+
+def test_single_precision_agrees(prompt):
+    task, single = (jax.tree.map(lambda x: x.astype(jnp.float32), t) for t in (TASK, prompt))
+    for kernel in (
+        concept_log_posterior,
+        posterior_path,
+        lambda *x: leave_one_out_log_posterior(*x, 3),
+        lambda t, p: refine_labels(jax.random.key(0), t, p.features, concept_log_posterior(t, p), draw="mean"),
+    ):
+        result = kernel(task, single)
+        assert result.dtype == jnp.float32
+        np.testing.assert_allclose(result, kernel(TASK, prompt), rtol=1e-4, atol=1e-4)
+
+
+def test_a_long_prompt_keeps_its_precision(key):
+    # 1,000 examples in single precision: log weights of many hundreds, yet good to 1e-4 of their size.
+    prompt = sample_dataset(key, TASK, 1000)
+    task, single = (jax.tree.map(lambda x: x.astype(jnp.float32), t) for t in (TASK, prompt))
+    expected = posterior_path(TASK, prompt)
+    np.testing.assert_allclose(posterior_path(task, single), expected, rtol=1e-4, atol=1e-3)
+
+
+BAD = [
+    (concept_log_posterior, (), {"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
+    (concept_log_posterior, (), {"temperature": 0}, "temperature must be positive, got 0"),
+    (posterior_path, (), {"temperature": -1.0}, "temperature must be positive, got -1.0"),
+    (posterior_path, (), {"lengths": (0, 8)}, r"lengths must lie in \[0, 7\], the size of the prompt; got \(0, 8\)"),
+    (posterior_path, (), {"lengths": (-1,)}, r"lengths must lie in \[0, 7\]"),
+    (leave_one_out_log_posterior, (-1,), {}, "num_icl must not be negative, got -1"),
+    (leave_one_out_log_posterior, (2,), {"assumed_noise_var": -1.0}, "assumed_noise_var must be positive, got -1.0"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "arguments", "options", "message"), BAD)
+def test_bad_arguments_are_named(prompt, kernel, arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        kernel(TASK, prompt, *arguments, **options)
+
+
+def test_an_unknown_draw_is_named(prompt, key):
+    with pytest.raises(ValueError, match="draw must be one of sample, mean, map; got 'mode'"):
+        inspect.unwrap(refine_labels)(key, TASK, prompt.features, jnp.zeros(3), draw="mode")
