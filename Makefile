@@ -12,7 +12,8 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.13 python3.14 python3.11 python3
 VENV ?= .venv
 EXTRAS ?=
 RESULTS ?= results
-PYTEST_ARGS ?=
+# Files go to workers whole, because module fixtures hold finished sweeps; most of a test's time is compilation.
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed$(EXTRAS:%=-%)

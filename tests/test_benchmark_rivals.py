@@ -34,6 +34,7 @@ def test_the_workload_is_that_of_make_task():
         assert workload.noise_var == task.noise_var == task.weak_noise_var
 
 
+@pytest.mark.slow
 def test_the_rivals_agree():
     loop, vectorised = (samples(rival, SMALL, 4500) for rival in RIVALS)
     for a, b in zip(loop, vectorised):

@@ -139,12 +139,14 @@ def test_a_subset_of_methods_sees_the_same_draws(finished, tmp_path):
     np.testing.assert_allclose(part, whole.sel({"method": list(few)}), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_from_store_runs_the_stored_configuration(finished, tmp_path):
     stored = finished[0] / "risk_sweep.zarr"
     assert risk_sweep.main(["--from", str(stored), "--out", str(tmp_path)]) == 0
     assert_same_bits(load(tmp_path), load(finished[0]))
 
 
+@pytest.mark.slow
 def test_random_tasks_keep_the_biases(tmp_path):
     assert risk_sweep.main(options(tmp_path, task_law="random", methods=("source", "weak"))) == 0
     risk = load(tmp_path).risk_mean.isel(sample_size=0, num_icl=0).sel(weakness="rotated")

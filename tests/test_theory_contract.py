@@ -53,6 +53,7 @@ def everything(task):
     return {name: form(task) for name, form in FORMS.items() if name not in PARTS}
 
 
+@pytest.mark.slow
 def test_one_program_serves_every_task():
     """Traced once for three tasks; the same tasks as one batch in single precision agree with it."""
     traces = []

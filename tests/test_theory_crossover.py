@@ -62,6 +62,7 @@ def test_no_crossover_where_there_is_no_floor_or_no_escape():
 
 
 @pytest.mark.parametrize("prompts", ["shared", "fresh"])
+@pytest.mark.slow
 def test_crossover_approaches_that_of_the_exact_integral(prompts):
     """K = 2: high at short prompts, right in the limit of a low floor."""
     ratios, lengths = [], np.linspace(0.25, 120.0, 480)

