@@ -79,13 +79,18 @@ def summarize(spec: SweepSpec, outcomes: Outcome, weight: Float[Array, "r"]) -> 
         mean,
         _win_share(outcomes.fixed_risk, rival, share),
         _win_share(outcomes.varying_risk, rival[:, :, :, :, None], share),
-        jnp.einsum("r...f,r...g->...fg", fixed, fixed),
-        jnp.einsum("rwsniv,rwsnf->wsnivf", varying, fixed),
-        jnp.einsum("r...v,r...u->...vu", varying, varying),
+        _comoment(fixed, fixed),
+        _comoment(varying, fixed[:, :, :, :, None]),
+        _comoment(varying, varying),
         jnp.square(centred.fixed_accuracy).sum(0),
         jnp.square(centred.varying_accuracy).sum(0),
         jnp.square(centred.misalignment).sum(0),
     )
+
+
+def _comoment(left: Array, right: Array) -> Array:
+    # A sum of products, not a matrix product: thousands of tiny ones would cost a call each.
+    return (left[..., :, None] * right[..., None, :]).sum(axis=0)
 
 
 def _win_share(risk: Array, rival: Array, share: Float[Array, "r"]) -> Array:

@@ -77,6 +77,8 @@ def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
     features = jax.random.normal(stream(key, "features"), (rows, spec.dim))
     weak_noise = jax.random.normal(stream(key, "weak_noise"), (rows,))
     refined_noise = jax.random.normal(stream(key, "refined_noise"), (rows,))
+    # Drawn once: without a barrier the compiler draws the features anew for each of their many uses.
+    features, weak_noise, refined_noise = jax.lax.optimization_barrier((features, weak_noise, refined_noise))
 
     def nested_designs(noise):
         designs = [design_of(features[:n], noise[:n]) for n in spec.sample_size]

@@ -17,7 +17,6 @@ from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.sampling import (
     FEATURE_LAWS,
-    _multinomial,
     design_moments,
     design_of,
     linear_labels,
@@ -28,7 +27,7 @@ from w2s_jax.sampling import (
     sample_moments,
 )
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Dataset, Task
+from w2s_jax.types import Dataset, Moments, Task
 
 RTOL = 1e-10
 ROWS = 40_000
@@ -38,7 +37,7 @@ LABELERS = ("source", "target", "weak")
 
 
 def general_task() -> Task:
-    """A task in which nothing coincides: oblique concepts, three mixtures, two noises, one variance per feature."""
+    """A task in which nothing coincides: oblique concepts, three mixtures, two noises, a variance for each feature."""
     rng = np.random.default_rng(0)
     return Task(
         concepts=jnp.asarray(rng.standard_normal((3, 4))),
@@ -143,29 +142,21 @@ def test_concepts_follow_the_prior_and_noise_is_normal(labeler, key):
 
 def test_a_concept_of_prior_zero_is_never_shown(key):
     task = general_task()._replace(weak_prior=jnp.array([0.0, 1.0, 0.0]), weak_noise_var=jnp.array(0.0))
-    rows, labels = sample_dataset(key, task, 1000)
+    rows, labels = sample_dataset(key, task, ROWS)
     np.testing.assert_allclose(labels, rows @ task.weak_concepts[1], rtol=RTOL, atol=1e-14)
-
-
-def test_weak_is_the_default_labeler(key):
-    task = general_task()
-    jax.tree.map(
-        np.testing.assert_array_equal, sample_dataset(key, task, 5), sample_dataset(key, task, 5, "weak", "gaussian")
-    )
 
 
 # --- designs and moments --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_samples", [1, 3, 20])
-def test_design_moments_are_the_moments_of_the_dataset_they_stand_for(num_samples, key):
+def test_design_moments_are_the_moments_of_the_dataset_they_stand_for(key):
     # One concept and unit feature variance: the same key gives the same features and noise on both roads.
     task = general_task()._replace(weak_prior=jnp.array([0.0, 1.0, 0.0]), feature_var=jnp.ones(4))
-    data = sample_dataset(key, task, num_samples)
+    data = sample_dataset(key, task, 3)
     dense = (np.asarray(x) for x in data)
     rows, labels = dense
-    expected = (rows.T @ rows / num_samples, rows.T @ labels / num_samples, num_samples)
-    design = sample_design(key, num_samples, 4)
+    expected = (rows.T @ rows / 3, rows.T @ labels / 3, 3)
+    design = sample_design(key, 3, 4)
     for result in (moments(data), design_moments(design, task.weak_coef, task.weak_noise_var)):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=RTOL, atol=1e-14), tuple(result), expected)
 
@@ -182,32 +173,32 @@ def test_linear_labels_and_design_of_share_one_noise(key):
 # --- moments drawn directly -----------------------------------------------------------------------------------------
 
 SIZES = (3, 12)  # below and above the dimension
-PRIORS = {"one-concept": (0.0, 1.0, 0.0), "mixture": (0.25, 0.25, 0.5)}
+PRIORS = {"one-concept": (0.0, 1.0, 0.0), "mixture": (0.5, 0.2, 0.3)}
 
 
 @pytest.fixture(scope="module")
 def drawn():
     """`sample_moments` of 25,000 replicates, for any prior and n: both are traced, so that one program does."""
-    draw = replicates(lambda key, task, num_samples: sample_moments(key, task, num_samples), 25_000)
+    draw = replicates(lambda key, task, num_samples: sample_moments(key, task, num_samples, "source"), 25_000)
     return cache(lambda prior, num_samples: draw(mixture(prior), jnp.array(float(num_samples))))
 
 
 @pytest.fixture(scope="module")
 def data():
     """Datasets of 12 rows, 25,000 replicates: the first n rows are a dataset of size n."""
-    draw = replicates(lambda key, task: sample_dataset(key, task, max(SIZES)), 25_000, seed=2)
+    draw = replicates(lambda key, task: sample_dataset(key, task, max(SIZES), "source"), 25_000, seed=2)
     return cache(lambda prior: draw(mixture(prior)))
 
 
 def mixture(prior: str) -> Task:
-    return general_task()._replace(weak_prior=jnp.array(PRIORS[prior]))
+    return general_task()._replace(source_prior=jnp.array(PRIORS[prior]))
 
 
-@pytest.mark.parametrize("num_samples", SIZES)
+@pytest.mark.parametrize("num_samples", [*SIZES, 1000])
 @pytest.mark.parametrize("prior", PRIORS)
 def test_sampled_moments_have_the_exact_mean_and_covariance(drawn, prior, num_samples):
     task = mixture(prior)
-    mean, covariance = moment_law(*law(task, "weak"), task.feature_var, num_samples)
+    mean, covariance = moment_law(*law(task, "source"), task.feature_var, num_samples)
     draws, std = moment_vector(drawn(prior, num_samples)), np.sqrt(np.diag(covariance))
     assert_mean(draws, mean, scale=std)
     centred, (i, j) = draws - mean, np.triu_indices(std.size)
@@ -234,11 +225,10 @@ def test_sampled_moments_equal_the_data_road_in_law(drawn, data, prior, num_samp
     # One number that reads all of the moments: the risk of least squares, nearest to the source where n < d. Its whole
     # law is compared.
     task = mixture(prior)
-    rows, labels = data(prior).features[:, :num_samples], data(prior).labels[:, :num_samples]
-    direct, of_rows = (
-        np.asarray(least_squares_risks(task, each))
-        for each in (drawn(prior, num_samples), jax.vmap(moments)(Dataset(rows, labels)))
-    )
+    rows, labels = (np.asarray(x)[:, :num_samples] for x in data(prior))
+    gram, cross = (np.einsum("rni,rn...->ri...", rows, x) / num_samples for x in (rows, labels))
+    of_rows = Moments(jnp.asarray(gram), jnp.asarray(cross), jnp.full(len(rows), float(num_samples)))
+    direct, of_rows = (np.asarray(least_squares_risks(task, each)) for each in (drawn(prior, num_samples), of_rows))
     assert stats.ks_2samp(direct, of_rows).pvalue > 1e-3
     assert stats.ks_2samp(1.1 * direct, of_rows).pvalue < 1e-6
 
@@ -251,62 +241,24 @@ def least_squares_risks(task, drawn):
     return jax.vmap(risk)(drawn)
 
 
-@pytest.mark.parametrize("prior", [(0.5, 0.2, 0.3), (0.0, 0.6, 0.4), (0.3, 0.7, 0.0), (0.0, 0.0, 1.0)])
-def test_concept_counts_are_multinomial(counts, prior):
-    prior = np.array(prior)
-    for num_samples in (3, 1000):
-        share = np.asarray(counts(jnp.array(float(num_samples)), jnp.asarray(prior))) / num_samples
-        np.testing.assert_allclose(share.sum(axis=1), 1.0, rtol=RTOL)
-        np.testing.assert_array_equal(share[:, prior == 0], 0)
-        shown, p = share[:, prior > 0], prior[prior > 0]
-        if p.size == 1:
-            continue
-        std = np.sqrt(p * (1 - p) / num_samples)
-        assert_mean(shown, p, scale=std)
-        centred = shown - p
-        covariance = (np.diag(p) - np.outer(p, p)) / num_samples
-        assert_mean(centred[:, :, None] * centred[:, None, :], covariance, scale=np.outer(std, std))
-        assert_mean_rejects(centred**2, 1.1 * std**2)
-
-
-@pytest.fixture(scope="module")
-def counts():
-    return replicates(_multinomial, 20_000)
+def test_large_samples_approach_the_population(drawn):
+    # At a cost that does not depend on n.
+    task = mixture("mixture")
+    gram, cross, _ = drawn("mixture", 10**12)
+    np.testing.assert_allclose(gram, np.broadcast_to(np.diag(task.feature_var), gram.shape), atol=1e-4)
+    np.testing.assert_allclose(cross, np.broadcast_to(task.feature_var * task.source_coef, cross.shape), atol=1e-4)
 
 
 @pytest.mark.parametrize("labeler", LABELERS)
-def test_the_labeler_chooses_the_law(labeler, key):
+def test_the_labeler_chooses_the_law(labeler):
     task = general_task()
-    concepts, prior, noise_var = law(task, labeler)
-    other = task._replace(weak_concepts=concepts, weak_prior=prior, weak_noise_var=noise_var)
-    for one, same in (
-        (sample_moments(key, task, 9, labeler), sample_moments(key, other, 9)),
-        (sample_dataset(key, task, 9, labeler), sample_dataset(key, other, 9)),
-    ):
-        jax.tree.map(np.testing.assert_array_equal, one, same)
+    jax.tree.map(np.testing.assert_array_equal, sampling._label_law(task, labeler), law(task, labeler))
 
 
-def test_num_samples_may_be_traced(key):
-    task, traces = general_task(), []
-
-    @jax.jit
-    def draw(num_samples):
-        traces.append(num_samples)
-        return sample_moments(key, task, num_samples, "source")
-
-    for num_samples in (1, 3, 50, 10**6):
-        for traced in (jnp.array(num_samples), jnp.array(float(num_samples))):
-            fixed = sample_moments(key, task, num_samples, "source")
-            jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=RTOL, atol=1e-14), draw(traced), fixed)
-    assert len(traces) == 2  # one for whole numbers, one for real ones
-
-
-def test_large_samples_approach_the_population(key):
-    # At a cost that does not depend on n.
-    task = general_task()
-    drawn = sample_moments(key, task, 10**12, "source")
-    np.testing.assert_allclose(drawn.gram, np.diag(task.feature_var), atol=1e-5)
-    np.testing.assert_allclose(drawn.cross, task.feature_var * task.source_coef, atol=1e-5)
+@pytest.mark.parametrize("num_samples", [7, 7.0, jnp.array(7), jnp.array(7.0)], ids=repr)
+def test_num_samples_is_any_kind_of_number(num_samples, key):
+    drawn = jax.eval_shape(sample_moments, key, general_task(), num_samples)
+    assert [x.dtype for x in drawn] == [jnp.float64] * 3
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
@@ -151,7 +151,7 @@ def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -
     return Moments(design.gram, cross, design.num_samples)
 
 
-def sample_moments(key: Key, task: Task, num_samples: Scalar | Int[Array, ""], labeler: Labeler = "weak") -> Moments:
+def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler = "weak") -> Moments:
     """Moments of n gaussian examples, drawn directly: the cost does not depend on n, and n may be traced.
 
     The n examples fall to the concepts by a multinomial draw n_k. Bartlett's decomposition gives each group's

@@ -18,9 +18,9 @@ import numbers
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
-Scalar = Float[Array, ""] | float | int
+Scalar = Real[Array, ""] | float | int
 """A real number: a Python number or a traced array of shape `[]`."""
 
 Key = PRNGKeyArray
