@@ -71,5 +71,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$python -m venv --clear $(VENV); \
 	fi
 	@echo "Installing w2s_jax and what it needs into $(VENV) (a minute or two the first time)"
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt -e ".[sims,tests$(EXTRAS:%=,%)]"
+	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt -e ".[sims,tests$(EXTRAS:%=,%)]"
 	@touch $@
