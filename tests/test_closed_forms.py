@@ -148,6 +148,7 @@ def test_refined_risk_is_misalignment_then_saturation(refined, weakness, prompts
 
 @pytest.mark.parametrize("weakness", ["rotated", "noisy"])
 @pytest.mark.parametrize("method", ["icl_refine_leave_one_out", "self_refine", "intent_refine"])
+@pytest.mark.slow
 def test_other_refinement_matches_a_plain_loop(sweep, weakness, method):
     rng, task = np.random.default_rng(5), task_of(weakness)
     samples = [plain_refinement(rng, task, method, num_samples=32, num_icl=2) for _ in range(3000)]

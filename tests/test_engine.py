@@ -189,6 +189,7 @@ def test_a_sum_that_is_not_finite_stops_the_block():
         engine._check_finite(leaves, 3, 0)
 
 
+@pytest.mark.slow
 def test_the_posterior_sweep_extends_and_resumes_too(tmp_path):
     few = ["--preset", "smoke", "--num-icl", "0", "2", "4", "--block-size", "1000"]
     assert posterior_sweep.main([*few, "--replicates", "1500", "--out", str(tmp_path / "a")]) == 0

@@ -204,6 +204,7 @@ def test_gradients_equal_central_differences(derivatives, name):
 
 
 @pytest.mark.parametrize("name", POINTS)
+@pytest.mark.slow
 def test_second_derivatives_equal_central_differences(derivatives, name):
     # In everything where eigenvalues lie apart. Where they meet, in everything that leaves the gram in place: labels,
     # the source, penalty and time; there, second derivatives in the features are not promised.
@@ -238,6 +239,7 @@ def test_gradients_in_the_laws_of_a_task(weakness, num_samples):
 
 
 @pytest.mark.parametrize("shape", [(42, 32), (16, 32)])
+@pytest.mark.slow
 def test_single_precision_agrees(shape):
     # Values and gradients, near n = d too, where small eigenvalues lie close but far from equal.
     along = np.cos(np.arange(shape[1]))

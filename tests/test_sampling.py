@@ -196,6 +196,7 @@ def mixture(prior: str) -> Task:
 
 @pytest.mark.parametrize("num_samples", [*SIZES, 1000])
 @pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.slow
 def test_sampled_moments_have_the_exact_mean_and_covariance(drawn, prior, num_samples):
     task = mixture(prior)
     mean, covariance = moment_law(*law(task, "source"), task.feature_var, num_samples)
@@ -221,6 +222,7 @@ def test_sampled_moments_could_be_those_of_data(drawn, prior, num_samples):
 
 @pytest.mark.parametrize("num_samples", SIZES)
 @pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.slow
 def test_sampled_moments_equal_the_data_road_in_law(drawn, data, prior, num_samples):
     # One number that reads all of the moments: the risk of least squares, nearest to the source where n < d. Its whole
     # law is compared.
