@@ -194,9 +194,14 @@ def mixture(prior: str) -> Task:
     return general_task()._replace(source_prior=jnp.array(PRIORS[prior]))
 
 
-@pytest.mark.parametrize("num_samples", [*SIZES, 1000])
-@pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.slow
+SETTINGS = [(prior, n) for prior in PRIORS for n in (*SIZES, 1000)]
+
+
+# One setting by default: the program is compiled for the tests below anyway.
+@pytest.mark.parametrize(
+    ("prior", "num_samples"),
+    [pytest.param(*x, marks=[] if x == ("mixture", 3) else pytest.mark.slow) for x in SETTINGS],
+)
 def test_sampled_moments_have_the_exact_mean_and_covariance(drawn, prior, num_samples):
     task = mixture(prior)
     mean, covariance = moment_law(*law(task, "source"), task.feature_var, num_samples)

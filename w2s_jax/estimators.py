@@ -6,7 +6,8 @@ beta_P the source,
     b = beta_P + V diag(f(lam)) V' (m - S beta_P),
 
 and an estimator is its filter f. The eigendecomposition reads the gram matrix alone, so `vmap` over tasks, penalties or
-times leaves it outside the loop.
+times leaves it outside the loop. First derivatives are exact everywhere, at gram = I and n < d too; second
+derivatives in the gram hold only where its eigenvalues lie apart.
 """
 
 from collections.abc import Callable
