@@ -11,6 +11,7 @@ import tyro
 
 from sims import runtime
 from sims.spec import InputError
+from sims.store import read_config
 
 Spec = TypeVar("Spec")
 
@@ -60,8 +61,6 @@ def _parse(name: str, description: str, presets: dict[str, Any], kind: type, arg
     if chosen.from_store is None:
         default = presets[chosen.preset]
     else:
-        from sims.store import read_config
-
         default = read_config(chosen.from_store, kind)
     return tyro.cli(
         Command[kind],

@@ -47,7 +47,8 @@ def make_task(
     Args:
         num_concepts: K >= 2.
         dim: d >= K; `rotated` and `shifted` need d >= K + 1.
-        weak_accuracy: a in (0, 1], unitless; may be traced.
+        weak_accuracy: a in (0, 1], unitless; may be traced. Gradients with respect to it need a < 1: the sine of the
+            angle between teacher and target has none at a perfect teacher.
         concept_shift: total variation between source and target prior, in [0, 1), unitless; may be traced.
         noise_var: sigma^2 >= 0, in squared label units; may be traced.
         weakness: one of `WEAKNESSES`.
