@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import w2s_jax as w2s
-from w2s_jax import sampling, sorted_labels, theory
+from w2s_jax import em, sampling, sorted_labels, theory
 from w2s_jax.tasks import embed
 
 NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 5, 12, 4
@@ -51,6 +51,7 @@ def instance(i: int) -> dict:
         "temperature": [1.0, 2.0, 0.5][i],
         "num_samples": [12.0, 30.0, 3.0][i],
         "log_posterior": np.log(task.source_prior),
+        "likelihood": rng.uniform(0.1, 1.0, (NUM_CONCEPTS, NUM_SAMPLES)),
         "risks": np.array([1.0, 0.3 + 0.1 * i, 0.1]),
         "arrivals": np.cumsum(rng.exponential(size=NUM_SAMPLES + 1)),
         "table": table,
@@ -94,6 +95,11 @@ KERNELS = {
     "least_squares": ("moments source", w2s.least_squares),
     "ridge_to_source": ("moments source penalty", w2s.ridge_to_source),
     "gradient_flow": ("moments source time", w2s.gradient_flow),
+    "hull_least_squares": ("moments task", lambda m, t: w2s.hull_least_squares(m, t.concepts)),
+    "project_to_simplex": ("coef", w2s.project_to_simplex),
+    "em_prior": ("task dataset noise_var", lambda t, x, s: w2s.em_prior(t, x, 3, assumed_noise_var=s)),
+    "em_path": ("task dataset", lambda t, x: w2s.em_path(t, x, (4, 0, 1))),
+    "em.em_steps": ("log_posterior likelihood", lambda p, x: em.em_steps(jnp.exp(p), x, 2)),
     "concept_log_posterior": (
         "task prompt noise_var temperature",
         lambda t, p, s, c: w2s.concept_log_posterior(t, p, assumed_noise_var=s, temperature=c),
@@ -180,7 +186,7 @@ def single(tree):
 def public_function(name: str):
     value = w2s
     for part in name.split("."):
-        value = {"sampling": sampling, "sorted_labels": sorted_labels}.get(part) or getattr(value, part)
+        value = {"em": em, "sampling": sampling, "sorted_labels": sorted_labels}.get(part) or getattr(value, part)
     return value
 
 
@@ -242,9 +248,10 @@ def test_every_public_kernel_is_under_contract():
 
 
 PROMISED = {
-    "make_task": "* num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated' target_concept=0",
+    "make_task": "* num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated' target_concept=0"
+    " gram=None",
     "random_task": "key * num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated'"
-    " target_concept=0 concentration=1.0",
+    " target_concept=0 concentration=1.0 gram=None",
     "sample_dataset": "key task num_samples labeler='weak' features='gaussian'",
     "moments": "dataset",
     "sample_moments": "key task num_samples labeler='weak'",
@@ -253,6 +260,8 @@ PROMISED = {
     "least_squares": "moments source_coef=None",
     "ridge_to_source": "moments source_coef penalty",
     "gradient_flow": "moments source_coef time",
+    "hull_least_squares": "moments concepts",
+    "em_prior": "task dataset num_steps * assumed_noise_var=None",
     "concept_log_posterior": "task prompt * assumed_noise_var=None temperature=1.0",
     "posterior_path": "task prompt * lengths=None assumed_noise_var=None temperature=1.0",
     "refine_labels": "key task features log_posterior * draw='sample'",

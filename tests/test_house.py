@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
 # Each room may import from the rooms before it, and from itself.
-ORDER = ["_versions", "types", "rng", "tasks", "sampling"]
+ORDER = ["_versions", "types", "rng", "relaxed", "tasks", "sampling"]
 KERNELS = {name: set(ORDER[:i]) for i, name in enumerate(ORDER)}
 _after_sampling = set(ORDER)
-KERNELS |= dict.fromkeys(("estimators", "sorted_labels", "refinement"), _after_sampling)
-_spine = _after_sampling | {"estimators", "sorted_labels", "refinement"}
+KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "refinement"), _after_sampling)
+KERNELS |= {"em": _after_sampling | {"refinement"}}
+_spine = _after_sampling | {"estimators", "hull", "sorted_labels", "refinement", "em"}
 KERNELS |= {"risk": _spine}
 KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
 KERNELS |= dict.fromkeys(("incontext", "alignment"), _spine | {"risk", "transformer", "training"})

@@ -19,7 +19,9 @@ from w2s_jax._versions import check_installed
 check_installed()
 
 from w2s_jax import statistics, theory
+from w2s_jax.em import em_path, em_prior
 from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+from w2s_jax.hull import hull_least_squares, project_to_simplex
 from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
 from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
 from w2s_jax.rng import replicate_key, stream
@@ -45,8 +47,11 @@ __all__ = [
     "__version__",
     "concept_log_posterior",
     "design_moments",
+    "em_path",
+    "em_prior",
     "excess_risk",
     "gradient_flow",
+    "hull_least_squares",
     "least_squares",
     "leave_one_out_log_posterior",
     "make_task",
@@ -54,6 +59,7 @@ __all__ = [
     "moments",
     "performance_gap_recovered",
     "posterior_path",
+    "project_to_simplex",
     "random_task",
     "refine_labels",
     "replicate_key",

@@ -209,8 +209,11 @@ def leave_one_out_evidence(evidence: Float[Array, "K n"], num_icl: int) -> Float
 
 def likelihood_ratio(evidence: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
     """Likelihoods relative to the best concept's, in (0, 1]: the part of a posterior that no source prior changes."""
+    behind = evidence - evidence.max(axis=-2, keepdims=True)
+    # A compiler may round the two differently, which of enormous evidence leaves more than 0.
+    behind = jnp.where(behind > 0, 0.0, behind)
     # Floored far below what any prior could make up for, so that a posterior is never 0 / 0.
-    return jnp.exp(jnp.maximum(evidence - evidence.max(axis=-2, keepdims=True), -80.0))
+    return jnp.exp(jnp.maximum(behind, -80.0))
 
 
 def posterior_weights(prior: Float[Array, "K"], likelihood: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:

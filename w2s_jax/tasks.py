@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
@@ -29,12 +30,14 @@ def make_task(
     noise_var: Scalar = 0.25,
     weakness: Weakness = "rotated",
     target_concept: int = 0,
+    gram: Float[Array, "K K"] | None = None,
 ) -> Task:
-    """A deterministic, axis-aligned task: concept k is the k-th unit vector.
+    """A deterministic, axis-aligned task: concept k is the k-th unit vector, unless a Gram matrix says otherwise.
 
     The target is one concept, q = e_* with * = `target_concept`. The source gives it 1 - `concept_shift` and spreads
     the rest evenly, so that TV(alpha, q) = `concept_shift`. With a = `weak_accuracy`, u a unit vector orthogonal to
-    every concept and v = (sum of the other concepts) / sqrt(K - 1), the weak teacher shows
+    every concept and v the unit vector along the sum of the other concepts, less its part along beta_* (for
+    orthonormal concepts the sum over sqrt(K - 1)), the weak teacher shows
 
         rotated    beta^w = a beta_* + sqrt(1 - a^2) u                     a = correlation with the target
         shifted    beta^w = beta_* + sqrt(1/a^2 - 1) u                     a = correlation with the target
@@ -53,12 +56,15 @@ def make_task(
         noise_var: sigma^2 >= 0, in squared label units; may be traced.
         weakness: one of `WEAKNESSES`.
         target_concept: index of the target concept, in [0, K).
+        gram: inner products of the concepts `[K K]`, positive definite with unit diagonal (`coherent_gram`); may be
+            traced. None makes them orthonormal. The concepts are the rows of its Cholesky factor.
 
     Returns:
         A `Task` with `concepts [K d]`, priors `[K]` and `feature_var` equal to 1.
 
     Raises:
-        ValueError: if a Python value is out of its range. Traced values are not checked.
+        ValueError: if a Python value is out of its range, or gram is an array of numbers (not traced) that is not
+            positive definite with unit diagonal. Traced values are not checked.
 
     Reference: Somerstep et al. (arXiv 2405.16236) for the model; docs/theory.md 1 for the weaknesses.
 
@@ -69,8 +75,9 @@ def make_task(
     [0.75, 0.25, 0.0]
     """
     _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
+    _check_gram(gram, num_concepts)
     target = jax.nn.one_hot(target_concept, num_concepts)
-    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None)
+    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None, gram)
 
 
 def random_task(
@@ -84,12 +91,13 @@ def random_task(
     weakness: Weakness = "rotated",
     target_concept: int = 0,
     concentration: float = 1.0,
+    gram: Float[Array, "K K"] | None = None,
 ) -> Task:
     """`make_task` in a random orthonormal frame, its shifted mass spread by a Dirichlet draw.
 
     Args:
         key: a typed key; the frame and the prior have streams of their own ("frame", "prior").
-        num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept: as in `make_task`.
+        num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept, gram: as in `make_task`.
         concentration: parameter of the symmetric Dirichlet law, > 0; large values approach the even spread.
 
     Returns:
@@ -106,10 +114,11 @@ def random_task(
     if not concentration > 0:
         raise ValueError(f"concentration must be positive, got {concentration}; use a value such as 1.0.")
     _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
+    _check_gram(gram, num_concepts)
     target = jax.nn.one_hot(target_concept, num_concepts)
     spread = dirichlet_spread(stream(key, "prior"), target, concentration)
     size = latent_dim(num_concepts, dim)
-    task = _canonical_task(size, weak_accuracy, concept_shift, noise_var, weakness, target, spread)
+    task = _canonical_task(size, weak_accuracy, concept_shift, noise_var, weakness, target, spread, gram)
     return embed(task, random_frame(stream(key, "frame"), size, dim))
 
 
@@ -164,13 +173,18 @@ def _canonical_task(
     weakness: Weakness,
     target: Float[Array, "K"],
     spread: Float[Array, "K"] | None,
+    gram: Float[Array, "K K"] | None,
 ) -> Task:
     num_concepts = target.shape[0]
     concepts = jnp.eye(num_concepts, dim)
+    if gram is not None:
+        concepts = jnp.linalg.cholesky(jnp.asarray(gram, concepts.dtype)) @ concepts
     accuracy, noise_var = jnp.asarray(weak_accuracy, concepts.dtype), jnp.asarray(noise_var, concepts.dtype)
     own = target @ concepts
     beside = jnp.sqrt((1 - accuracy) * (1 + accuracy))  # sine of the angle between teacher and target
-    rivals = (1 - target) @ concepts / math.sqrt(num_concepts - 1)
+    rivals = (1 - target) @ concepts
+    rivals = rivals - (rivals @ own) * own
+    rivals = rivals / jnp.linalg.norm(rivals)
     outside = jnp.eye(dim)[num_concepts] if dim > num_concepts else jnp.zeros(dim)
     weak_coef = {
         "rotated": accuracy * own + beside * outside,
@@ -210,3 +224,20 @@ def _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness,
         raise ValueError(f"concept_shift must be in [0, 1), got {concept_shift}; 0 is an aligned source.")
     if is_concrete(noise_var) and not (noise_var >= 0 and math.isfinite(noise_var)):
         raise ValueError(f"noise_var must be finite and not negative, got {noise_var}; it is a variance.")
+
+
+def _check_gram(gram, num_concepts) -> None:
+    if gram is None or isinstance(gram, jax.core.Tracer):
+        return
+    gram = np.asarray(gram, np.float64)
+    if gram.shape != (num_concepts, num_concepts):
+        raise ValueError(
+            f"gram must be a {num_concepts} x {num_concepts} matrix, one row a concept; got shape {gram.shape}."
+        )
+    proper = np.allclose(gram, gram.T, atol=1e-6) and np.allclose(np.diagonal(gram), 1, atol=1e-6)
+    smallest = np.linalg.eigvalsh(gram)[0] if np.isfinite(gram).all() else np.nan
+    if not (proper and smallest > 1e-6):
+        raise ValueError(
+            f"gram must be symmetric and positive definite with unit diagonal, but its smallest eigenvalue is "
+            f"{smallest:.3g} and its diagonal {np.diagonal(gram).tolist()}; see coherent_gram."
+        )

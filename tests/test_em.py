@@ -1,0 +1,217 @@
+"""EM on the mixture weights: against dense copies and SciPy's maximum likelihood; its first step is refinement."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy import stats
+from scipy.optimize import minimize, root
+
+from tests.oracles import log_posterior
+from tests.test_estimators import central_difference
+from tests.test_sampling import general_task
+from w2s_jax.em import em_path, em_prior, em_steps
+from w2s_jax.refinement import concept_evidence, concept_log_posterior, likelihood_ratio
+from w2s_jax.types import Dataset
+
+RTOL = 1e-10
+TASK = general_task()
+NOISES = [None, 1.7]
+path = jax.jit(em_path, static_argnames="steps")
+
+
+def weak_dataset(num_samples: int, seed: int = 0) -> Dataset:
+    """Labels of a mixture that is not the source's, so that there is something to fit."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((num_samples, 4))
+    rows = np.asarray(TASK.concepts)[rng.choice(3, num_samples, p=[0.1, 0.6, 0.3])]
+    labels = (features * rows).sum(axis=1) + np.sqrt(0.4) * rng.standard_normal(num_samples)
+    return Dataset(jnp.asarray(features), jnp.asarray(labels))
+
+
+DATA = weak_dataset(60)
+
+
+def densities(data, noise_var=None):
+    """N(y_i; beta_k . phi_i, s_hat^2), `[n K]`."""
+    means = np.asarray(data.features) @ np.asarray(TASK.concepts).T
+    scale = np.sqrt(TASK.noise_var if noise_var is None else noise_var)
+    return stats.norm.pdf(np.asarray(data.labels)[:, None], loc=means, scale=scale)
+
+
+def log_likelihood(weights, data, noise_var=None):
+    return np.log(densities(data, noise_var) @ np.asarray(weights).T).mean(axis=0)
+
+
+def dense_em(data, num_steps, noise_var=None):
+    """One row at a time, by the posterior of a prompt of that one example."""
+    weights = np.asarray(TASK.source_prior)
+    for _ in range(num_steps):
+        task = TASK._replace(source_prior=weights)
+        rows = zip(np.asarray(data.features), np.asarray(data.labels))
+        weights = np.mean([np.exp(log_posterior(task, x[None], [y], noise_var)) for x, y in rows], axis=0)
+    return weights
+
+
+# --- what the steps are ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise_var", NOISES)
+def test_the_path_equals_a_dense_copy(noise_var):
+    data = weak_dataset(8)
+    result = path(TASK, data, (0, 1, 2, 5), assumed_noise_var=noise_var)
+    np.testing.assert_allclose(result, [dense_em(data, t, noise_var) for t in (0, 1, 2, 5)], rtol=RTOL)
+    np.testing.assert_array_equal(result[0], TASK.source_prior)
+    assert np.abs(result[3] - dense_em(data, 4, noise_var)).max() > 1e-3
+
+
+@pytest.mark.parametrize("noise_var", NOISES)
+def test_the_first_step_is_refinement_from_one_example(noise_var):
+    @jax.jit
+    def mean_posterior(task, data):
+        rows = jax.tree.map(lambda x: x[:, None], data)
+        each = jax.vmap(lambda row: concept_log_posterior(task, row, assumed_noise_var=noise_var))(rows)
+        return jnp.exp(each).mean(axis=0)
+
+    result = jax.jit(lambda t, x: em_prior(t, x, 1, assumed_noise_var=noise_var))(TASK, DATA)
+    np.testing.assert_allclose(result, mean_posterior(TASK, DATA), rtol=RTOL)
+
+
+def test_a_path_is_one_run_in_any_order():
+    every = path(TASK, DATA, (0, 1, 3, 7))
+    np.testing.assert_allclose(path(TASK, DATA, (7, 1, 0, 7, 3)), every[(3, 1, 0, 3, 2),], rtol=RTOL)
+    np.testing.assert_allclose(jax.jit(lambda t, x: em_prior(t, x, 7))(TASK, DATA), every[3], rtol=RTOL)
+    likelihood = likelihood_ratio(concept_evidence(TASK, DATA))
+    np.testing.assert_allclose(em_steps(every[2], likelihood, 4), every[3], rtol=RTOL)
+    np.testing.assert_allclose(every.sum(axis=1), 1.0, rtol=1e-14)
+
+
+# --- where they lead ------------------------------------------------------------------------------------------------
+
+LONG = (0, 1, 2, 3, 4, 6, 9, 16, 40, 200)
+
+
+@pytest.mark.parametrize("noise_var", NOISES)
+def test_the_likelihood_never_falls(noise_var):
+    values = log_likelihood(path(TASK, DATA, LONG, assumed_noise_var=noise_var), DATA, noise_var)
+    rises = np.diff(values)
+    assert rises.min() > -1e-15
+    assert np.all(rises[:7] > 1e-8)
+    backwards = log_likelihood(path(TASK, DATA, LONG, assumed_noise_var=noise_var)[::-1], DATA, noise_var)
+    assert np.diff(backwards).min() < -1e-8
+
+
+def maximum_likelihood(density):
+    """SciPy's maximum over the simplex: SLSQP finds the face, Newton's method within it the last digits."""
+    count = density.shape[1]
+
+    def loss(w):
+        return -np.log(density @ w).mean()
+
+    def slope(w):
+        return -(density / (density @ w)[:, None]).mean(axis=0)
+
+    whole = [{"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}]
+    start = np.full(count, 1 / count)
+    found = minimize(loss, start, jac=slope, method="SLSQP", bounds=[(0, 1)] * count, constraints=whole, tol=1e-12)
+    face = np.flatnonzero(found.x > 1e-5)
+    if face.size == 1:
+        return np.eye(count)[face[0]]
+    within = np.zeros((face.size - 1, count))  # moves that keep the sum, from the last weight of the face to the others
+    within[:, face[:-1]], within[:, face[-1]] = np.eye(face.size - 1), -1.0
+
+    def turned(u):
+        moves = (density @ within.T) / (density @ (start + u @ within))[:, None]
+        return moves.T @ moves / len(density)
+
+    start = np.where(found.x > 1e-5, found.x, 0.0)
+    start /= start.sum()
+    polished = root(
+        lambda u: within @ slope(start + u @ within), np.zeros(face.size - 1), jac=turned, options={"xtol": 1e-15}
+    )
+    return start + polished.x @ within
+
+
+@pytest.mark.parametrize(("num_samples", "seed", "face"), [(60, 0, 3), (400, 2, 3), (12, 3, 2), (8, 8, 2)])
+def test_many_steps_reach_the_maximum_likelihood(num_samples, seed, face):
+    data = weak_dataset(num_samples, seed)
+    expected = maximum_likelihood(densities(data))
+    result = np.asarray(path(TASK, data, (5000, 5001)))
+    np.testing.assert_allclose(result[0], expected, atol=1e-8)
+    np.testing.assert_allclose(result[1], result[0], atol=1e-12)  # a fixed point
+    assert np.count_nonzero(expected > 1e-6) == face
+    assert np.abs(maximum_likelihood(densities(data, 0.44)) - result[0]).max() > 1e-4
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_concept_that_the_source_excludes_stays_out():
+    # Even where it explains every row so well that the likelihoods of the others reach their floor.
+    near = TASK._replace(noise_var=jnp.array(1e-3))
+    best = Dataset(DATA.features, DATA.features @ TASK.concepts[2])
+    prior = jnp.array([0.7, 0.3, 0.0])
+    result = path(near._replace(source_prior=prior), best, (1, 5))
+    others = near._replace(source_prior=prior[:2], concepts=near.concepts[:2])
+    np.testing.assert_array_equal(result[:, 2], 0.0)
+    np.testing.assert_allclose(result[:, :2], path(others, best, (1, 5)), rtol=1e-9, atol=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("noise_var", "dtype"), [(1e-9, jnp.float64), (1e-6, jnp.float32), (1e12, jnp.float64), (1e12, jnp.float32)]
+)
+def test_weights_stay_on_the_simplex_whatever_the_noise(noise_var, dtype):
+    task, data = jax.tree.map(lambda x: x.astype(dtype), (TASK, DATA))
+    result = path(task, data, (1, 1000), assumed_noise_var=noise_var)
+    assert result.dtype == dtype and result.min() >= 0
+    np.testing.assert_allclose(result.sum(axis=1), 1.0, rtol=32 * jnp.finfo(dtype).eps)
+    if noise_var == 1e12:  # labels that say nothing leave the prior
+        np.testing.assert_allclose(result, np.tile(TASK.source_prior, (2, 1)), rtol=1e-4)
+
+
+def test_single_precision_agrees():
+    in_single = path(*jax.tree.map(lambda x: x.astype(jnp.float32), (TASK, DATA)), LONG)
+    np.testing.assert_allclose(in_single, path(TASK, DATA, LONG), rtol=1e-4, atol=1e-5)
+
+
+def test_derivatives_equal_central_differences():
+    data = weak_dataset(8)
+    read = (TASK.concepts, TASK.source_prior, TASK.noise_var, data.features, data.labels)
+    packed, unpack = ravel_pytree(read)
+
+    def value(packed):
+        concepts, prior, noise_var, features, labels = unpack(packed)
+        task = TASK._replace(concepts=concepts, source_prior=prior, noise_var=noise_var)
+        return em_prior(task, Dataset(features, labels), 3)
+
+    expected = central_difference(jax.jit(value), packed)
+    derivative = jax.jit(jax.jacrev(value))(packed)
+    np.testing.assert_allclose(derivative, expected, rtol=1e-6, atol=1e-8)
+    assert np.abs(1.1 * expected - derivative).max() > 1e-3
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+BAD = [
+    (em_prior, (-1,), {}, "the number of EM steps must not be negative, got -1; 0 leaves the prior."),
+    (em_path, ((3, -2, 0),), {}, "the number of EM steps must not be negative, got -2"),
+    (em_prior, (1,), {"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
+    (em_prior, (0,), {"assumed_noise_var": -1}, "assumed_noise_var must be positive, got -1"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "arguments", "options", "message"), BAD)
+def test_bad_arguments_are_named(kernel, arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        kernel(TASK, DATA, *arguments, **options)
+
+
+def test_other_shapes_and_numbers_of_steps_are_refused():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        em_prior(TASK, DATA, 1.5)
+    with pytest.raises(TypeError):
+        em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1)

@@ -1,0 +1,313 @@
+"""The hull of the concepts: against two exact oracles; certificates; derivatives on every face; what is not unique."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy.optimize import nnls
+
+from tests.test_estimators import central_difference, moments_of
+from w2s_jax.hull import hull_least_squares, project_to_simplex
+from w2s_jax.sampling import moments
+from w2s_jax.types import Dataset, Moments
+
+hull = jax.jit(hull_least_squares)
+many = jax.jit(jax.vmap(hull_least_squares))
+project = jax.jit(project_to_simplex)
+SHAPES = [(2, 5, 40), (3, 5, 4), (4, 32, 8), (4, 3, 50), (5, 5, 5), (6, 32, 6)]  # K, d, n
+TRUTHS = ["vertex", "inside", "outside"]
+
+
+def problem(num_concepts, dim, num_samples, truth, seed=0):
+    """Oblique concepts, features, and labels whose regression vector is a concept, a mixture, or off their hull."""
+    rng = np.random.default_rng([seed, num_concepts, dim, num_samples])
+    concepts = rng.standard_normal((num_concepts, dim))
+    weights = np.eye(num_concepts)[0] if truth == "vertex" else rng.dirichlet(np.full(num_concepts, 3.0))
+    coef = weights @ concepts + (truth == "outside") * rng.standard_normal(dim)
+    features = rng.standard_normal((num_samples, dim))
+    return concepts, features, features @ coef + 0.5 * rng.standard_normal(num_samples)
+
+
+def nearest_by_nnls(concepts, features, labels):
+    """The minimiser by SciPy's active sets. With C = y 1' - Phi B', the residual of weights w is C w, and
+
+        min ||C v||^2 + (1'v - 1)^2    over v >= 0
+
+    has v = w/(1 + ||C w||^2) for the w that minimises ||C w|| on the simplex: along a ray v = s w the minimum over s is
+    q/(1 + q) with q = ||C w||^2, which rises with q.
+    """
+    residuals = labels[:, None] - features @ concepts.T
+    size = np.abs(residuals).max()
+    v = nnls(np.vstack([residuals / size, np.ones(len(concepts))]), np.r_[np.zeros(len(labels)), 1.0])[0]
+    return v / v.sum()
+
+
+def nearest_by_enumeration(hessian, pull):
+    """The minimiser of w'Hw/2 - g'w on the simplex: the best feasible solution over all of its faces."""
+    best, count = (np.inf, None), len(pull)
+    for size in range(1, count + 1):
+        for face in map(list, itertools.combinations(range(count), size)):
+            system = np.block(
+                [[hessian[np.ix_(face, face)], np.ones((size, 1))], [np.ones((1, size)), np.zeros((1, 1))]]
+            )
+            solution = np.linalg.lstsq(system, np.r_[pull[face], 1.0])[0][:size]
+            if solution.min() >= 0:
+                weights = np.zeros(count)
+                weights[face] = solution
+                best = min(best, (weights @ hessian @ weights / 2 - pull @ weights, weights), key=lambda x: x[0])
+    return best[1]
+
+
+def gap(drawn, concepts, weights):
+    """An upper bound on the excess loss, and the size of what it is computed from."""
+    gram, cross, concepts, weights = (np.asarray(x, np.float64) for x in (drawn.gram, drawn.cross, concepts, weights))
+    arms = concepts - concepts.mean(axis=0)
+    hessian, pull = arms @ gram @ arms.T, arms @ (cross - gram @ concepts.mean(axis=0))
+    gradient = hessian @ weights - pull
+    return weights @ gradient - gradient.min(), np.abs(hessian).max() + np.abs(pull).max()
+
+
+# --- oracles --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("truth", TRUTHS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_weights_equal_those_of_two_exact_oracles(shape, truth):
+    wrong = 0.0
+    for seed in range(20):
+        concepts, features, labels = problem(*shape, truth, seed)
+        drawn = moments_of(features, labels)
+        result = np.asarray(hull(drawn, jnp.asarray(concepts)))
+        np.testing.assert_allclose(result, nearest_by_nnls(concepts, features, labels), rtol=1e-8, atol=1e-8)
+        gram, cross = np.asarray(drawn.gram), np.asarray(drawn.cross)
+        enumerated = nearest_by_enumeration(concepts @ gram @ concepts.T, concepts @ cross)
+        np.testing.assert_allclose(result, enumerated, rtol=1e-8, atol=1e-8)
+        assert abs(result.sum() - 1) < 1e-14 and result.min() >= 0
+        np.testing.assert_array_equal(result > 0, enumerated > 1e-9)  # off the face, exactly 0
+        wrong = max(wrong, np.abs(nearest_by_nnls(concepts, features, 1.1 * labels) - result).max())
+    assert wrong > 1e-2
+
+
+@pytest.mark.parametrize("num_samples", [90, 40])
+def test_many_concepts(num_samples):
+    # n = 40 < K: the weights of a face of fewer concepts are still unique.
+    concepts, features, labels = problem(64, 80, num_samples, "vertex")
+    result = hull(moments_of(features, labels), jnp.asarray(concepts))
+    np.testing.assert_allclose(result, nearest_by_nnls(concepts, features, labels), rtol=1e-8, atol=1e-8)
+    assert 1 < np.count_nonzero(result) < 30
+
+
+def test_what_all_concepts_share_costs_no_digits():
+    concepts, features, labels = problem(4, 8, 20, "inside")
+    shift = 1e4 * np.ones(8)
+    result = hull(moments_of(features, labels + features @ shift), jnp.asarray(concepts + shift))
+    np.testing.assert_allclose(result, nearest_by_nnls(concepts, features, labels), rtol=1e-8, atol=1e-8)
+
+
+def test_projection_equals_enumeration():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5):
+        for scale in (0.1, 1.0, 10.0):
+            for x in scale * rng.standard_normal((20, size)):
+                np.testing.assert_allclose(project(jnp.asarray(x)), nearest_by_enumeration(np.eye(size), x), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ([0.25, 0.75], [0.25, 0.75]),
+        ([3.0, 3.0, 3.0, -1.0], [1 / 3, 1 / 3, 1 / 3, 0]),
+        ([0.5, 0.5, 0.0], [0.5, 0.5, 0.0]),  # on the boundary already
+        ([1e9, 1e9 - 0.5, 0.0], [0.75, 0.25, 0.0]),
+        ([-1e300, 1e300], [0.0, 1.0]),
+        ([-7.0], [1.0]),
+    ],
+)
+def test_projections_known_by_hand(x, expected):
+    np.testing.assert_allclose(project(jnp.asarray(x)), expected, rtol=1e-14)
+
+
+def test_a_projection_of_many_entries_is_nearest():
+    # Moreau: x - w lies in the normal cone of the simplex at w, so that no vertex is on the far side.
+    x = np.random.default_rng(1).standard_normal(1000)
+    weights = np.asarray(project(jnp.asarray(x)))
+    assert abs(weights.sum() - 1) < 1e-13 and weights.min() == 0
+    normal = x - weights
+    assert normal.max() - normal @ weights < 1e-13
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+def batch(num_concepts, dim, sizes, count, dtype=jnp.float64):
+    """Many problems, their moments stacked, and their concepts."""
+    drawn, concepts = [], []
+    for i in range(count):
+        few, features, labels = problem(num_concepts, dim, sizes[i % len(sizes)], TRUTHS[i % 3], i)
+        drawn.append(jax.tree.map(lambda x: x.astype(dtype), moments_of(features, labels)))
+        concepts.append(few)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn), jnp.asarray(np.stack(concepts), dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize(
+    ("shape", "sizes", "count"),
+    [((4, 32), (2, 4, 8, 1000), 192), pytest.param((64, 80), (40, 90), 12, marks=pytest.mark.slow)],
+)
+def test_every_answer_is_certified(shape, sizes, count, dtype):
+    # Unique or not: what is left to gain is at the level of rounding, here measured in double precision.
+    drawn, concepts = batch(*shape, sizes, count, dtype)
+    weights = many(drawn, concepts)
+    assert weights.dtype == dtype
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=32 * jnp.finfo(dtype).eps)
+    assert weights.min() >= 0
+    for i in range(count):
+        one = jax.tree.map(lambda x, i=i: x[i], drawn)
+        left, size = gap(one, concepts[i], weights[i])
+        assert left < 32 * jnp.finfo(dtype).eps * size
+        elsewhere, _ = gap(one, concepts[i], 0.99 * np.asarray(weights[i]) + 0.01 / shape[0])
+        assert elsewhere > 1e-6 * size
+
+
+def test_a_batch_equals_a_loop():
+    # Cells that finish early wait for the slowest, unchanged.
+    drawn, concepts = batch(4, 32, (4, 8), 192)
+    alone = [hull(jax.tree.map(lambda x, i=i: x[i], drawn), concepts[i]) for i in range(12)]
+    np.testing.assert_allclose(many(drawn, concepts)[:12], alone, rtol=1e-10, atol=1e-12)
+
+
+def test_single_precision_agrees():
+    for truth in TRUTHS:
+        concepts, features, labels = problem(4, 32, 64, truth)
+        expected = hull(moments_of(features, labels), jnp.asarray(concepts))
+        in_single = jax.tree.map(lambda x: x.astype(jnp.float32), moments_of(features, labels))
+        result = hull(in_single, jnp.asarray(concepts, jnp.float32))
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+
+
+# --- where the minimiser is not unique ------------------------------------------------------------------------------
+
+
+def test_minimisers_that_are_not_unique_predict_alike():
+    # Two rows cannot tell five concepts apart: whatever the weights, the fit is that of the oracle, and finite.
+    for seed in range(10):
+        concepts, features, labels = problem(5, 6, 2, "inside", seed)
+        result = np.asarray(hull(moments_of(features, labels), jnp.asarray(concepts)))
+        assert abs(result.sum() - 1) < 1e-14 and result.min() >= 0
+        fit, other = (features @ (w @ concepts) for w in (result, nearest_by_nnls(concepts, features, labels)))
+        np.testing.assert_allclose(fit, other, atol=1e-7)
+
+
+hull_derivatives = jax.jit(jax.jacrev(hull_least_squares, argnums=(0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("gram", "concepts"),
+    [
+        (np.eye(3), np.ones((3, 3))),  # all concepts are one
+        (np.zeros((3, 3)), np.eye(3)),  # nothing seen
+        (np.eye(3), np.eye(3)[[0, 0, 1]]),  # a concept twice
+        (np.diag([1.0, 0.0, 0.0]), np.eye(3)),
+        (np.eye(3), np.eye(3)[:1]),  # only one
+    ],
+)
+def test_singular_problems_stay_finite(gram, concepts):
+    cross = gram @ np.array([0.6, 0.3, -0.1])
+    drawn = Moments(jnp.asarray(gram), jnp.asarray(cross), jnp.array(9.0))
+    weights = np.asarray(hull(drawn, jnp.asarray(concepts)))
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-14)
+    left, size = gap(drawn, concepts, weights)
+    assert left <= 1e-15 * max(size, 1.0)
+    for derivative in jax.tree.leaves(hull_derivatives(drawn, jnp.asarray(concepts))):
+        assert np.all(np.isfinite(derivative))
+
+
+def test_what_is_not_a_number_stays_so():
+    drawn = Moments(jnp.eye(3), jnp.array([0.1, jnp.nan, 0.2]), jnp.array(9.0))
+    assert np.all(np.isnan(hull(drawn, jnp.eye(3))))
+
+
+# --- derivatives ----------------------------------------------------------------------------------------------------
+
+# Four concepts, close to orthonormal, and rows of six features, which are 0 where masked: the answer lies inside the
+# simplex, on an edge, on a vertex; and inside with fewer rows than features.
+FACES = {
+    "inside": (4, 24, [0.3, 0.2, 0.4, 0.1]),
+    "edge": (2, 24, [0.9, 0.9, -0.6, -0.2]),
+    "vertex": (1, 24, [2.0, 0.0, -1.0, 0.0]),
+    "n<d": (4, 5, [0.3, 0.2, 0.4, 0.1]),
+}
+
+
+def corner_problem(name):
+    """Features, labels and concepts as one vector; the way back; the mask."""
+    _, count, weights = FACES[name]
+    rng = np.random.default_rng(3)
+    features, noise = rng.standard_normal((24, 6)), 0.02 * rng.standard_normal(24)
+    concepts = np.eye(4, 6) + 0.1 * rng.standard_normal((4, 6))
+    labels = features @ (np.array(weights) @ concepts) + noise
+    packed, unpack = ravel_pytree(tuple(jnp.asarray(x) for x in (features, labels, concepts)))
+    return packed, unpack, jnp.asarray(np.arange(24) < count, float)
+
+
+@pytest.fixture(scope="module")
+def derivatives():
+    """The weights of one vector, their first derivative, both ways along a direction, and their second along it."""
+    _, unpack, _ = corner_problem("inside")
+
+    def value(packed, mask):
+        features, labels, concepts = unpack(packed)
+        return hull_least_squares(moments(Dataset(features * mask[:, None], labels * mask)), concepts)
+
+    first = jax.jacrev(value)
+
+    def along(packed, mask, direction):
+        return jax.jvp(lambda x: (value(x, mask), first(x, mask)), (packed,), (direction,))[1]
+
+    return jax.jit(value), jax.jit(first), jax.jit(along)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_derivatives_equal_central_differences(derivatives, name):
+    value, first, _ = derivatives
+    packed, _, mask = corner_problem(name)
+    face = np.count_nonzero(value(packed, mask))
+    assert face == FACES[name][0]
+    expected = central_difference(lambda x: value(x, mask), packed)
+    np.testing.assert_allclose(first(packed, mask), expected, rtol=1e-6, atol=1e-8)
+    if face == 1:
+        np.testing.assert_array_equal(expected, 0.0)  # a vertex stays where it is
+    else:
+        assert np.abs(1.1 * expected - first(packed, mask)).max() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FACES)
+def test_derivatives_forward_and_of_the_second_order(derivatives, name):
+    _, first, along = derivatives
+    packed, _, mask = corner_problem(name)
+    direction = jnp.sin(1.0 + jnp.arange(packed.size))
+    forward, second = along(packed, mask, direction)
+    np.testing.assert_allclose(forward, first(packed, mask) @ direction, rtol=1e-10, atol=1e-12)
+    step = 1e-5
+    difference = (first(packed + step * direction, mask) - first(packed - step * direction, mask)) / (2 * step)
+    np.testing.assert_allclose(second, difference, rtol=1e-5, atol=1e-6)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 5), (3, 4)])
+def test_concepts_of_another_shape_are_refused(shape):
+    drawn = Moments(jnp.eye(5), jnp.ones(5), jnp.array(9.0))
+    with pytest.raises((jaxtyping.TypeCheckError, TypeError)):
+        hull_least_squares(drawn, jnp.ones(shape))
+
+
+def test_a_projection_is_of_one_vector():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        project_to_simplex(jnp.ones((2, 2)))
