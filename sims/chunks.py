@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from sims.simulate import columns, refining_methods
+from sims.simulate import columns, weighing_methods
 from sims.spec import InputError, SweepSpec
 from sims.sums import GROUP_SIZE
 from sims.world import Grid, make_grid
@@ -40,7 +40,7 @@ class GridChunk:
         teachers = [self.first_teacher + min(i, self.num_teachers - 1) for i in range(self.shape[0])]
         shifts = [self.first_shift + min(i, self.num_shifts - 1) for i in range(self.shape[1])]
         chosen = jax.tree.map(lambda x: x[jnp.array(teachers)], grid.teachers)
-        return Grid(chosen, grid.concept_shift[jnp.array(shifts)])
+        return grid._replace(teachers=chosen, concept_shift=grid.concept_shift[jnp.array(shifts)])
 
 
 def plan(spec: SweepSpec) -> list[GridChunk]:
@@ -70,7 +70,7 @@ def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
     rows, sizes, prompts = max(spec.sample_size), len(spec.sample_size), len(spec.num_icl)
     concepts, size = spec.num_concepts, latent_dim(spec.num_concepts, spec.dim)
     cells = width * depth * sizes
-    outcome = 2 * cells * (fixed + prompts * varying) + cells * prompts * len(refining_methods(spec))
+    outcome = 2 * cells * (fixed + prompts * varying) + cells * prompts * len(weighing_methods(spec))
     wins = len(spec.penalties)
     sums = cells * (fixed * (fixed + wins) + prompts * varying * (fixed + varying + wins)) + 2 * outcome
     coefs = cells * (fixed + prompts * varying) * spec.dim

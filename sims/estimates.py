@@ -1,7 +1,8 @@
 """How each method estimates, on every cell of a grid and from one replicate's world.
 
 Gram matrices and their factorisations do not depend on the cell, so `vmap` over the grid leaves them outside: a cell
-costs O(d^2), and O(n K) more with fresh prompts, O(n (K + d)) with leave-one-out batches or self refinement.
+costs O(d^2), and O(n K) more with fresh prompts, O(n (K + d)) with leave-one-out batches or self refinement, O(n K)
+more for each step of EM.
 """
 
 from typing import NamedTuple
@@ -10,9 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sims.labels import draw_prompts, label_prompts, target_cross, weak_cross, weak_sample
 from sims.spec import SweepSpec
-from sims.world import World, draw_prompts
+from sims.world import World
+from w2s_jax.em import em_steps
 from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+from w2s_jax.hull import hull_least_squares
 from w2s_jax.refinement import (
     choose_label,
     concept_evidence,
@@ -24,9 +28,9 @@ from w2s_jax.refinement import (
     prompt_evidence,
 )
 from w2s_jax.rng import stream
-from w2s_jax.sampling import design_moments, linear_labels
+from w2s_jax.sampling import design_moments
 from w2s_jax.sorted_labels import arrival_times, prefix_table, refined_moments, shared_boundaries
-from w2s_jax.types import Dataset, Design, Moments
+from w2s_jax.types import Dataset, Design, Moments, Task
 
 
 class Estimate(NamedTuple):
@@ -50,40 +54,73 @@ def _weak(spec: SweepSpec, world: World) -> Estimate:
 
 
 def _ceiling(spec: SweepSpec, world: World) -> Estimate:
-    def fit(source_coef, design):
-        return least_squares(design_moments(design, world.concepts[0], spec.noise_var), source_coef)
+    def fit(source_coef, cross, design):
+        return least_squares(_moments(design, cross), source_coef)
 
-    fits = _outer_vmap(fit, (0, None), (None, 0))(world.source_coef, world.designs)
+    axes = (0, None, None), (None, 0, 0)
+    fits = _outer_vmap(fit, *axes)(world.source_coef, target_cross(spec, world), world.designs)
     return Estimate(fits[None, :, :, None, None, :])
 
 
 def _naive_ft(spec: SweepSpec, world: World) -> Estimate:
-    return _fine_tune_on_weak_labels(ridge_to_source, spec.penalties, world)
+    return _fine_tune_on_weak_labels(spec, world, ridge_to_source, spec.penalties)
 
 
 def _gradient_flow(spec: SweepSpec, world: World) -> Estimate:
-    return _fine_tune_on_weak_labels(gradient_flow, spec.times, world)
+    return _fine_tune_on_weak_labels(spec, world, gradient_flow, spec.times)
 
 
-def _fine_tune_on_weak_labels(estimator, path: tuple[float, ...], world: World) -> Estimate:
-    def fit(teacher, source_coef, design, parameter):
-        moments = design_moments(design, teacher.weak_coef, teacher.weak_noise_var)
-        return estimator(moments, source_coef, parameter)
+def _fine_tune_on_weak_labels(spec: SweepSpec, world: World, estimator, path: tuple[float, ...]) -> Estimate:
+    def fit(cross, source_coef, design, parameter):
+        return estimator(_moments(design, cross), source_coef, parameter)
 
-    axes = (0, None, None, None), (None, 0, None, None), (None, None, 0, None), (None, None, None, 0)
-    fits = _outer_vmap(fit, *axes)(world.teachers, world.source_coef, world.designs, jnp.array(path))
+    axes = (0, None, None, None), (None, 0, None, None), (0, None, 0, None), (None, None, None, 0)
+    fits = _outer_vmap(fit, *axes)(weak_cross(spec, world), world.source_coef, world.designs, jnp.array(path))
     return Estimate(fits[:, :, :, None, :, :])
+
+
+def _hull(spec: SweepSpec, world: World) -> Estimate:
+    def fit(cross, design):
+        return hull_least_squares(_moments(design, cross), world.concepts)
+
+    weights = _outer_vmap(fit, (0, None), (0, 0))(weak_cross(spec, world), world.designs)[:, None, :, None]
+    return Estimate((weights @ world.concepts)[..., None, :], weights)
+
+
+def _em_prior(spec: SweepSpec, world: World) -> Estimate:
+    def per_teacher(teacher, n):
+        likelihood = likelihood_ratio(_evidence(world, teacher, weak_sample(spec, world, teacher, n)))
+        return jax.vmap(lambda prior: em_steps(prior, likelihood, spec.em_steps))(world.source_prior)
+
+    per_size = [jax.lax.map(lambda teacher, n=n: per_teacher(teacher, n), world.teachers) for n in spec.sample_size]
+    weights = jnp.stack(per_size, axis=2)[:, :, :, None]
+    return Estimate((weights @ world.concepts)[..., None, :], weights)
+
+
+def _moments(design: Design, cross: Float[Array, "d"]) -> Moments:
+    return Moments(design.gram, cross, design.num_samples)
+
+
+def _evidence(world: World, teacher: Task, dataset: Dataset) -> Float[Array, "K n"]:
+    """What each example tells the strong model about the concepts."""
+    reading = world.reading
+    return concept_evidence(teacher, dataset, assumed_noise_var=reading.assumed_noise_var) / reading.temperature
 
 
 # --- Refinement with prompts of its own: the labels may be sorted (w2s_jax/sorted_labels.py) ---------------------
 
 
 def _shared_log_posterior(spec: SweepSpec, world: World) -> Float[Array, "W S I K"]:
-    features, noise = draw_prompts(spec, stream(world.key, "shared_prompt"), 1)
+    prompts = draw_prompts(spec, world, "shared_prompt", 1)
 
     def posterior(teacher, prior):
-        labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
-        return posterior_path(teacher._replace(source_prior=prior), Dataset(features, labels), lengths=spec.num_icl)
+        return posterior_path(
+            teacher._replace(source_prior=prior),
+            label_prompts(teacher, prompts, world.reading),
+            lengths=spec.num_icl,
+            assumed_noise_var=world.reading.assumed_noise_var,
+            temperature=world.reading.temperature,
+        )
 
     return _outer_vmap(posterior, (0, None), (None, 0))(world.latent_teachers, world.source_prior)
 
@@ -119,14 +156,14 @@ def _icl_refine_shared(spec: SweepSpec, world: World) -> Estimate:
 
 def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
     rows, longest = max(spec.sample_size), max(spec.num_icl)
-    features, noise = draw_prompts(spec, stream(world.key, "fresh_prompts"), rows)
+    prompts = draw_prompts(spec, world, "fresh_prompts", rows)
     uniforms = 1 - jax.random.uniform(stream(world.key, "fresh_labels"), (rows,))
-    sizes = jnp.array(spec.sample_size, features.dtype)[None, :]
-    prefix = (jnp.arange(rows)[:, None] < sizes).astype(features.dtype)
+    sizes = jnp.array(spec.sample_size, uniforms.dtype)[None, :]
+    prefix = (jnp.arange(rows)[:, None] < sizes).astype(uniforms.dtype)
 
     def per_teacher(teacher):
-        labels = linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var)
-        evidence = concept_evidence(teacher, Dataset(features, labels)).reshape(spec.num_concepts, longest, rows)
+        examples = label_prompts(teacher, prompts, world.reading)
+        evidence = _evidence(world, teacher, examples).reshape(spec.num_concepts, longest, rows)
         likelihood = likelihood_ratio(prompt_evidence(evidence, spec.num_icl))
 
         def per_source(prior):
@@ -176,24 +213,20 @@ def _refine_in_sample(spec: SweepSpec, world: World, prompts, name: str) -> Esti
     noise = jnp.sqrt(spec.noise_var) * world.refined_noise
 
     def per_teacher(teacher, n):
-        features = world.features[:n]
-        labels = linear_labels(features, world.weak_noise[:n], teacher.weak_coef, teacher.weak_noise_var)
-        likelihood = likelihood_ratio(prompts(concept_evidence(teacher, Dataset(features, labels))))
+        sample = weak_sample(spec, world, teacher, n)
+        likelihood = likelihood_ratio(prompts(_evidence(world, teacher, sample)))
 
         def per_source(prior):
             weights = posterior_weights(prior, likelihood)
             refined = choose_label(uniforms[:n], weights, means[:, :n]) + noise[None, :n]
-            return refined @ features / n, weights.mean(axis=-1)
+            return refined @ sample.features / n, weights.mean(axis=-1)
 
         return jax.vmap(per_source)(world.source_prior)
 
     per_size = [jax.lax.map(lambda teacher, n=n: per_teacher(teacher, n), world.teachers) for n in spec.sample_size]
     cross, posterior = (jnp.stack(parts, axis=2) for parts in zip(*per_size))
 
-    def moments_of(design, cross):
-        return Moments(design.gram, cross, design.num_samples)
-
-    return Estimate(_fit_refined(cross, world.source_coef, world.refined_designs, moments_of), posterior)
+    return Estimate(_fit_refined(cross, world.source_coef, world.refined_designs, _moments), posterior)
 
 
 ESTIMATES = {
@@ -207,6 +240,8 @@ ESTIMATES = {
     "icl_refine_leave_one_out": _icl_refine_leave_one_out,
     "intent_refine": _intent_refine,
     "self_refine": _self_refine,
+    "hull": _hull,
+    "em_prior": _em_prior,
 }
 """How each method estimates; a new method is one function and one line here."""
 

@@ -13,6 +13,8 @@ Method = Literal[
     "icl_refine_leave_one_out",
     "intent_refine",
     "self_refine",
+    "hull",
+    "em_prior",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -29,14 +31,18 @@ USES: dict[Method, tuple[str, ...]] = {
     "icl_refine_leave_one_out": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
     "intent_refine": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
     "self_refine": (*_TEACHER, "sample_size", "concept_shift"),
+    "hull": (*_TEACHER, "sample_size"),
+    "em_prior": (*_TEACHER, "sample_size", "concept_shift"),
 }
 """Axes whose value changes a method's risk; along the others a store repeats it."""
 
-REFINING: tuple[Method, ...] = (
+WEIGHING: tuple[Method, ...] = (
     "icl_refine_shared",
     "icl_refine_fresh",
     "icl_refine_leave_one_out",
     "intent_refine",
     "self_refine",
+    "hull",
+    "em_prior",
 )
-"""Methods with a concept posterior, hence a misalignment."""
+"""Methods that weigh the concepts, hence have a misalignment."""

@@ -12,7 +12,7 @@ import zarr
 from sims.chunks import GridChunk
 from sims.engine import from_leaves
 from sims.methods import USES
-from sims.simulate import columns, refining_methods
+from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, SweepSpec
 from sims.store import Store
 from sims.sums import Sums, merge
@@ -140,10 +140,10 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
         index = best("naive_ft").reshape(*chosen.shape[:3], *(1,) * (wins.ndim - 3))
         return np.take_along_axis(wins, index, axis=-1)[..., 0]
 
-    refining = refining_methods(spec)
+    weighing = weighing_methods(spec)
 
     def spread(x: np.ndarray) -> np.ndarray:  # [W S N I M] -> [method W S N I], NaN where a method has no posterior
-        rows = [x[..., refining.index(m)] if m in refining else np.full(cells, np.nan) for m in spec.methods]
+        rows = [x[..., weighing.index(m)] if m in weighing else np.full(cells, np.nan) for m in spec.methods]
         return np.stack(rows)
 
     def path_of(method: str, values: tuple[float, ...], x: np.ndarray) -> np.ndarray:

@@ -6,12 +6,11 @@ prompt lengths I (nested prefixes of one prompt).
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.estimates import ESTIMATES
-from sims.methods import REFINING, USES, Method
+from sims.methods import USES, WEIGHING, Method
 from sims.spec import SweepSpec
 from sims.world import Grid, draw_world
 from w2s_jax.risk import excess_risk, sign_accuracy
@@ -24,10 +23,10 @@ class Outcome(NamedTuple):
     fixed_risk: Float[Array, "W S N F"]
     varying_risk: Float[Array, "W S N I V"]
     fixed_accuracy: Float[Array, "W S N F"]
-    """Sign accuracy of the same columns."""
+    """Sign accuracy of the same columns; NaN for features that are not gaussian."""
     varying_accuracy: Float[Array, "W S N I V"]
     misalignment: Float[Array, "W S N I M"]
-    """Of the methods that `refining_methods` lists."""
+    """Of the methods that `weighing_methods` lists."""
 
 
 Column = tuple[Method, float | None]
@@ -41,27 +40,35 @@ def columns(spec: SweepSpec) -> tuple[list[Column], list[Column]]:
     return [c for c in every if "num_icl" not in USES[c[0]]], [c for c in every if "num_icl" in USES[c[0]]]
 
 
-def refining_methods(spec: SweepSpec) -> list[Method]:
+def weighing_methods(spec: SweepSpec) -> list[Method]:
     """The columns M of an outcome's misalignment."""
-    return [method for method in spec.methods if method in REFINING]
+    return [method for method in spec.methods if method in WEIGHING]
 
 
 def simulate(spec: SweepSpec, key: Key, grid: Grid) -> Outcome:
     """Every method on every cell, from one replicate's key. Pure: `jit` and `vmap` are the caller's."""
     world = draw_world(spec, key, grid)
-    target = world.concepts[0]
     estimates = {method: ESTIMATES[method](spec, world) for method in spec.methods}
     varying = [e.coef for method, e in estimates.items() if "num_icl" in USES[method]]
     fixed = [e.coef[:, :, :, 0] for method, e in estimates.items() if "num_icl" not in USES[method]]
-    goal = jax.nn.one_hot(0, spec.num_concepts)
-    misalignments = [excess_risk(estimates[m].posterior, goal)[..., None] for m in refining_methods(spec)]
+    misalignments = [excess_risk(estimates[m].posterior, world.target_prior)[..., None] for m in weighing_methods(spec)]
     cells = (*grid.teachers.noise_var.shape, *grid.concept_shift.shape, len(spec.sample_size))
     prompted = (*cells, len(spec.num_icl))
+
+    def risk(coef):
+        return excess_risk(coef, world.target_coef, world.second_moment)
+
+    def accuracy(coef):
+        if spec.features != "gaussian":  # the formula is that of rotations
+            return jnp.full(coef.shape[:-1], jnp.nan)
+        scale = jnp.sqrt(world.second_moment)
+        return sign_accuracy(coef * scale.reshape(*(1,) * (coef.ndim - 1), -1), world.target_coef * scale)
+
     return Outcome(
-        _collect([excess_risk(coef, target) for coef in fixed], cells),
-        _collect([excess_risk(coef, target) for coef in varying], prompted),
-        _collect([sign_accuracy(coef, target) for coef in fixed], cells),
-        _collect([sign_accuracy(coef, target) for coef in varying], prompted),
+        _collect([risk(coef) for coef in fixed], cells),
+        _collect([risk(coef) for coef in varying], prompted),
+        _collect([accuracy(coef) for coef in fixed], cells),
+        _collect([accuracy(coef) for coef in varying], prompted),
         _collect(misalignments, prompted),
     )
 

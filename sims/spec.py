@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 from sims.methods import METHODS, Method
+from w2s_jax.sampling import FEATURE_LAWS, FeatureLaw
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
 
 
@@ -45,8 +46,27 @@ class SweepSpec:
     """Penalty path of naive_ft, each >= 0, in units of feature variance (the loss is divided by n)."""
     times: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     """Stopping times of gradient_flow, each >= 0, in units of 1 / feature variance."""
+    em_steps: int = 10
+    """EM steps of em_prior, >= 0: 0 is the source prior, 1 one-example refinement, many the likeliest prior."""
     task_law: Literal["fixed", "random"] = "fixed"
     """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
+    features: FeatureLaw = "gaussian"
+    """Law of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
+    spectrum: float = 0.0
+    """Feature variances fall as coordinate^-spectrum, mean 1; >= 0, 0 is isotropic (else task_law fixed only)."""
+    coherence: float = 0.0
+    """Inner product of any two concepts, in (-1/(K - 1), 1); 0 is orthonormal."""
+    target_prior: tuple[float, ...] = ()
+    """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; none: the first alone.
+    The concept shift is then moved from the first concept to the others."""
+    weak_prior_error: float = 0.0
+    """Probability that the teacher shows a wrong concept, in [0, 1]; drawn once per prompt, per example of a sample."""
+    contamination: float = 0.0
+    """Probability rho that a weak example comes from another concept than the one shown, in [0, 1]; each by itself."""
+    assumed_noise_factor: float = 1.0
+    """Noise variance that the concept posterior assumes, over noise_var; > 0."""
+    temperature: float = 1.0
+    """Temperature of the concept posterior, > 0; it divides the log likelihood."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
     block_size: int = 250
@@ -69,10 +89,42 @@ class SweepSpec:
         check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
+        self._check_relaxations()
         outside = [w for w in self.weakness if w in NEEDS_EXTRA_DIM]
         needed = self.num_concepts + bool(outside)
         why = f"num_concepts + 1 = {needed} (the {outside[0]} teacher leaves their span)" if outside else str(needed)
         check_one("dim", self.dim, self.dim >= needed, f"at least {why}", "raise dim or lower num_concepts")
+
+    def _check_relaxations(self) -> None:
+        check_one("em_steps", self.em_steps, self.em_steps >= 0, "at least 0", "0 is the source prior")
+        check_one("features", self.features, self.features in FEATURE_LAWS, " or ".join(FEATURE_LAWS), "choose one")
+        check_one("spectrum", self.spectrum, 0 <= self.spectrum < math.inf, "finite and >= 0", "0 is isotropic")
+        least = -1 / (self.num_concepts - 1)
+        check_one(
+            "coherence", self.coherence, least < self.coherence < 1, f"in ({least:.4g}, 1), where the Gram matrix of "
+            f"{self.num_concepts} concepts is positive definite", "0 makes them orthonormal"
+        )  # fmt: skip
+        for name in ("weak_prior_error", "contamination"):
+            check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "0 is the paper's teacher")
+        for name in ("assumed_noise_factor", "temperature"):
+            check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive", "1 is Bayes' rule")
+        check_prior("target_prior", self.target_prior, self.num_concepts)
+        if self.target_prior:
+            moved, left = max(self.concept_shift), self.target_prior[0]
+            check_one("concept_shift", moved, moved <= left, f"at most the first target weight, {left}", "lower it")
+        special = self.features != "gaussian" or self.spectrum > 0
+        isotropic = self.task_law == "fixed" or not special
+        check_one("task_law", self.task_law, isotropic, "fixed with uniform or uneven features", "choose fixed")
+
+    @property
+    def mixes_target(self) -> bool:
+        """Whether target labels come from several concepts."""
+        return bool(self.target_prior)
+
+    @property
+    def mixes_weak(self) -> bool:
+        """Whether weak labels come from several concepts."""
+        return self.mixes_target or self.weak_prior_error > 0 or self.contamination > 0
 
     @property
     def num_cells(self) -> int:
@@ -124,6 +176,17 @@ def check_each(name: str, values: tuple, holds, invariant: str, remedy: str) -> 
     """Every value satisfies the invariant."""
     for value in values:
         check_one(name, value, holds(value), invariant, remedy)
+
+
+def check_prior(name: str, weights: tuple[float, ...], num_concepts: int) -> None:
+    """Weights over the concepts, the first the largest, that sum to 1; none at all stands for the first alone."""
+    if not weights:
+        return
+    check_one(name, weights, len(weights) == num_concepts, f"{num_concepts} weights, one a concept", "give as many")
+    check_one(name, weights, all(0 <= w <= 1 for w in weights), "weights in [0, 1]", "give probabilities")
+    total = sum(weights)
+    check_one(name, weights, abs(total - 1) < 1e-6, f"weights that sum to 1, not {total:.6g}", "rescale them")
+    check_one(name, weights, weights[0] >= max(weights), "led by the largest weight", "put the largest first")
 
 
 def check_one(name: str, value, holds: bool, invariant: str, remedy: str) -> None:
