@@ -2,15 +2,33 @@
 check them.
 
 One idea a file: `population` (biases, the shrinkage path, its floor), `finite_sample` (ridge and least squares on n
-labels), `posterior` (the exponent of the concept posterior), `posterior_mean` (its mean: exact, asymptotic, bounded)
-and `crossover` (how long a prompt must be). Derivations and references: docs/theory.md, whose numbers 3.x the
-docstrings cite.
+labels), `hull` and `span` (least squares over the hull and the span of the concepts), `posterior` (the exponent of the
+concept posterior), `posterior_mean` (its mean: exact, asymptotic, bounded), `mixed_prompts` and `mixed_prompts_mean`
+(the same for prompts whose examples come from several concepts), `one_example` (refinement by one example, for any
+mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be). Derivations and
+references: docs/theory.md, whose numbers 3.x the docstrings cite.
 
 Every function takes one `Task`, is traceable, and is batched with `jax.vmap`.
 """
 
 from w2s_jax.theory.crossover import lambert_w, refinement_crossover
+from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
 from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk
+from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
+from w2s_jax.theory.mixed_prompts import (
+    contamination_threshold,
+    mixed_posterior_exponent,
+    mixed_posterior_exponents,
+    winner_takes_all_misalignment,
+)
+from w2s_jax.theory.mixed_prompts_mean import mixed_misalignment, mixed_rival_weights, wrong_prompt_misalignment
+from w2s_jax.theory.one_example import (
+    one_example_refinement_prior,
+    one_example_spread,
+    one_example_transition,
+    self_refinement_bias,
+    self_refinement_coef,
+)
 from w2s_jax.theory.population import (
     bias_inner_product,
     population_best_penalty,
@@ -36,18 +54,35 @@ from w2s_jax.theory.posterior_mean import (
     refined_label_spread,
     rival_weights_asymptotic,
 )
+from w2s_jax.theory.span import span_bias, span_misfit, span_risk
 
 __all__ = [
     "PosteriorExponents",
     "balanced_noise_var",
     "bias_inner_product",
+    "contamination_threshold",
+    "em_first_step_risk",
+    "em_limit_risk",
     "expected_rival_weights",
+    "hull_bias",
+    "hull_misfit",
+    "hull_risk",
+    "hull_statistical_dimension",
+    "hull_weights",
     "lambert_w",
     "least_squares_risk",
     "misalignment",
     "misalignment_asymptotic",
     "misalignment_bound",
+    "mixed_misalignment",
+    "mixed_posterior_exponent",
+    "mixed_posterior_exponents",
+    "mixed_rival_weights",
+    "one_example_refinement_prior",
+    "one_example_spread",
+    "one_example_transition",
     "population_best_penalty",
+    "population_em_prior",
     "population_flow_risk",
     "population_ridge_floor",
     "population_ridge_risk",
@@ -59,7 +94,14 @@ __all__ = [
     "refinement_crossover",
     "ridge_risk",
     "rival_weights_asymptotic",
+    "self_refinement_bias",
+    "self_refinement_coef",
     "source_bias",
+    "span_bias",
+    "span_misfit",
+    "span_risk",
     "uniform_posterior_exponent",
     "weak_bias",
+    "winner_takes_all_misalignment",
+    "wrong_prompt_misalignment",
 ]

@@ -99,7 +99,7 @@ def misalignment(
     shared = 2 * jnp.sum(expected_rival_weights(task, num_icl, power=2, assumed_noise_var=assumed_noise_var))
     if prompts == "shared":
         return shared
-    fresh = _distance_of_mean(expected_rival_weights(task, num_icl, assumed_noise_var=assumed_noise_var))
+    fresh = distance_of_mean(expected_rival_weights(task, num_icl, assumed_noise_var=assumed_noise_var))
     return fresh if num_prompts is None else fresh + (shared - fresh) / num_prompts
 
 
@@ -139,7 +139,7 @@ def refined_label_spread(
     tilt_limit(prompts)
     weights = expected_rival_weights(task, num_icl, assumed_noise_var=assumed_noise_var)
     shared = misalignment(task, num_icl, "shared", assumed_noise_var=assumed_noise_var)
-    distance = shared if prompts == "shared" else _distance_of_mean(weights)
+    distance = shared if prompts == "shared" else distance_of_mean(weights)
     return 2 * jnp.sum(weights) - distance if draw == "sample" else shared - distance
 
 
@@ -207,7 +207,7 @@ def misalignment_asymptotic(
     """
     if tilt_limit(prompts) == 2:
         return 2 * jnp.sum(rival_weights_asymptotic(task, num_icl, power=2, assumed_noise_var=assumed_noise_var))
-    return _distance_of_mean(rival_weights_asymptotic(task, num_icl, assumed_noise_var=assumed_noise_var))
+    return distance_of_mean(rival_weights_asymptotic(task, num_icl, assumed_noise_var=assumed_noise_var))
 
 
 def posterior_error_bound(task: Task, num_icl: Real, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
@@ -263,7 +263,7 @@ def misalignment_bound(
     """
     if tilt_limit(prompts) == 2:
         return task.concepts.shape[-2] * jnp.sum(_bounds(task, num_icl, 2, assumed_noise_var))
-    return _distance_of_mean(_bounds(task, num_icl, 1, assumed_noise_var))
+    return distance_of_mean(_bounds(task, num_icl, 1, assumed_noise_var))
 
 
 def sharp_coefficients(contest: Contest, power: int) -> Float[Array, "K"]:
@@ -293,7 +293,7 @@ def _odds_to(contest: Contest, t: Float[Array, "K"]) -> Float[Array, "K"]:
     return jnp.where(alive, jnp.where(alive, contest.prior_odds, 1.0) ** t, 0.0)
 
 
-def _distance_of_mean(rivals: Float[Array, "K"]) -> Float[Array, ""]:
+def distance_of_mean(rivals: Float[Array, "K"]) -> Float[Array, ""]:
     """||E w - e_*||^2 from the weights of the rivals."""
     return jnp.sum(rivals) ** 2 + jnp.sum(rivals**2)
 
@@ -317,7 +317,7 @@ def _contour_integral(contest: Contest, num_icl, *, power: int) -> Float[Array, 
     turn = 2 * (contest.drift - scaled * contest.gap) * y_scaled / g
     size = jnp.exp(-0.25 * num_icl * jnp.log1p(2 * bend + bend**2 + turn**2))
     phase = y * log_odds - 0.5 * num_icl * jnp.arctan2(turn, 1 + bend)
-    real, imaginary = _kernel(start, y, power)
+    real, imaginary = logistic_kernel(start, y, power)
     body = size * (jnp.cos(phase) * real - jnp.sin(phase) * imaginary)
     return jnp.where(alive, jnp.exp(peak) * jnp.sum(body * dy) / jnp.pi, 0.0)
 
@@ -358,13 +358,7 @@ def _saddle(contest: Contest, num_icl, edge, power: int) -> Float[Array, ""]:
         u = t / contest.noise_var
         g = 1 + 2 * u * contest.drift - u**2 * contest.gap
         cumulant = -(contest.drift - u * contest.gap) / (contest.noise_var * g)
-        if power == 1:
-            kernel = -jnp.pi / jnp.tan(jnp.pi * t)
-        else:
-            far = jnp.abs(t - 1) > 1e-3
-            away = jnp.where(far, t - 1, 0.5)
-            kernel = jnp.where(far, 1 / away - jnp.pi / jnp.tan(jnp.pi * away), jnp.pi**2 / 3 * (t - 1))
-        return num_icl * cumulant + jnp.log(contest.prior_odds) + kernel
+        return num_icl * cumulant + jnp.log(contest.prior_odds) + logistic_kernel_slope(t, power)
 
     def halve(_, bracket):
         low, high = bracket
@@ -376,7 +370,16 @@ def _saddle(contest: Contest, num_icl, edge, power: int) -> Float[Array, ""]:
     return (low + high) / 2
 
 
-def _kernel(start, y, power: int):
+def logistic_kernel_slope(t, power: int):
+    """Derivative of the logarithm of pi/sin(pi t), or of (1 - t) pi/sin(pi t), at real t."""
+    if power == 1:
+        return -jnp.pi / jnp.tan(jnp.pi * t)
+    far = jnp.abs(t - 1) > 1e-3
+    away = jnp.where(far, t - 1, 0.5)
+    return jnp.where(far, 1 / away - jnp.pi / jnp.tan(jnp.pi * away), jnp.pi**2 / 3 * (t - 1))
+
+
+def logistic_kernel(start, y, power: int):
     """Real and imaginary part of pi/sin(pi t), or (1 - t) pi/sin(pi t), at t = start + i y."""
     whole = jnp.round(start)  # taken out of the sine, which keeps its digits next to a pole
     sign = jnp.where(whole % 2 == 0, jnp.pi, -jnp.pi)

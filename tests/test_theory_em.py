@@ -1,0 +1,132 @@
+"""EM on the mixture weights: its steps, its fixed point, and maximum likelihood, against plain EM on samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_one_example import DIM, MIXTURE, SCALE, example, values
+from w2s_jax import theory
+from w2s_jax.theory import em_first_step_risk, em_limit_risk
+
+population_em_prior = jax.jit(theory.population_em_prior)
+WRONG = (0.9, 1.1)
+
+
+def likelihoods(rng, task, n, count):
+    """Likelihood of every concept on n weak examples, `[count n K]`."""
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)
+    scale, noise = float(task.feature_var[0]), float(task.weak_noise_var)
+    shown = rng.choice(3, size=(count, n), p=np.asarray(task.weak_prior))
+    features = rng.normal(size=(count, n, DIM)) * np.sqrt(scale)
+    labels = np.sum(features * weak[shown], -1) + rng.normal(size=(count, n)) * np.sqrt(noise)
+    means = features @ concepts.T
+    return np.exp(-((labels[..., None] - means) ** 2) / (2 * float(task.noise_var)))
+
+
+def plain_em(likelihood, prior, num_steps):
+    """EM on each sample, left early where no weight moves any more."""
+    prior = np.broadcast_to(prior, (len(likelihood), 3))
+    for _ in range(num_steps):
+        evidence = likelihood @ prior[..., None]
+        last, prior = prior, prior * np.mean(likelihood / evidence, 1)
+        if np.abs(prior - last).max() < 1e-7:
+            break
+    return prior
+
+
+def risks(task, priors):
+    return SCALE * np.sum((priors - np.asarray(task.target_prior)) ** 2, -1)
+
+
+def test_population_steps_are_those_of_plain_em():
+    """A sample so large that it stands for the population: five steps, for the model's own teacher and another."""
+    for task in (example(prior=MIXTURE), example("rotated", 0.6, prior=MIXTURE)):
+        likelihood = likelihoods(np.random.default_rng(1), task, 400_000, 1)
+        for steps in (0, 1, 5):
+            expected = plain_em(likelihood, np.asarray(task.source_prior), steps)[0]
+            np.testing.assert_allclose(population_em_prior(task, steps), expected, atol=4e-3)
+        np.testing.assert_allclose(population_em_prior(task, 1), values(task)["prior"], rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_the_fixed_point_is_the_mixture_and_the_rate_is_an_eigenvalue():
+    task = example(prior=MIXTURE)
+    start = task._replace(source_prior=task.target_prior)
+    np.testing.assert_allclose(population_em_prior(start, 3), MIXTURE, atol=1e-8)
+    early, late, later = (np.asarray(population_em_prior(task, steps)) - MIXTURE for steps in (0, 30, 31))
+    assert np.abs(late).max() < 0.01 * np.abs(early).max()
+    slowest = 1 - np.sort(np.linalg.eigvals(values(start)["transition"]).real)[0]
+    np.testing.assert_allclose(np.linalg.norm(later) / np.linalg.norm(late), slowest, rtol=2e-3)
+
+
+def test_first_step_risk_is_exact():
+    n, count = 20, 10_000
+    for task in (example(prior=MIXTURE), example("rotated", 0.6)):
+        likelihood = likelihoods(np.random.default_rng(2), task, n, count)
+        samples = risks(task, plain_em(likelihood, np.asarray(task.source_prior), 1))
+        expected = em_first_step_risk(task, n)
+        assert_mean(samples, expected)
+        for factor in WRONG:
+            assert_mean_rejects(samples, factor * expected)
+
+
+@pytest.mark.slow
+def test_em_limit_is_maximum_likelihood():
+    """500 steps of plain EM on 2000 examples: within 5% of the limit, from any source."""
+    n, blocks = 2000, 55
+    task = example(prior=np.array([0.4, 0.35, 0.25]))
+    rng = np.random.default_rng(3)
+    samples = np.concatenate(
+        [
+            risks(task, plain_em(likelihoods(rng, task, n, 100), np.asarray(task.source_prior), 500))
+            for _ in range(blocks)
+        ]
+    )
+    expected = float(em_limit_risk(task, n))
+    print("mean", samples.mean(), "sem", samples.std() / np.sqrt(len(samples)), "expected", expected)
+    assert abs(samples.mean() / expected - 1) < 0.05
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+def test_em_limit_agrees_with_the_information_of_sampled_examples():
+    """H_jk = E[w_j w_k]/(q_j q_k) from a large sample, inverted on the directions of sum 0."""
+    task = example(prior=MIXTURE)
+    likelihood = likelihoods(np.random.default_rng(4), task, 400_000, 1)[0]
+    posterior = MIXTURE * likelihood
+    ratio = posterior / posterior.sum(1, keepdims=True) / MIXTURE
+    information = ratio.T @ ratio / len(ratio)
+    tangent = np.linalg.svd(np.ones((1, 3)))[2][1:].T
+    expected = SCALE * np.trace(tangent @ np.linalg.inv(tangent.T @ information @ tangent) @ tangent.T) / 100
+    np.testing.assert_allclose(em_limit_risk(task, 100), expected, rtol=0.02)
+
+
+def test_em_limit_is_between_its_ends():
+    """More than were the concepts seen, to which it tends without noise; the source prior plays no part."""
+    seen = SCALE * (1 - MIXTURE @ MIXTURE) / 100
+    by_noise = [float(em_limit_risk(example(prior=MIXTURE, noise_var=v), 100)) for v in (1e-4, 1e-2, 0.25, 1.0)]
+    assert seen < by_noise[0] < 1.05 * seen
+    assert np.all(np.diff(by_noise) > 0)
+    moved = example(prior=MIXTURE, shift=0.9)
+    np.testing.assert_allclose(em_limit_risk(moved, 100), by_noise[2], rtol=1e-9)
+
+
+def test_em_limit_has_no_value_at_the_boundary_or_for_another_teacher():
+    inside = example(prior=MIXTURE)
+    assert jnp.isfinite(em_limit_risk(inside, 100))
+    for task in (
+        example(),
+        example(prior=np.array([0.5, 0.5, 0.0])),
+        example("rotated", 0.6, prior=MIXTURE),
+        inside._replace(weak_noise_var=2 * inside.noise_var),
+        inside._replace(weak_prior=jnp.asarray(np.array([0.4, 0.3, 0.3]))),
+    ):
+        assert jnp.isnan(em_limit_risk(task, 100))
+
+
+def test_steps_are_checked():
+    with pytest.raises(ValueError, match="num_steps must not be negative, got -1"):
+        theory.population_em_prior(example(), -1)

@@ -1,0 +1,270 @@
+"""Least squares over the hull of the concepts: population solution and large-sample risk, against a plain solver."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame, written_task
+from w2s_jax import theory
+from w2s_jax.hull import hull_least_squares
+from w2s_jax.tasks import WEAKNESSES
+from w2s_jax.theory.hull import intrinsic_volumes
+from w2s_jax.types import Moments
+
+forms = jax.jit(
+    lambda task: {name: getattr(theory, name)(task) for name in ("hull_weights", "hull_bias", "hull_misfit")}
+)
+hull_risk = jax.jit(theory.hull_risk)
+weak_bias = jax.jit(theory.weak_bias)
+WRONG = (0.9, 1.1)
+SCALE, NOISE_VAR = 0.7, 0.25
+
+
+def example(weakness="rotated", accuracy=0.7, scale=SCALE, num_concepts=4):
+    task = written_task(
+        num_concepts=num_concepts,
+        dim=num_concepts + 1,
+        weak_accuracy=accuracy,
+        concept_shift=0.5,
+        noise_var=NOISE_VAR,
+        weakness=weakness,
+    )
+    return in_random_frame(task, scale)
+
+
+def with_coordinates(coordinates, outside=0.0):
+    """A one-concept teacher with the given inner products with the concepts, and a part outside of their span."""
+    task = example("noisy", 1.0, num_concepts=len(coordinates))
+    concepts = np.asarray(task.concepts)
+    beyond = np.linalg.svd(concepts)[2][-1]
+    weak_concepts = np.asarray(task.weak_concepts).copy()
+    weak_concepts[0] = np.asarray(coordinates) @ concepts + outside * beyond
+    return task._replace(weak_concepts=jnp.asarray(weak_concepts))
+
+
+# --- the statistical dimension --------------------------------------------------------------------------------------
+
+KNOWN = {2: 1 / 2, 3: 5 / 6, 4: 1.0877398280, 8: 1.7591943072, 16: 2.5074951158, 64: 4.2010110991}
+
+
+def test_statistical_dimension_has_its_known_values():
+    assert theory.hull_statistical_dimension(1) == 0
+    for num_concepts, value in KNOWN.items():
+        np.testing.assert_allclose(theory.hull_statistical_dimension(num_concepts), value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("num_concepts", [1, 2, 5, 16, 64])
+def test_intrinsic_volumes_are_a_law_and_alternate(num_concepts):
+    """They sum to 1, and by the theorem of Gauss and Bonnet the even ones sum to 1/2."""
+    volumes = intrinsic_volumes(num_concepts)
+    assert np.all(volumes >= 0)
+    np.testing.assert_allclose(volumes.sum(), 1, rtol=1e-11)
+    if num_concepts > 1:
+        np.testing.assert_allclose(volumes[::2].sum(), 0.5, rtol=1e-11)
+
+
+@pytest.mark.parametrize("num_concepts", [2, 3, 4, 16])
+def test_statistical_dimension_is_a_mean_squared_distance(num_concepts):
+    """E min_tau [(g_1 - tau)^2 + sum_j (g_j - tau)_+^2], by bisection on tau."""
+    g = np.random.default_rng(num_concepts).normal(size=(30_000, num_concepts))
+    low, high = g.min(1) - 1, g.max(1) + 1
+    for _ in range(50):
+        tau = (low + high) / 2
+        rising = g[:, 0] - tau + np.maximum(g[:, 1:] - tau[:, None], 0).sum(1) > 0
+        low, high = np.where(rising, tau, low), np.where(rising, high, tau)
+    samples = (g[:, 0] - low) ** 2 + (np.maximum(g[:, 1:] - low[:, None], 0) ** 2).sum(1)
+    expected = theory.hull_statistical_dimension(num_concepts)
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+
+
+def test_statistical_dimension_refuses_no_concepts():
+    with pytest.raises(ValueError, match="num_concepts must be positive, got 0"):
+        theory.hull_statistical_dimension(0)
+
+
+# --- infinitely many labels -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accuracy", [0.25, 0.6, 0.9])
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_hull_weights_minimise_over_the_simplex(weakness, accuracy):
+    task = example(weakness, accuracy)
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)[0]
+    got = forms(task)
+    found = minimize(
+        lambda w: np.sum((w @ concepts - weak) ** 2),
+        np.full(4, 0.25),
+        jac=lambda w: 2 * concepts @ (w @ concepts - weak),
+        bounds=[(0, 1)] * 4,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+        method="SLSQP",
+        options={"ftol": 1e-15},
+    )
+    np.testing.assert_allclose(got["hull_weights"], found.x, atol=2e-6)
+    np.testing.assert_allclose(got["hull_weights"].sum(), 1, rtol=1e-12)
+    np.testing.assert_allclose(got["hull_misfit"], SCALE * found.fun, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("accuracy", [0.1, 0.45, 0.6, 0.8, 0.97])
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_biases_have_their_stated_values(weakness, accuracy):
+    a, k = accuracy, 4
+    g = np.sqrt((1 - a**2) / (k - 1))
+    confused = k / (k - 1) if (k - 1) * (g - a) > 1 else (k - 1) / k * (1 - a + g) ** 2
+    bias = {
+        "rotated": (1 - a) ** 2 * (k - 1) / k,
+        "confused": confused,
+        "opposed": (k - 1) / k * max(1 - a - g, 0) ** 2,
+    }.get(weakness, 0.0)
+    misfit = {"rotated": 1 - a**2 + (1 - a) ** 2 / k, "shifted": 1 / a**2 - 1, "noisy": 0.0}.get(weakness)
+    got = forms(example(weakness, a))
+    np.testing.assert_allclose(got["hull_bias"], SCALE * bias, rtol=1e-10, atol=1e-14)
+    if misfit is not None:
+        np.testing.assert_allclose(got["hull_misfit"], SCALE * misfit, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_the_kernel_finds_the_same_weights(weakness):
+    """On population moments: gram s I, cross s beta_w."""
+    task = example(weakness, 0.6)
+    moments = Moments(jnp.diag(task.feature_var), task.feature_var * task.weak_coef, jnp.asarray(1.0))
+    np.testing.assert_allclose(hull_least_squares(moments, task.concepts), forms(task)["hull_weights"], atol=1e-9)
+
+
+def test_rotated_bias_is_of_fourth_order_in_the_angle():
+    angles = np.array([0.02, 0.04, 0.08])
+    biases = [float(forms(example("rotated", np.cos(t)))["hull_bias"]) for t in angles]
+    naive = [float(weak_bias(example("rotated", np.cos(t)))) for t in angles]
+    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(biases), 1)[0], 4, atol=0.01)
+    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(naive), 1)[0], 2, atol=0.01)
+
+
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_gain_is_the_misfit_unless_the_target_is_given_up(weakness):
+    """Obtuse angle: R(weak) - R(student) >= misfit, strictly for `confused` at small accuracy alone."""
+    for accuracy in (0.05, 0.2, 0.4, 0.6, 0.9):
+        task = example(weakness, accuracy)
+        got = forms(task)
+        surplus = float(weak_bias(task) - got["hull_bias"] - got["hull_misfit"])
+        side = np.sqrt((1 - accuracy**2) / 3)
+        if weakness == "confused" and 3 * (side - accuracy) > 1:
+            assert surplus > 0.01
+            assert got["hull_weights"][0] == 0
+        else:
+            assert abs(surplus) < 1e-12
+
+
+# --- n labels -------------------------------------------------------------------------------------------------------
+
+
+def project(rows):
+    """Euclidean projection of each row on the simplex."""
+    sums = np.cumsum(-np.sort(-rows, axis=1), axis=1)
+    level = np.max((sums - 1) / np.arange(1, rows.shape[1] + 1), axis=1, keepdims=True)
+    return np.maximum(rows - level, 0)
+
+
+def weak_moments(rng, task, n, count):
+    """Sums of phi phi' and phi y over n weak labels, `count` times: Bartlett's factors of every concept's examples."""
+    weak, scale, d = np.asarray(task.weak_concepts), float(task.feature_var[0]), task.concepts.shape[1]
+    gram, cross = np.zeros((count, d, d)), np.zeros((count, d))
+    sizes = rng.multinomial(n, np.asarray(task.weak_prior), size=count)
+    for beta, size in zip(weak, sizes.T):
+        if not size.any():
+            continue
+        factor = np.tril(rng.normal(size=(count, d, d)), -1)
+        factor[:, range(d), range(d)] = np.sqrt(rng.chisquare(size[:, None] - np.arange(d)))
+        factor *= np.sqrt(scale)
+        noise = rng.normal(size=(count, d)) * np.sqrt(float(task.weak_noise_var))
+        group = factor @ factor.transpose(0, 2, 1)
+        gram += group
+        cross += group @ beta + (factor @ noise[..., None])[..., 0]
+    return gram, cross
+
+
+def simulate(task, n, count, seed):
+    """Weights of the hull estimate on `count` samples of n weak labels, by projected gradient; n is large."""
+    gram, cross = weak_moments(np.random.default_rng(seed), task, n, count)
+    concepts, scale = np.asarray(task.concepts), float(task.feature_var[0])
+    gram, cross = concepts @ gram @ concepts.T / n, cross @ concepts.T / n
+    w = np.full_like(cross, 1 / len(concepts))
+    for _ in range(30):  # the gram is close to scale I: a contraction
+        w = project(w - ((gram @ w[..., None])[..., 0] - cross) / scale)
+    return w
+
+
+def mixture(prior, scale=SCALE):
+    task = example("noisy", 1.0, scale)
+    return task._replace(target_prior=jnp.asarray(prior), weak_prior=jnp.asarray(prior))
+
+
+CASES = {
+    "rotated": lambda: example("rotated"),
+    "noisy": lambda: example("noisy", 0.5),
+    "perfect": lambda: example("rotated", 1.0),
+    "shifted": lambda: example("shifted", 0.7),
+    "confused": lambda: example("confused", 0.8),
+    "confused, target lost": lambda: example("confused", 0.05),
+    "an edge": lambda: with_coordinates([0.9, 0.5, -0.4, -0.5], outside=0.5),
+    "a vertex, pushed": lambda: with_coordinates([1.3, 0.3, 0.3, 0.3], outside=0.4),
+    "mixture": lambda: mixture(np.array([0.3, 0.3, 0.2, 0.2])),
+    "rotated mixture": lambda: example("rotated", 0.2)._replace(weak_prior=jnp.asarray([0.7, 0.3, 0.0, 0.0])),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hull_risk_at_large_n(name):
+    """n (E R - bias) is n times the mean squared distance from the population solution: the cross term has mean 0."""
+    task, n, count = CASES[name](), 2000, 30_000
+    got = forms(task)
+    w = simulate(task, n, count, seed=len(name))
+    offset = w - np.asarray(got["hull_weights"])
+    samples = n * SCALE * np.sum(offset**2, -1)
+    expected = n * (hull_risk(task, n) - got["hull_bias"])
+    assert_mean(samples, expected)
+    for factor in WRONG:
+        assert_mean_rejects(samples, factor * expected)
+    pull = np.asarray(got["hull_weights"] - task.target_prior)
+    cross = 2 * n * SCALE * offset @ pull
+    assert abs(cross.mean()) < 5 * cross.std() / np.sqrt(count) + 1e-9
+
+
+def test_hull_risk_has_its_stated_forms():
+    n = 10**8
+    tau = 1 - (0.09 + 0.09 + 0.04 + 0.04)
+    expected = {
+        "rotated": 3 * (NOISE_VAR + SCALE * (1 - 0.49 + 0.09 / 4)),
+        "noisy": KNOWN[4] * NOISE_VAR / 0.25,
+        "perfect": KNOWN[4] * NOISE_VAR,
+        "shifted": KNOWN[4] * (NOISE_VAR + SCALE * (1 / 0.49 - 1)),
+        "mixture": 3 * (NOISE_VAR + SCALE * tau) + 2 * SCALE * tau,
+        "confused, target lost": None,
+    }
+    for name, value in expected.items():
+        task = CASES[name]()
+        got = forms(task)
+        if value is None:
+            value = 2 * (NOISE_VAR + float(got["hull_misfit"]))
+        np.testing.assert_allclose(n * (hull_risk(task, n) - got["hull_bias"]), value, rtol=1e-6)
+
+
+def test_a_teacher_beyond_the_target_leaves_no_noise():
+    """Every rival is strictly out: the face is the target itself, found but for an exponentially small chance."""
+    task = example("opposed", 0.9)
+    assert float(hull_risk(task, 100)) == 0
+
+
+def test_undecided_faces_have_no_value():
+    half_in = with_coordinates([0.8, 0.2, 0.0, -0.5])  # the third concept is only just out
+    elsewhere = with_coordinates([0.0, 1.0, 0.0, 0.0])  # at a degenerate vertex that is not the target
+    spread = example("noisy", 1.0)
+    away = np.asarray(spread.concepts)
+    both = np.stack([1.5 * away[0] - 0.5 * away[1], 0.5 * away[0] + 0.5 * away[1], away[2], away[3]])
+    mixed = spread._replace(weak_concepts=jnp.asarray(both), weak_prior=jnp.asarray([0.5, 0.5, 0.0, 0.0]))
+    for task in (half_in, elsewhere, mixed):
+        assert jnp.isnan(hull_risk(task, 100))

@@ -1,0 +1,473 @@
+"""Prompts of several concepts: against posteriors of the kernels, a minimiser, their limits, and the older formulas."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame, written_task
+from tests.test_theory_posterior import log_mgf, oblique_task
+from w2s_jax import theory
+from w2s_jax.refinement import posterior_path
+from w2s_jax.sampling import sample_dataset
+from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.theory import mixed_prompts
+
+WRONG = (0.9, 1.1)
+LENGTHS = (1, 3, 6)
+
+
+@partial(jax.jit, static_argnames=("name", "choices"))
+def _call(name, choices, task, numbers, assumed_noise_var):
+    return getattr(theory, name)(task, *numbers, assumed_noise_var=assumed_noise_var, **dict(choices))
+
+
+def call(name, task, *numbers, assumed_noise_var=None, **choices):
+    """A closed form compiled once for each shape of task: lengths and noises are passed as arrays of one type."""
+    noise_var = jnp.asarray(task.noise_var if assumed_noise_var is None else assumed_noise_var, float)
+    return _call(name, tuple(choices.items()), task, tuple(jnp.asarray(x, float) for x in numbers), noise_var)
+
+
+exponents, weights_of = partial(call, "mixed_posterior_exponents"), partial(call, "mixed_rival_weights")
+misalignment_of, wrong_prompt = partial(call, "mixed_misalignment"), partial(call, "wrong_prompt_misalignment")
+pure_exponents, pure_weights = partial(call, "posterior_exponents"), partial(call, "expected_rival_weights")
+threshold, limit_of = jax.jit(theory.contamination_threshold), jax.jit(theory.winner_takes_all_misalignment)
+source_bias, winner = jax.jit(theory.source_bias), jax.jit(mixed_prompts.winner)
+
+
+def with_prior(task, *shares, target=False):
+    """The task with another mixture for its teacher, and for its target too if asked."""
+    shares = jnp.asarray(shares, task.weak_prior.dtype)
+    return task._replace(weak_prior=shares, target_prior=shares if target else task.target_prior)
+
+
+def contaminated(task, share):
+    prior = task.weak_prior
+    return task._replace(weak_prior=(1 - share) * prior + share * (1 - prior) / (prior.shape[0] - 1))
+
+
+def two_concepts(weakness="rotated", accuracy=0.8, shift=0.4, noise_var=0.25):
+    return written_task(
+        num_concepts=2, dim=3, weak_accuracy=accuracy, concept_shift=shift, noise_var=noise_var, weakness=weakness
+    )
+
+
+@pytest.fixture(scope="module")
+def simulate():
+    """Posteriors of the kernels [count len(lengths) K], one prompt of `sample_dataset` each."""
+
+    def draw(keys, task, lengths, assumed_noise_var):
+        def one(key):
+            prompt = sample_dataset(key, task, max(lengths), labeler="weak")
+            return posterior_path(task, prompt, lengths=lengths, assumed_noise_var=assumed_noise_var)
+
+        return jnp.exp(jax.vmap(one)(keys))
+
+    fast = jax.jit(draw, static_argnames="lengths")
+
+    def run(seed, task, lengths=LENGTHS, count=100_000, assumed_noise_var=None):
+        noise_var = task.noise_var if assumed_noise_var is None else assumed_noise_var
+        return np.asarray(fast(jax.random.split(jax.random.key(seed), count), task, lengths, noise_var))
+
+    return run
+
+
+def check(samples, expected, scale=None):
+    """The mean is as expected, and would not be with an expectation 10% off."""
+    assert_mean(samples, expected, scale)
+    if scale is None:
+        for factor in WRONG:
+            assert_mean_rejects(samples, factor * expected)
+
+
+# --- one concept: the older formulas --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weakness", [*WEAKNESSES, "oblique"])
+def test_one_concept_gives_the_older_formulas(weakness):
+    task = (
+        oblique_task()
+        if weakness == "oblique"
+        else written_task(num_concepts=3, dim=4, weak_accuracy=0.75, concept_shift=0.5, weakness=weakness)
+    )
+    for ratio in (0.05, 1.0, 12.0):
+        options = {"assumed_noise_var": ratio * task.noise_var}
+        for prompts in ("fresh", "shared"):
+            for got, expected in zip(
+                exponents(task, prompts=prompts, **options), pure_exponents(task, prompts=prompts, **options)
+            ):
+                np.testing.assert_allclose(got, expected, rtol=1e-12)
+        for num_icl in (0.0, 0.5, 4.0, 300.0):
+            for power in (1, 2):
+                expected = pure_weights(task, num_icl, power=power, **options)
+                np.testing.assert_allclose(weights_of(task, num_icl, power=power, **options), expected, rtol=1e-9)
+    first, second = (np.asarray(pure_weights(task, 4, power=power)) for power in (1, 2))
+    for prompts, expected in (("shared", 2 * second.sum()), ("fresh", first.sum() ** 2 + np.sum(first**2))):
+        np.testing.assert_allclose(misalignment_of(task, 4, prompts=prompts), expected, rtol=1e-9)
+
+
+# --- the exponent ---------------------------------------------------------------------------------------------------
+
+MIXTURES = {  # shares of three concepts, assumed noise over the task's own
+    "contaminated": ((0.9, 0.04, 0.06), 1.0),
+    "uneven": ((0.75, 0.05, 0.2), 0.1),
+    "one rival unseen": ((0.9, 0.0, 0.1), 1.0),
+    "tilt at its limit": ((0.97, 0.02, 0.01), 30.0),
+    "a rival wins": ((0.2, 0.7, 0.1), 1.0),
+}
+
+
+@pytest.mark.parametrize("prompts", ["fresh", "shared"])
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_exponent_is_the_minimum_of_the_mixture(mixture, prompts):
+    """Against a scalar minimiser of sum_k q'_k M_jk, each M_jk by quadrature; oblique concepts and s = 0.6."""
+    shares, ratio = MIXTURES[mixture]
+    task = with_prior(oblique_task(), *shares)
+    noise_var, limit = ratio * float(task.noise_var), {"fresh": 1.0, "shared": 2.0}[prompts]
+    pure = [task._replace(weak_concepts=jnp.roll(task.weak_concepts, -k, 0)) for k in range(3)]
+    got = exponents(task, assumed_noise_var=noise_var, prompts=prompts)
+    for rival in (1, 2):
+
+        def cost(t, rival=rival):
+            parts = [np.log(q) + log_mgf(one, rival, t, noise_var) for q, one in zip(shares, pure) if q > 0]
+            return np.logaddexp.reduce(parts)
+
+        end = limit
+        while np.isinf(cost(end)):
+            end *= 0.98
+        found = minimize_scalar(cost, bounds=(0, end), method="bounded", options={"xatol": 1e-10})
+        np.testing.assert_allclose(got.exponent[rival], -min(found.fun, cost(end), 0.0), rtol=1e-6, atol=1e-9)
+        step = 1e-5
+        slope = (cost(got.tilt[rival] + step) - cost(got.tilt[rival] - step)) / (2 * step)
+        assert abs(slope) < 1e-4  # stationary over the whole domain, negative side included
+    assert jnp.isinf(got.exponent[0]) and got.tilt[0] == 0
+    assert (got.exponent.min() > 0) == (mixture != "a rival wins")
+
+
+def test_exponent_matches_sampled_examples():
+    """E e^(t* l) = e^-kappa and E l e^(t* l) = 0 over weak examples of the kernels."""
+    task = contaminated(in_random_frame(two_concepts("noisy", 1.0, noise_var=0.6), 0.7), 0.3)
+    exponent, tilt = (np.asarray(x)[1] for x in exponents(task))
+    data = jax.jit(sample_dataset, static_argnums=2)(jax.random.key(0), task, 400_000)
+    fits = np.asarray(data.features @ task.concepts.T)
+    labels = np.asarray(data.labels)
+    log_odds = (fits[:, 1] - fits[:, 0]) * (labels - fits.mean(1)) / float(task.noise_var)
+    tilted = np.exp(tilt * log_odds)
+    assert_mean(tilted, np.exp(-exponent))
+    for factor in WRONG:
+        assert_mean_rejects(tilted, factor * np.exp(-exponent))
+    assert_mean(log_odds * tilted, 0.0, scale=np.mean(np.abs(log_odds) * tilted))
+    wrong = np.exp(0.5 * tilt * log_odds)
+    assert_mean_rejects(log_odds * wrong, 0.0, scale=np.mean(np.abs(log_odds) * wrong))
+
+
+def test_any_contamination_can_cut_the_exponent_but_only_smoothly_from_there():
+    """A perfect teacher, K = 2: kappa(0+) = (1/2) log[4/(1 + sqrt(1 + 2 sigma^2))] < kappa(0), reached as rho^(2/3)."""
+    task = two_concepts("noisy", 1.0)
+    start = 0.5 * np.log(4 / (1 + np.sqrt(1 + 2 * 0.25)))
+    shares = np.geomspace(1e-10, 1e-6, 5)
+    gaps = np.array([start - exponents(contaminated(task, rho)).exponent[1] for rho in shares])
+    assert abs(np.polyfit(np.log(shares), np.log(gaps), 1)[0] - 2 / 3) < 1e-3
+    assert exponents(task).exponent[1] > start + 0.2
+    # at a given length the weights are continuous all the same
+    clean, dirty = (weights_of(contaminated(task, rho), 10)[1] for rho in (0.0, 1e-6))
+    np.testing.assert_allclose(dirty, clean, rtol=1e-2)
+    # a teacher whose tilt lies before the singularity loses nothing at first
+    gentle = two_concepts("rotated", 0.7)
+    clean, dirty = (exponents(contaminated(gentle, rho)).exponent[1] for rho in (0.0, 1e-8))
+    np.testing.assert_allclose(dirty, clean, rtol=1e-6)
+
+
+def test_exponent_falls_with_contamination_to_zero_at_the_threshold():
+    task = written_task(num_concepts=4, dim=5, weak_accuracy=0.7, concept_shift=0.5)
+    share = float(threshold(task))
+    np.testing.assert_allclose(share, 0.7 * 3 / (1 + 0.7 * 3), rtol=1e-12)
+    path = [exponents(contaminated(task, rho)).exponent[1] for rho in np.linspace(0, share, 12)]
+    assert np.all(np.diff(path) < 0) and abs(path[-1]) < 1e-12
+    near, nearer = (exponents(contaminated(task, share - gap)).exponent[1] for gap in (1e-2, 1e-3))
+    np.testing.assert_allclose(near / nearer, 100, rtol=0.05)  # quadratic in the distance
+    assert exponents(contaminated(task, share + 1e-6)).exponent[1] == 0
+    shift = [exponents(task._replace(source_prior=jnp.array(p))).exponent[1] for p in ([0.7] + [0.1] * 3, [0.25] * 4)]
+    assert shift[0] == shift[1]
+
+
+def test_threshold_in_closed_form():
+    for weakness in ("noisy", "shifted"):
+        for num_concepts in (2, 5):
+            task = written_task(
+                num_concepts=num_concepts, dim=6, weak_accuracy=0.6, concept_shift=0.3, weakness=weakness
+            )
+            np.testing.assert_allclose(threshold(task), (num_concepts - 1) / num_concepts, rtol=1e-12)
+    lost = written_task(num_concepts=4, dim=5, weak_accuracy=0.4, concept_shift=0.5, weakness="confused")
+    assert threshold(lost) == 0
+    same = two_concepts("rotated", 0.7)  # a teacher that renders every concept as the target's
+    assert jnp.isinf(threshold(same._replace(weak_concepts=same.weak_concepts[jnp.array([0, 0])])))
+    oblique = oblique_task()
+    share = threshold(oblique)
+    assert 0 < share < 1
+    for gap, escapes in ((-1e-9, True), (1e-9, False)):
+        assert (exponents(contaminated(oblique, share + gap)).exponent.min() > 0) == escapes
+
+
+# --- the mean weights -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.7])
+def test_mean_weights_match_the_kernels(share, simulate):
+    """K = 2, under and over the threshold of 0.44; E w and E w^2, and both misalignments."""
+    task = contaminated(in_random_frame(two_concepts(), 0.7), share)
+    assert (share > threshold(two_concepts())) == (share > 0.44)
+    w = simulate(1, task)
+    q = np.asarray(task.target_prior)
+    for i, num_icl in enumerate(LENGTHS):
+        for power in (1, 2):
+            check(w[:, i, 1] ** power, weights_of(task, num_icl, power=power)[1])
+        deviation = w[:, i] - q
+        check(np.sum(deviation**2, -1), misalignment_of(task, num_icl))
+        pairs = np.sum(deviation * np.roll(deviation, 1, axis=0), -1)  # of two independent prompts
+        expected = misalignment_of(task, num_icl, prompts="fresh")
+        check(pairs, expected)
+
+
+def test_mixture_target_is_read_as_one_concept(simulate):
+    """Fresh prompts dip on their way to winner takes all; shared ones do not gain from it."""
+    lengths = (0, 1, 4, 16)
+    task = with_prior(two_concepts("noisy", 1.0, shift=0.6, noise_var=1.0), 0.7, 0.3, target=True)
+    w = simulate(2, task, lengths)
+    q = np.asarray(task.target_prior)
+    for i, num_icl in enumerate(lengths):
+        if num_icl > 0:
+            check(w[:, i, 1], weights_of(task, num_icl)[1])
+        assert_mean(np.sum((w[:, i] - q) ** 2, -1), misalignment_of(task, num_icl))
+        deviation = w[:, i] - q
+        pairs = deviation.reshape(-1, 2, 2).mean(1)
+        assert_mean(np.sum(pairs**2, -1), misalignment_of(task, num_icl, num_prompts=2, prompts="fresh"))
+        assert_mean(
+            np.sum(deviation * np.roll(deviation, 1, axis=0), -1),
+            misalignment_of(task, num_icl, prompts="fresh"),
+            scale=misalignment_of(task, num_icl),
+        )
+    path = np.array([misalignment_of(task, n, prompts="fresh") for n in (0, 1, 4, 16, 64, 256)])
+    dip = np.argmin(path)
+    assert 0 < dip < 5 and path[dip] < 0.2 * path[-1]
+    assert np.all(np.diff(path[: dip + 1]) < 0) and np.all(np.diff(path[dip:]) > 0)
+    limit = limit_of(task)
+    np.testing.assert_allclose(limit, 1 - 2 * 0.7 + 0.7**2 + 0.3**2, rtol=1e-12)
+    for prompts in ("shared", "fresh"):
+        np.testing.assert_allclose(misalignment_of(task, 0, prompts=prompts), source_bias(task), rtol=1e-11)
+        np.testing.assert_allclose(misalignment_of(task, 4000, prompts=prompts), limit, rtol=1e-6)
+
+
+def test_more_concepts_meet_the_target_one_at_a_time(simulate):
+    """K = 3: the weights are those of two concepts that read the same prompt, and bounds of the posterior's own."""
+    task = with_prior(in_random_frame(oblique_task(), 0.8), 0.5, 0.2, 0.3)
+    w = simulate(3, task)
+    for i, num_icl in enumerate(LENGTHS):
+        for power in (1, 2):
+            got = weights_of(task, num_icl, power=power)
+            assert got[0] == 0
+            for rival in (1, 2):
+                alone = w[:, i, rival] / (w[:, i, rival] + w[:, i, 0])
+                check(alone**power, got[rival])
+                assert np.mean(w[:, i, rival] ** power) < got[rival]
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.25, 0.15, 0.0), (0.2, 0.1, 0.6, 0.1)])
+def test_winner_takes_all_whichever_it_is(shares, simulate):
+    """K = 4: long prompts of the kernels, the sum over contests, and the limit; the winner is not always the target."""
+    task = with_prior(written_task(num_concepts=4, dim=5, weak_accuracy=0.9, concept_shift=0.5), *shares)
+    task = task._replace(target_prior=jnp.array([0.5, 0.2, 0.2, 0.1]))
+    limit = float(limit_of(task))
+    best = int(winner(task))
+    assert best == int(np.argmax(shares))
+    w = simulate(4, task, (200,), count=2000)[:, 0]
+    assert w[:, best].mean() > 0.97
+    for prompts in ("shared", "fresh"):
+        np.testing.assert_allclose(misalignment_of(task, 1500, prompts=prompts), limit, rtol=1e-5)
+
+
+def test_winner_is_nearest_in_divergence():
+    """Imperfect renderings of oblique concepts: the largest mean log likelihood over sampled examples."""
+    task = oblique_task()
+    weak = task.weak_concepts + jnp.array([[0.0, 0.0, 0.3, 0.0], [0.1, -0.2, 0.2, 0.0], [1.0, 0.0, -0.4, 0.1]])
+    draw, won = jax.jit(sample_dataset, static_argnums=2), set()
+    for shares in ((0.6, 0.2, 0.2), (0.2, 0.3, 0.5), (0.1, 0.8, 0.1)):
+        mixed = with_prior(task._replace(weak_concepts=weak), *shares)
+        data = draw(jax.random.key(1), mixed, 200_000)
+        fits = np.asarray(data.features @ mixed.concepts.T)
+        losses = np.mean((np.asarray(data.labels)[:, None] - fits) ** 2, axis=0)
+        assert int(winner(mixed)) == np.argmin(losses)
+        won.add(int(winner(mixed)))
+    assert len(won) > 1
+    assert int(winner(mixed._replace(source_prior=jnp.array([0.5, 0.0, 0.5])))) != 1
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+def test_slope_of_the_exact_weights_is_the_exponent(share, power):
+    """log E w + (1/2) log n over six lengths up to 1600."""
+    task = contaminated(two_concepts("noisy", 1.0), share)
+    kappa = exponents(task, prompts={1: "fresh", 2: "shared"}[power]).exponent[1]
+    lengths = np.linspace(600.0, 1600.0, 6)
+    values = np.log([weights_of(task, n, power=power)[1] for n in lengths]) + 0.5 * np.log(lengths)
+    slope, offset = np.polyfit(lengths, values, 1)
+    print("slope", slope, "kappa", kappa, "largest residual", np.max(np.abs(values - slope * lengths - offset)))
+    np.testing.assert_allclose(-slope, kappa, rtol=2e-3)
+
+
+def test_refinement_outlives_one_over_the_share():
+    """At one foreign example in five the misalignment keeps falling far beyond five examples."""
+    task = contaminated(two_concepts("noisy", 1.0, shift=0.5), 0.2)
+    path = np.array([misalignment_of(task, n) for n in (5, 20, 80, 320)])
+    assert np.all(path[1:] < path[:-1] / 2) and path[-1] < 1e-9
+
+
+def test_integral_does_not_depend_on_where_it_crosses_the_axis():
+    """By a plain rule on a contour of its own, in complex arithmetic, under and over the threshold."""
+    task = with_prior(two_concepts("opposed", 0.9), 0.6, 0.4)
+    for shares, num_icl in (((0.6, 0.4), 7.5), ((0.3, 0.7), 3.0)):
+        task = with_prior(task, *shares)
+        contest = jax.jit(mixed_prompts.mixed_contest)(task, task.noise_var, jnp.argmax(task.target_prior))
+        drift, gap, share = (np.asarray(x) for x in (contest.drift[1], contest.gap[1], contest.share))
+        end = 0.25 * np.min((drift + np.sqrt(gap + drift**2)) / gap)
+        for power in (1, 2):
+            for place in (0.3, 0.6):
+                y = np.linspace(-15, 15, 200_001)
+                t = place * min(end, power) + 1j * y
+                u = t[:, None] / 0.25
+                mgf = (1 / np.sqrt(1 + 2 * u * drift - u**2 * gap)) @ share
+                assert np.all(mgf.real > 0)
+                kernel = np.pi / np.sin(np.pi * t) * (1 - t if power == 2 else 1)
+                integrand = mgf**num_icl * float(contest.prior_odds[1]) ** t * kernel
+                expected = np.sum(integrand.real) * (y[1] - y[0]) / (2 * np.pi)
+                np.testing.assert_allclose(weights_of(task, num_icl, power=power)[1], expected, rtol=1e-9)
+
+
+# --- whole prompts of the wrong concept -----------------------------------------------------------------------------
+
+
+def test_wrong_prompts_match_the_kernels():
+    task, error, count = two_concepts("rotated", 0.7), 0.3, 80_000
+
+    @jax.jit
+    def draw(keys):
+        def one(key):
+            chosen, prompt = jax.random.split(key)
+            wrong = jax.random.bernoulli(chosen, error).astype(float)
+            shown = task._replace(weak_prior=jnp.stack([1 - wrong, wrong]))
+            return posterior_path(task, sample_dataset(prompt, shown, max(LENGTHS)), lengths=LENGTHS)
+
+        return jnp.exp(jax.vmap(one)(keys))
+
+    w = np.asarray(draw(jax.random.split(jax.random.key(5), count))) - np.array([1.0, 0.0])
+    for i, num_icl in enumerate(LENGTHS):
+        check(np.sum(w[:, i] ** 2, -1), wrong_prompt(task, num_icl, error))
+        check(np.sum(w[:, i] * np.roll(w[:, i], 1, axis=0), -1), wrong_prompt(task, num_icl, error, prompts="fresh"))
+
+
+@pytest.mark.parametrize("num_concepts", [2, 4])
+def test_wrong_prompts_in_the_limits(num_concepts):
+    task = written_task(num_concepts=num_concepts, dim=num_concepts + 1, weak_accuracy=0.8, concept_shift=0.4)
+    for error in (0.0, 0.1, 0.9):
+        for prompts, limit in (("shared", 2 * error), ("fresh", error**2 * num_concepts / (num_concepts - 1))):
+            got = wrong_prompt(task, 800, error, prompts=prompts)
+            np.testing.assert_allclose(got, limit, rtol=1e-10, atol=1e-20)
+    for prompts in ("shared", "fresh"):
+        expected = misalignment_of(task, 6, prompts=prompts)
+        np.testing.assert_allclose(wrong_prompt(task, 6, 0, prompts=prompts), expected, rtol=1e-10)
+        if num_concepts == 2:
+            np.testing.assert_allclose(wrong_prompt(task, 0, 0.3, prompts=prompts), source_bias(task), rtol=1e-10)
+
+
+# --- as functions ---------------------------------------------------------------------------------------------------
+
+
+def everything(task):
+    kappa = theory.mixed_posterior_exponents(task)
+    return {
+        "exponent": kappa.exponent[1:],
+        "tilt": kappa.tilt,
+        "weights": theory.mixed_rival_weights(task, 6),
+        "fresh": theory.mixed_misalignment(task, 6, "fresh", 10),
+        "wrong, fresh": theory.wrong_prompt_misalignment(task, 6, 0.2, "fresh"),
+        "threshold": theory.contamination_threshold(task._replace(weak_prior=task.target_prior)),
+        "winner": theory.winner_takes_all_misalignment(task),
+    }
+
+
+@pytest.mark.slow
+def test_one_program_serves_many_tasks_and_both_precisions():
+    """jit == vmap == eager in double precision; a batch in single precision agrees to 1e-4."""
+    tasks = [
+        with_prior(written_task(num_concepts=3, dim=5, weak_accuracy=a, concept_shift=0.4, weakness=weakness), *shares)
+        for weakness, a, shares in (
+            ("rotated", 0.7, (0.9, 0.1, 0.0)),
+            ("opposed", 0.8, (0.5, 0.2, 0.3)),
+            ("noisy", 0.9, (0.1, 0.2, 0.7)),
+        )
+    ]
+    fast = jax.jit(everything)
+    alone = [fast(task) for task in tasks]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *tasks)
+    many = jax.jit(jax.vmap(everything))
+    single = many(jax.tree.map(lambda x: x.astype(jnp.float32), batch))
+    for name, values in many(batch).items():
+        expected = [one[name] for one in alone]
+        np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-15, err_msg=name)
+        assert single[name].dtype == jnp.float32, name
+        np.testing.assert_allclose(single[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+    eager = {
+        "tilt": theory.mixed_posterior_exponents(tasks[1]).tilt,
+        "threshold": theory.contamination_threshold(tasks[1]._replace(weak_prior=tasks[1].target_prior)),
+        "fresh": theory.mixed_misalignment(tasks[1], 6, "fresh", 10),
+    }
+    for name, value in eager.items():
+        np.testing.assert_allclose(value, alone[1][name], rtol=1e-12, err_msg=name)
+
+
+def exponent_forms(share, accuracy, noise_var):
+    task = make_task(num_concepts=3, dim=4, weak_accuracy=accuracy, concept_shift=0.5)
+    got = theory.mixed_posterior_exponents(contaminated(task, share), assumed_noise_var=noise_var)
+    return {"least": got.exponent.min(), "tilt": got.tilt[1], "threshold": theory.contamination_threshold(task)}
+
+
+def integral_forms(share, accuracy, noise_var):
+    task = make_task(num_concepts=2, dim=3, weak_accuracy=accuracy, concept_shift=0.5)
+    return {
+        "tilt at its limit": theory.mixed_posterior_exponent(
+            contaminated(task, share), assumed_noise_var=40 * noise_var
+        ),
+        "shared": theory.mixed_misalignment(contaminated(task, share), 5, assumed_noise_var=noise_var),
+        "wrong, fresh": theory.wrong_prompt_misalignment(task, 5, share, "fresh", assumed_noise_var=noise_var),
+    }
+
+
+@pytest.mark.parametrize(
+    ("forms", "mode"), [(exponent_forms, jax.jacrev), pytest.param(integral_forms, jax.jacfwd, marks=pytest.mark.slow)]
+)
+def test_derivatives_are_those_of_the_functions(forms, mode):
+    """In the share, the accuracy and the assumed noise, against central differences."""
+    point, step = (0.2, 0.7, 0.3), 1e-5
+    fast, got = jax.jit(forms), jax.jit(mode(forms, argnums=(0, 1, 2)))(*point)
+    for axis in range(3):
+        ahead, behind = (fast(*(x + sign * step * (i == axis) for i, x in enumerate(point))) for sign in (1, -1))
+        for name, derivative in got.items():
+            difference = (ahead[name] - behind[name]) / (2 * step)
+            np.testing.assert_allclose(derivative[axis], difference, rtol=1e-6, atol=1e-9, err_msg=f"{name} {axis}")
+
+
+def test_bad_words_are_refused():
+    task = contaminated(two_concepts(), 0.1)
+    with pytest.raises(ValueError, match="power must be 1 or 2, got 3"):
+        theory.mixed_rival_weights(task, 2, power=3)
+    for refused in (
+        lambda: theory.mixed_posterior_exponent(task, prompts="other"),
+        lambda: theory.mixed_misalignment(task, 2, "other"),
+        lambda: theory.wrong_prompt_misalignment(task, 2, 0.1, "other"),
+    ):
+        with pytest.raises(Exception, match="prompts"):  # our ValueError, or the type hook's before it
+            refused()

@@ -1,0 +1,193 @@
+"""Refinement by one weak example: the quadrature against identities, an exact integral, and simulated examples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_theory_population import in_random_frame, written_task
+from w2s_jax import theory
+
+SCALE, WRONG = 0.6, (0.9, 1.1)
+DIM = 5
+
+
+@jax.jit
+def forms(task, assumed_noise_var):
+    options = {"assumed_noise_var": assumed_noise_var}
+    return {
+        "transition": theory.one_example_transition(task, **options),
+        "prior": theory.one_example_refinement_prior(task, **options),
+        "spread": theory.one_example_spread(task, **options),
+        "self_coef": theory.self_refinement_coef(task, **options),
+        "self_bias": theory.self_refinement_bias(task, **options),
+    }
+
+
+def values(task, assumed_noise_var=None):
+    return forms(task, task.noise_var if assumed_noise_var is None else assumed_noise_var)
+
+
+def example(weakness="rotated", accuracy=1.0, *, scale=SCALE, num_concepts=3, prior=None, shift=0.5, noise_var=0.25):
+    """Turned at random, source prior uneven; `prior` makes it a mixture."""
+    task = written_task(
+        num_concepts=num_concepts,
+        dim=DIM,
+        weak_accuracy=accuracy,
+        concept_shift=shift,
+        noise_var=noise_var,
+        weakness=weakness,
+    )
+    task = in_random_frame(task, scale)
+    if prior is None:
+        return task
+    return task._replace(target_prior=jnp.asarray(prior), weak_prior=jnp.asarray(prior))
+
+
+MIXTURE = np.array([0.5, 0.3, 0.2])
+
+
+@pytest.mark.parametrize("noise_var", [0.05, 0.25, 2.0])
+def test_the_source_prior_is_stationary_and_the_transition_reversible(noise_var):
+    """The model's own teacher: alpha C = alpha, alpha_j C_jk symmetric, rows of sum 1."""
+    for shift in (0.3, 0.9):
+        task = example(shift=shift, noise_var=noise_var)
+        alpha, transition = np.asarray(task.source_prior), np.asarray(values(task)["transition"])
+        flow = alpha[:, None] * transition
+        np.testing.assert_allclose(transition.sum(1), 1, atol=1e-8)
+        np.testing.assert_allclose(alpha @ transition, alpha, atol=1e-8)
+        np.testing.assert_allclose(flow, flow.T, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("weakness", "accuracy", "noise_var", "ratio", "tolerance"),
+    [
+        ("rotated", 0.7, 0.25, 1.0, 1e-7),
+        ("rotated", 0.4, 0.25, 8.0, 1e-8),
+        ("noisy", 0.3, 0.25, 1.0, 2e-5),
+        ("noisy", 0.3, 0.25, 11.0, 1e-8),
+        ("shifted", 0.7, 0.1, 1.0, 1e-5),
+        ("shifted", 0.5, 0.05, 1.0, 5e-3),
+    ],
+)
+def test_two_concepts_match_the_exact_integral(weakness, accuracy, noise_var, ratio, tolerance):
+    """The contour integral of 3.6 at a prompt of one example, also where the posterior assumes too little noise."""
+    task = example(weakness, accuracy, num_concepts=2, noise_var=noise_var, scale=1.0)
+    assumed = ratio * noise_var
+    mean, square = (rival_weights(task, assumed, power)[1] for power in (1, 2))
+    got = values(task, assumed)
+    np.testing.assert_allclose(got["transition"][0], [1 - mean, mean], atol=tolerance)
+    spread = (1 - 2 * mean + square) + square - (1 - mean) ** 2 - mean**2
+    np.testing.assert_allclose(got["spread"], spread, atol=tolerance)
+
+
+@jax.jit
+def integral(task, assumed_noise_var):
+    return [
+        theory.expected_rival_weights(task, 1, power=power, assumed_noise_var=assumed_noise_var) for power in (1, 2)
+    ]
+
+
+def rival_weights(task, assumed_noise_var, power):
+    return integral(task, assumed_noise_var)[power - 1]
+
+
+CASES = {
+    "mixture": (example(prior=MIXTURE), None),
+    "mixture, noisier teacher": (example(prior=MIXTURE)._replace(weak_noise_var=jnp.asarray(np.array(0.6))), 0.4),
+    "rotated": (example("rotated", 0.6), None),
+    "shifted": (example("shifted", 0.6, scale=1.3), 0.5),
+    "rotated mixture": (example("rotated", 0.6, prior=MIXTURE), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_means_match_simulated_examples(name):
+    task, assumed = CASES[name]
+    got = values(task, assumed)
+    s, count = float(task.feature_var[0]), 300_000
+    concepts, weak, prior = (np.asarray(x) for x in (task.concepts, task.weak_concepts, task.weak_prior))
+    rng = np.random.default_rng(len(name))
+    shown = rng.choice(3, size=count, p=prior)
+    features = rng.normal(size=(count, DIM)) * np.sqrt(s)
+    labels = np.sum(features * weak[shown], -1) + rng.normal(size=count) * np.sqrt(float(task.weak_noise_var))
+    means = features @ concepts.T
+    assumed = float(task.noise_var) if assumed is None else assumed
+    weights = np.asarray(task.source_prior) * np.exp(-((labels[:, None] - means) ** 2) / (2 * assumed))
+    weights /= weights.sum(1, keepdims=True)
+    answers = np.sum(weights * means, 1)
+
+    coef = features * answers[:, None] / s
+    for samples, expected, scale in (
+        (weights, got["prior"], None),
+        (np.sum((weights - weights.mean(0)) ** 2, 1), got["spread"], None),
+        (coef, got["self_coef"], np.linalg.norm(got["self_coef"])),
+    ):
+        assert_mean(samples, expected, scale)
+        for factor in WRONG:
+            assert_mean_rejects(samples, factor * expected, scale)
+    for j in np.flatnonzero(prior):
+        assert_mean(weights[shown == j], got["transition"][j])
+
+    bias = s * np.sum((np.asarray(got["self_coef"]) - np.asarray(task.target_coef)) ** 2)
+    np.testing.assert_allclose(got["self_bias"], bias, rtol=1e-9)
+
+
+def test_self_refinement_has_a_much_smaller_bias_than_one_fresh_example():
+    for prior in (None, MIXTURE):
+        task = example(prior=prior)
+        got = values(task)
+        fresh = SCALE * np.sum((np.asarray(got["prior"]) - np.asarray(task.target_prior)) ** 2)
+        assert got["self_bias"] < 0.15 * fresh
+
+
+def test_it_does_not_depend_on_units():
+    """Features, labels and noise in other units: the same posterior."""
+    task = example(prior=MIXTURE, scale=1.0)
+    other = task._replace(
+        feature_var=4 * task.feature_var, noise_var=4 * task.noise_var, weak_noise_var=task.noise_var * 4
+    )
+    got, scaled = values(task), values(other)
+    for name in ("transition", "spread", "self_coef"):
+        np.testing.assert_allclose(got[name], scaled[name], rtol=1e-12)
+    np.testing.assert_allclose(4 * got["self_bias"], scaled["self_bias"], rtol=1e-12)
+
+
+def test_a_concept_that_the_source_rules_out_stays_out():
+    task = example(prior=MIXTURE)._replace(source_prior=jnp.asarray(np.array([0.6, 0.0, 0.4])))
+    got = values(task)
+    assert np.all(np.asarray(got["transition"])[:, 1] == 0)
+    np.testing.assert_allclose(got["transition"].sum(1), 1, atol=1e-7)
+
+
+@pytest.mark.parametrize("weakness", ["confused", "opposed"])
+def test_a_teacher_that_leans_on_rivals_has_no_value(weakness):
+    """Its own row only: a teacher that never shows that concept is fine."""
+    task = example(weakness, 0.7)
+    got = values(task)
+    assert np.all(np.isnan(got["transition"][0])) and np.all(np.isfinite(got["transition"][1:]))
+    assert np.all(np.isnan(got["prior"])) and np.isnan(got["self_bias"])
+    elsewhere = values(task._replace(weak_prior=jnp.asarray(np.array([0.0, 0.5, 0.5]))))
+    assert all(np.all(np.isfinite(elsewhere[name])) for name in ("prior", "spread", "self_coef"))
+
+
+def test_single_precision():
+    task = example("rotated", 0.6, prior=MIXTURE)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), task)
+    for name, value in values(single).items():
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(value, values(task)[name], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_derivatives_are_those_of_the_means():
+    task = example("rotated", 0.6, prior=MIXTURE)
+
+    @jax.jit
+    def bias(alpha):
+        moved = task._replace(source_prior=jnp.stack([alpha, 0.7 - alpha, jnp.asarray(0.3)]))
+        return theory.self_refinement_bias(moved) + theory.one_example_spread(moved)
+
+    difference = (bias(0.4 + 1e-4) - bias(0.4 - 1e-4)) / 2e-4
+    np.testing.assert_allclose(jax.jit(jax.grad(bias))(0.4), difference, rtol=1e-5)
