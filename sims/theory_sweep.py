@@ -1,0 +1,148 @@
+"""Simulates every part of the theory that has a closed form or a relaxed assumption, and feeds the figures of both.
+
+One replicate is one draw of every study: the hull, the EM ladder, mixture targets, contaminated prompts, relaxed
+assumptions, misfit and the proportional limit.
+"""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array
+
+from sims import cli, engine
+from sims.store import Store
+from sims.studies import STUDIES
+from sims.studies.study import TheorySpec
+from w2s_jax import statistics
+from w2s_jax.rng import replicate_key, stream
+from w2s_jax.types import Key
+
+GROUP_SIZE = 10
+"""Replicates that are held at once, unreduced, while a block is summed."""
+
+SMOKE = TheorySpec(
+    hull_num_concepts=(2, 4),
+    hull_sample_size=(64, 512),
+    em_steps=(0, 1, 10, 100),
+    em_sample_size=(256,),
+    target_weight=(0.75,),
+    contamination=(0.0, 0.2),
+    num_icl=(0, 1, 4, 16),
+    weak_accuracy=(0.4, 0.8),
+    aspect_ratio=(0.25, 0.75, 1.0, 2.0),
+    replicates=200,
+)
+QUICK = TheorySpec()
+PAPER = TheorySpec(
+    contamination=(0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+    num_icl=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256),
+    replicates=20_000,
+    block_size=500,
+)
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+
+Sums = dict[str, statistics.Summary]
+"""The summary of each study, by name."""
+
+
+def block_sums(spec: TheorySpec, key: Key, first: Array, total: Array, inputs: dict) -> Sums:
+    """Summaries of replicates first, ..., first + block_size - 1, of which only those below `total` count."""
+
+    def add_group(sums: Sums, start) -> tuple[Sums, None]:
+        index = start + jnp.arange(GROUP_SIZE)
+        samples = jax.lax.map(lambda i: replicate(spec, replicate_key(key, i), inputs), index)
+        counts = (index < total).astype(float)
+        return {name: statistics.merge(sums[name], _summarise(samples[name], counts)) for name in samples}, None
+
+    starts = first + GROUP_SIZE * jnp.arange(spec.block_size // GROUP_SIZE)
+    one = jax.eval_shape(lambda: replicate(spec, key, inputs))
+    empty = {
+        name: statistics.Summary(
+            jnp.zeros(()), jnp.zeros(leaf.shape), jnp.zeros((*leaf.shape, leaf.shape[-1]))
+        )
+        for name, leaf in one.items()
+    }  # fmt: skip
+    return jax.lax.scan(add_group, empty, starts)[0]
+
+
+def replicate(spec: TheorySpec, key: Key, inputs: dict) -> dict[str, Array]:
+    """One draw of every study, `[*axes quantities]`."""
+    return {name: STUDIES[name].simulate(spec, stream(key, name), inputs[name]) for name in spec.studies}
+
+
+def _summarise(samples: Array, counts: Array) -> statistics.Summary:
+    """Summary of samples `[r *axes quantities]`, of which those with count 0 are left out."""
+    total = counts.sum()
+    mean = jnp.tensordot(counts / jnp.maximum(total, 1), samples, 1)
+    centred = (samples - mean[None]) * counts.reshape(-1, *(1,) * mean.ndim)
+    return statistics.Summary(total, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))
+
+
+def assemble(spec: TheorySpec, store: Store, counts: np.ndarray, staging: Path) -> None:
+    """Merge the blocks in float64 and write the results."""
+    blocks = [store.read(block, 0) for block in range(len(counts))]
+    variables, coords = {}, {}
+    for name in spec.studies:
+        study, fields = STUDIES[name], statistics.Summary._fields
+        summary = statistics.merge_all(
+            statistics.Summary(*(np.asarray(leaves[f"{name}.{field}"], np.float64) for field in fields))
+            for leaves in blocks
+        )
+        every = {f"{name}_{axis}": values for axis, values in study.axes(spec).items()}
+        names, dims = np.array(study.quantities(spec)), tuple(every)
+        coords |= {dim: np.array(values) for dim, values in every.items()}
+        coords |= {f"{name}_quantity": names, f"{name}_quantity_2": names}
+        parts = {
+            "mean": (summary.mean, (*dims, f"{name}_quantity"), "mean"),
+            "sem": (statistics.sem(summary), (*dims, f"{name}_quantity"), "standard error of the mean"),
+            "cov": (
+                statistics.covariance(summary),
+                (*dims, f"{name}_quantity", f"{name}_quantity_2"),
+                "covariance of the quantities of one replicate",
+            ),
+        }
+        for part, (values, where, text) in parts.items():
+            variables[f"{name}_{part}"] = (where, values, {"long_name": f"{name}: {text}"})
+    count = int(summary.count)
+    variables["num_replicates"] = ((), np.array(count), {"long_name": "independent replicates", "units": "1"})
+    xr.Dataset(variables, coords).to_zarr(staging, mode="w", zarr_format=3, consolidated=False)
+
+
+def prepare(spec: TheorySpec) -> engine.Job:
+    """The studies, and the program that fills a block of them."""
+    inputs = {name: STUDIES[name].inputs(spec) for name in spec.studies}
+    shapes = jax.eval_shape(lambda: replicate(spec, jax.random.key(0), inputs))
+    cells = sum(math.prod(leaf.shape[:-1]) for leaf in shapes.values())
+    seconds = sum(STUDIES[name].seconds for name in spec.studies)
+    blocks = math.ceil(spec.replicates / spec.block_size)
+    return engine.Job(
+        program=partial(block_sums, spec),
+        chunks=[inputs],
+        assemble=partial(assemble, spec),
+        plan=[
+            f"{len(spec.studies)} studies, {cells:,} cells x {spec.replicates:,} independent replicates",
+            f"{blocks} blocks of {spec.block_size:,} replicates on {jax.device_count()} devices",
+        ],
+        seconds=30 + seconds * spec.replicates / 2,
+        tasks_per_replicate=cells,
+    )
+
+
+def start(spec: TheorySpec, out: Path) -> Path:
+    """Run a theory sweep, or what is missing of it, into `out`/theory_sweep.zarr."""
+    return engine.run("theory_sweep", spec, prepare, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("theory_sweep", __doc__, PRESETS, TheorySpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
