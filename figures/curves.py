@@ -77,6 +77,30 @@ def misalignment_asymptotic(tasks: Task, num_icl, prompts: Prompts, assumed_nois
     return evaluate(_misalignment(theory.misalignment_asymptotic, prompts), tasks, num_icl, assumed_noise_var)
 
 
+def mixed_misalignment(tasks: Task, num_icl, prompts: Prompts) -> np.ndarray:
+    """Misalignment where the examples of a prompt come from several concepts, `[*b]` (3.6); exact for two concepts."""
+    return evaluate(_misalignment(theory.mixed_misalignment, prompts), tasks, num_icl, tasks.noise_var)
+
+
+def mixed_exponent(tasks: Task) -> np.ndarray:
+    """The exponent kappa of the same, `[*b]` (3.6); that of fresh prompts is twice as large."""
+    return evaluate(theory.mixed_posterior_exponent, tasks)
+
+
+def with_priors(task: Task, weak_prior: np.ndarray, target_prior: np.ndarray | None = None) -> Task:
+    """One task as a batch `[*b]` of tasks that differ in these priors, `[*b K]`; None leaves the target's."""
+    shape = weak_prior.shape[:-1]
+    tasks = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), task)
+    tasks = tasks._replace(weak_prior=weak_prior)
+    return tasks if target_prior is None else tasks._replace(target_prior=target_prior)
+
+
+def repeat(tasks: Task, count: int) -> Task:
+    """Every task of a batch `[*b]` so many times, `[*b count]`: one for each point of a curve."""
+    axis = tasks.noise_var.ndim
+    return jax.tree.map(lambda leaf: np.repeat(np.expand_dims(leaf, axis), count, axis), tasks)
+
+
 def assumed_noise_var(tasks: Task, name: str) -> np.ndarray:
     """The noise variance that the posterior assumes, `[*b]`: `task` is the task's own, `balanced` has tilt 1/2.
 

@@ -1,7 +1,7 @@
 """Finished results: opened with one clear error, cut at the values that a figure wants, and turned back into tasks."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,22 @@ from w2s_jax.types import Task
 COMMANDS = {
     "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
     "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
+    "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
 }
 """Stores that figures read, and the command that makes each."""
+
+ASSUMED: dict[str, Any] = {
+    "task_law": "fixed",
+    "features": "gaussian",
+    "spectrum": 0.0,
+    "coherence": 0.0,
+    "target_prior": [],
+    "weak_prior_error": 0.0,
+    "contamination": 0.0,
+    "assumed_noise_factor": 1.0,
+    "temperature": 1.0,
+}
+"""Settings of a risk sweep under which its closed forms hold; a store made before a setting came has it so."""
 
 
 class FigureError(ValueError):
@@ -48,8 +62,25 @@ class Results(NamedTuple):
 
     @property
     def has_closed_forms(self) -> bool:
-        """Closed forms are drawn for one task per cell, not for an average over random ones."""
-        return self.config.get("task_law", "fixed") == "fixed"
+        """Closed forms are drawn for one task per cell, not an average over random ones, and with nothing relaxed."""
+        return all(self.config.get(name, value) == value for name, value in ASSUMED.items())
+
+    def study(self, name: str) -> xr.Dataset:
+        """One study of a theory sweep: `mean` and `sem` `[*axes quantity]`, `cov` `[*axes quantity quantity_2]`."""
+        parts = [f"{name}_{part}" for part in ("mean", "sem", "cov")]
+        if not set(parts) <= set(self.data):
+            command = command_for(self.name, Path("ANOTHER_FOLDER"))
+            raise MissingResultError(
+                f"this figure needs the study {name}, which {self.name}.zarr does not hold; "
+                f"make it with: {command} --studies {name}"
+            )
+        found = self.data[parts]
+        return found.rename({old: str(old).removeprefix(f"{name}_") for old in (*found.dims, *parts)})
+
+    @property
+    def num_replicates(self) -> int:
+        """Independent replicates of every study of a theory sweep."""
+        return int(self.data["num_replicates"])
 
     def nearest(self, **wanted: float) -> dict[str, Any]:
         """The value in the store that lies nearest to each one wanted."""
@@ -88,15 +119,29 @@ class Results(NamedTuple):
 
         A sweep without a dimension, such as one of posteriors, gets the least that holds the concepts and the teacher.
         """
-        accuracies, shifts = np.broadcast_arrays(np.asarray(weak_accuracy, float), np.asarray(concept_shift, float))
         num_concepts = num_concepts or self.num_concepts
         outside = bool(set(self.weaknesses) & set(NEEDS_EXTRA_DIM))
         dim = int(self.config.get("dim", num_concepts + outside))
-        build = _builder(tuple(self.weaknesses), num_concepts, dim, float(self.config["noise_var"]))
-        rows = in_batches(build, accuracies.ravel(), shifts.ravel())
-        shape = (len(rows), *accuracies.shape)
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-        return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), stacked)
+        noise_var = float(self.config["noise_var"])
+        law = {"num_concepts": num_concepts, "dim": dim, "noise_var": noise_var}
+        return make_tasks(self.weaknesses, weak_accuracy, concept_shift, **law)
+
+
+def make_tasks(
+    weaknesses: Iterable[str],
+    weak_accuracy: Any,
+    concept_shift: Any,
+    *,
+    num_concepts: int,
+    dim: int,
+    noise_var: float,
+) -> Task:
+    """Tasks `[len(weaknesses), *shape]` over accuracies and shifts of one broadcast `shape`."""
+    accuracies, shifts = np.broadcast_arrays(np.asarray(weak_accuracy, float), np.asarray(concept_shift, float))
+    rows = in_batches(_builder(tuple(weaknesses), num_concepts, dim, noise_var), accuracies.ravel(), shifts.ravel())
+    shape = (len(rows), *accuracies.shape)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[2:]), stacked)
 
 
 BATCH = 512

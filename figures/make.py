@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure as Canvas
 
-from figures import phase, posterior, risk_lines, style, trap
+from figures import assumptions, misfit, mixtures, oracles, phase, posterior, risk_lines, style, trap
 from figures.data import COMMANDS, FigureError, MissingResultError, Results, command_for, open_results
 
 
@@ -61,6 +61,41 @@ FIGURES: dict[str, Entry] = {
         posterior.overconfidence,
         "posterior_sweep",
         "Under a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
+    ),
+    "hull_statistical_dimension": Entry(
+        oracles.hull_statistical_dimension,
+        "theory_sweep",
+        "Over the hull of the concepts the risk grows with their statistical dimension, not with their number.",
+    ),
+    "em_ladder": Entry(
+        oracles.em_ladder,
+        "theory_sweep",
+        "One step of EM is refinement by one example; the next steps lead to the oracle.",
+    ),
+    "mixture_target": Entry(
+        mixtures.mixture_target,
+        "theory_sweep",
+        "Where the target is a mixture, fresh prompts first pass near it, then longer ones give all to one concept.",
+    ),
+    "contamination": Entry(
+        mixtures.contamination,
+        "theory_sweep",
+        "Foreign examples slow refinement and, under a threshold, stop it at no prompt length.",
+    ),
+    "relaxed_assumptions": Entry(
+        assumptions.relaxed_assumptions,
+        "theory_sweep",
+        "What each method loses when one assumption at a time is relaxed.",
+    ),
+    "misfit": Entry(
+        misfit.misfit,
+        "theory_sweep",
+        "A student gains over its teacher what it departs from it, and more where its class is only convex.",
+    ),
+    "proportional_limit": Entry(
+        assumptions.proportional_limit,
+        "theory_sweep",
+        "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -81,12 +82,27 @@ METHODS: dict[str, Look] = {
     "self_refine": Look("self-refinement", "#999933", (0, (6, 1.5, 1, 1.5)), ">"),
     "hull": Look("convex hull of the concepts", "#332288", "-", "p"),
     "em_prior": Look("EM on the prior", "#44AA99", (0, (3, 1, 1, 1)), "*"),
+    "span": Look("span of the concepts", "#C08A00", (0, (6, 1.5)), "X"),
 }
 SPARE_COLORS = ("#AA4499", "#6699CC", "#661100", "#888888")
+
+MARKERS = "osD^vP<>"
+"""Markers of an ordered quantity, drawn with `ordered_colors`."""
 
 THEORY: dict[str, Any] = {"color": "black", "linewidth": 0.7, "zorder": 4}
 """Closed forms: thin and black, told apart by their dashes."""
 DASHED, DOTTED, DASHDOT = (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
+
+RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 7,
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.8,
+    "color": "black",
+    "linestyle": "none",
+    "zorder": 5,
+}
+"""Marks a point."""
 
 WEAKNESSES = {
     "rotated": "rotated teacher",
@@ -107,8 +123,8 @@ def look(method: str) -> Look:
 
 def ordered_colors(count: int) -> list[str]:
     """Dark to light for an ordered quantity (sample size, concept shift), readable in grey."""
-    ramp = ["#1B1044", "#5A2A83", "#A8437F", "#E0765A", "#F2B35E"]
-    return [ramp[round(i)] for i in np.linspace(0, len(ramp) - 1, count)] if count > 1 else ramp[:1]
+    ramp = LinearSegmentedColormap.from_list("ramp", ["#1B1044", "#5A2A83", "#A8437F", "#E0765A", "#F2B35E"])
+    return [to_hex(ramp(x)) for x in np.linspace(0, 1, count)]
 
 
 @contextmanager
@@ -209,6 +225,11 @@ def legend_below(figure: Figure, handles: dict[str, Artist], columns: int, title
         title=title,
         title_fontsize=6.5,
     )
+
+
+def theory_last(handles: dict[str, Artist]) -> dict[str, Artist]:
+    """Entries of a legend, what was simulated before the closed forms."""
+    return dict(sorted(handles.items(), key=lambda entry: entry[0].startswith("theory")))
 
 
 def encode(figure: Figure) -> dict[str, bytes]:
