@@ -15,7 +15,7 @@ from w2s_jax.risk import excess_risk
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_moments
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Design, Key, Task
+from w2s_jax.types import Design, Key, Moments, Task
 
 LAWS = {"vertex": 1.0, "interior": 0.5}
 """Weak accuracies of the rotated teacher: a perfect one shows a vertex of the hull, a poor one a point inside."""
@@ -37,27 +37,34 @@ def draws(num_concepts: int) -> int:
     return max(1, 32 // num_concepts)
 
 
-def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "L K n 1"]:
-    """Mean risk over the draws of a replicate."""
+def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "L K n 2"]:
+    """Risk, and squared distance from the solution of infinitely many labels, averaged over a replicate's draws."""
     most = max(spec.hull_num_concepts) + 1
     keys = jax.random.split(stream(key, "designs"), draws(min(spec.hull_num_concepts)))
     sizes = jnp.array(spec.hull_sample_size, float)
     designs = jax.vmap(jax.vmap(direct_design, (0, None, None)), (None, 0, None))(keys, sizes, most)  # [n r]
 
-    def risk(problem: Task, design: Design) -> Float[Array, ""]:
+    def measure(problem: Task, design: Design) -> Float[Array, "2"]:
         # The first coordinates of gaussian features are gaussian features.
         size = problem.concepts.shape[1]
         few = Design(design.gram[:size, :size], design.noise_cross[:size], design.num_samples)
         moments = design_moments(few, problem.weak_coef, problem.weak_noise_var)
-        return excess_risk(hull_least_squares(moments, problem.concepts) @ problem.concepts, problem.target_coef)
+        coef, limit = (
+            hull_least_squares(m, problem.concepts) @ problem.concepts for m in (moments, _population(problem))
+        )
+        return jnp.stack([excess_risk(coef, problem.target_coef), excess_risk(coef, limit)])
 
-    def cells(num_concepts: int) -> Float[Array, "L n 1"]:
+    def cells(num_concepts: int) -> Float[Array, "L n 2"]:
         laws = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[task(spec, law, num_concepts) for law in LAWS])
         used = jax.tree.map(lambda leaf: leaf[:, : draws(num_concepts)], designs)
-        by_draw = jax.vmap(jax.vmap(risk, (None, 0)), (None, 0))
-        return jax.vmap(by_draw, (0, None))(laws, used).mean(axis=2)[..., None]
+        by_draw = jax.vmap(jax.vmap(measure, (None, 0)), (None, 0))
+        return jax.vmap(by_draw, (0, None))(laws, used).mean(axis=2)
 
     return jnp.stack([cells(num_concepts) for num_concepts in spec.hull_num_concepts], axis=1)
+
+
+def _population(problem: Task) -> Moments:
+    return Moments(jnp.eye(problem.concepts.shape[1]), problem.weak_coef, jnp.ones(()))
 
 
 def axes(spec: TheorySpec) -> dict[str, tuple]:
@@ -65,4 +72,4 @@ def axes(spec: TheorySpec) -> dict[str, tuple]:
     return {"law": tuple(LAWS), "num_concepts": spec.hull_num_concepts, "sample_size": spec.hull_sample_size}
 
 
-STUDY = Study(axes, lambda spec: ("risk",), simulate, seconds=0.02)
+STUDY = Study(axes, lambda spec: ("risk", "distance"), simulate, seconds=0.02)

@@ -26,16 +26,15 @@ SETTINGS: dict[str, tuple[Any, ...]] = {
     "contamination": (0.0, 0.05, 0.1, 0.2, 0.3, 0.4),
     "target_weight": (1.0, 0.9, 0.8, 0.7, 0.6),
     "assumed_noise_factor": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
-    "temperature": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
 }
-"""Values of every knob; the rest stay neutral."""
+"""Values of every knob; the rest stay neutral. (A temperature does what the assumed noise does.)"""
 CELL = {"weakness": ("rotated",), "weak_accuracy": (0.7,), "sample_size": (256,), "concept_shift": (0.5,)}
 NUM_ICL = 16
 
 
 def base(spec: TheorySpec) -> SweepSpec:
     """The risk sweep of one cell that every setting changes a little."""
-    methods = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", "hull", "em_prior")
+    methods = ("source", "naive_ft", "icl_refine_shared", "icl_refine_fresh", "hull", "em_prior")
     return SweepSpec(**CELL, num_icl=(NUM_ICL,), methods=methods, noise_var=spec.noise_var)
 
 

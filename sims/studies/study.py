@@ -22,7 +22,7 @@ class TheorySpec:
     """Parts of the theory, each with a figure of its own."""
     hull_num_concepts: tuple[int, ...] = (2, 3, 4, 8, 16, 64)
     """Numbers K of concepts of the hull study, each >= 2."""
-    hull_sample_size: tuple[int, ...] = (128, 512, 4096)
+    hull_sample_size: tuple[int, ...] = (128, 4096, 262144)
     """Sample sizes n of the hull study, each >= 2 K."""
     em_steps: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
     """Numbers T of EM steps, each >= 0."""
@@ -36,7 +36,7 @@ class TheorySpec:
     """Probabilities rho that an example of a prompt comes from another concept, in [0, 1]."""
     num_icl: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 128)
     """Prompt lengths of both studies of prompts, each >= 0."""
-    weak_accuracy: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    weak_accuracy: tuple[float, ...] = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     """Weak accuracies of the misfit study, in (0, 1]."""
     aspect_ratio: tuple[float, ...] = (0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
     """Ratios d/n of the proportional limit, in [0.1, 10]; the sample size is rounded."""
