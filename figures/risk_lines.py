@@ -21,8 +21,10 @@ SHOWN = (
     "icl_refine_fresh",
     "intent_refine",
     "self_refine",
+    "hull",
 )
-"""Methods drawn, in this order; gradient_flow stays close to naive_ft, and leave-one-out prompts to fresh ones."""
+"""Methods drawn, in this order; gradient_flow stays close to naive_ft, leave-one-out prompts to fresh ones, and EM is
+drawn step by step in `em_ladder`."""
 
 CUT = {"weak_accuracy": 0.7, "concept_shift": 0.5, "sample_size": 1024, "num_icl": 16}
 """Where the other axes are held; a store without the value gives its nearest."""

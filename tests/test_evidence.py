@@ -6,18 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sims import posterior_sweep, report, risk_sweep
+from sims import posterior_sweep, report, risk_sweep, theory_sweep
 from sims.claims import Claim, fit_exponent
 from sims.spec import identity
 from tests.test_engine import options
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-PRESETS = {"risk_sweep": risk_sweep.PRESETS, "posterior_sweep": posterior_sweep.PRESETS}
+PRESETS = {
+    "risk_sweep": risk_sweep.PRESETS,
+    "theory_sweep": theory_sweep.PRESETS,
+    "posterior_sweep": posterior_sweep.PRESETS,
+}
 EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem != "benchmarks")
 
 
 def test_there_is_evidence_of_the_quick_presets():
-    assert {"risk_sweep-quick", "posterior_sweep-quick"} <= {path.stem for path in EVIDENCE}
+    assert {"risk_sweep-quick", "theory_sweep-quick", "posterior_sweep-quick"} <= {path.stem for path in EVIDENCE}
 
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ from sims import theory_sweep
 from sims.spec import InputError
 from sims.studies import STUDIES, em_ladder, misfit, proportional
 from sims.studies.study import STUDY_NAMES, TheorySpec
+from sims.theory_claims import theory_claims
 from tests.helpers import assert_mean_summary, assert_mean_summary_rejects
 from w2s_jax import theory
 
@@ -115,6 +116,20 @@ def test_the_proportional_limit_passes_through_finite_samples(store):
             expected = float(theory.least_squares_risk(task, n) if exact else theory.ridge_risk(task, n, penalty))
             # The limit is off by O(1/d) at finite size.
             assert abs(mean[i, j] - expected) < 5 * sem[i, j] + (0 if exact else 0.03 * expected)
+
+
+def test_every_study_makes_claims_that_hold(store):
+    _, data = store
+    claims = list(theory_claims(data, SPEC))
+    assert {word for claim in claims for word in claim.claim.split()[:1]} >= {
+        "EM,",
+        "mixture",
+        "contamination,",
+        "span:",
+    }
+    # Five steps are not yet the limit of EM, and two prompts of at most six examples show no dip: these need `quick`.
+    fails = [claim.claim for claim in claims if not claim.holds()]
+    assert all(text.startswith(("EM, T = 5", "mixture target", "contamination 0")) for text in fails), fails
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,14 @@ def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float
         concepts: beta_k `[K d]`, one a row, K >= 1, of any Gram matrix.
 
     Returns:
-        Weights `[K]`, exactly 0 off the face of the solution. Projected gradient runs until a step of it moves no weight by
-        more than eps^(2/3), 4e-11 in float64 and 2e-5 in float32, and the duality gap, which bounds what is left to
-        gain, is under 16 roundings of max |H| + max |g| (both seen from the centre of the hull), or for 10,000
-        iterations; a linear solve on the face that it found then makes the weights as exact as H allows.
-        Should that solve leave the simplex, as it may where a weight is 0 to within rounding, they stay as they were.
-        Where the minimiser is not unique (H singular along its face, as for n < K - 1) one of them is returned, and
-        which is not promised; they all predict alike on the sample. Derivatives, of every order, are those within the
-        face: exact unless a weight is about to join or leave it, and 0 along directions that the loss does not see.
+        Weights `[K]`, exactly 0 off the face of the solution. Projected gradient runs until a step of it moves no
+        weight by more than eps^(2/3), 4e-11 in float64 and 2e-5 in float32, and the duality gap, which bounds what is
+        left to gain, is under 16 roundings of max |H| + max |g| (both seen from the centre of the hull), or for 10,000
+        iterations; a linear solve on the face that it found then makes the weights as exact as H allows. Should that
+        solve leave the simplex, as it may where a weight is 0 to within rounding, they stay as they were. Where the
+        minimiser is not unique (H singular along its face, as for n < K - 1) one of them is returned, and which is not
+        promised; they all predict alike on the sample. Derivatives, of every order, are those within the face: exact
+        unless a weight is about to join or leave it, and 0 along directions that the loss does not see.
 
     Reference: docs/theory.md 3.5; O'Donoghue and Candes (arXiv 1204.3982) for the restarts of the momentum.
 

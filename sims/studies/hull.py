@@ -10,12 +10,13 @@ from jaxtyping import Array, Float
 
 from sims.studies.designs import direct_design
 from sims.studies.study import Study, TheorySpec
+from w2s_jax import theory
 from w2s_jax.hull import hull_least_squares
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_moments
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Design, Key, Moments, Task
+from w2s_jax.types import Design, Key, Task
 
 LAWS = {"vertex": 1.0, "interior": 0.5}
 """Weak accuracies of the rotated teacher: a perfect one shows a vertex of the hull, a poor one a point inside."""
@@ -49,9 +50,8 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "L K n 2"]:
         size = problem.concepts.shape[1]
         few = Design(design.gram[:size, :size], design.noise_cross[:size], design.num_samples)
         moments = design_moments(few, problem.weak_coef, problem.weak_noise_var)
-        coef, limit = (
-            hull_least_squares(m, problem.concepts) @ problem.concepts for m in (moments, _population(problem))
-        )
+        coef = hull_least_squares(moments, problem.concepts) @ problem.concepts
+        limit = theory.hull_weights(problem) @ problem.concepts
         return jnp.stack([excess_risk(coef, problem.target_coef), excess_risk(coef, limit)])
 
     def cells(num_concepts: int) -> Float[Array, "L n 2"]:
@@ -61,10 +61,6 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "L K n 2"]:
         return jax.vmap(by_draw, (0, None))(laws, used).mean(axis=2)
 
     return jnp.stack([cells(num_concepts) for num_concepts in spec.hull_num_concepts], axis=1)
-
-
-def _population(problem: Task) -> Moments:
-    return Moments(jnp.eye(problem.concepts.shape[1]), problem.weak_coef, jnp.ones(()))
 
 
 def axes(spec: TheorySpec) -> dict[str, tuple]:

@@ -1,0 +1,75 @@
+"""How long a prompt must be (3.10), and the Lambert function behind it."""
+
+import jax
+import numpy as np
+
+from sims.checks.check import Check
+from sims.checks.draws import changed, risks_of, shared_program, two_concepts
+from sims.checks.population import ridge_path
+from sims.checks.tilting import log_mean_exp, pair, saddle, weighted_power
+from w2s_jax import theory
+from w2s_jax.types import Task
+
+PROMPTS = 40_000
+
+
+def checks() -> list[Check]:
+    """The rows of `theory.crossover`."""
+    return [*(_lambert(x) for x in (0.5, 20.0, 1e6)), _crossover("shared", 1e-60), _crossover("fresh", 1e-75)]
+
+
+def _lambert(x: float) -> Check:
+    """W(x) = E log(1 + x e^(v cot v) sin(v)/v) for v uniform on (0, pi)."""
+
+    def sample(key):
+        v = np.pi * _uniforms(key, 100_000)
+        return np.log1p(x * np.exp(v / np.tan(v)) * np.sin(v) / v)
+
+    return Check(f"Lambert W({x:g})", ("lambert_w",), lambda: theory.lambert_w(x), sample)
+
+
+def _crossover(prompts: str, distance: float) -> Check:
+    """A teacher so near to the target that its floor is met only after hundreds of e-foldings of the misalignment.
+
+    The misalignments at two neighbouring lengths come from the same prompts, by importance sampling. The standard error
+    is held to 1% of half an e-folding of the misalignment, 1/(2 kappa): far less than 1% of the length.
+    """
+    scale, assumed, power = 0.5, 1.0, 2 if prompts == "shared" else 1
+    perfect = two_concepts(1.0, 0.5, 2.0)
+    near = np.asarray(perfect.weak_concepts) + distance * np.eye(2, 3, 2)
+    task = changed(perfect, weak_concepts=near, feature_var=np.full(3, scale))
+    contest = pair(task, 1, assumed)
+    t = saddle(contest)
+    log_floor = np.log(_floor(task) / scale)
+
+    def log_misalignment(mean, n):
+        """2 E w^2 of a shared prompt, 2 (E w)^2 of fresh ones: two concepts."""
+        return np.log(2.0) + (2 / power) * (n * log_mean_exp(contest, t) + np.log(mean))
+
+    def lengths(mean, n):
+        first, second = log_misalignment(mean[0], n), log_misalignment(mean[1], n + 1)
+        return n + (first - log_floor) / (first - second)
+
+    near_it = int(power * log_floor / 2 / log_mean_exp(contest, t))  # but for the prefactor, which a first run finds
+    first_run = weighted_power(jax.random.key(0), contest, t, (near_it, near_it + 1), power, 2000)
+    n = int(lengths(first_run.mean(0), near_it))
+    return Check(
+        f"crossover, {prompts} prompts, K = 2, teacher {distance:g} from the target, s = 0.5, to 0.3% of 1/kappa",
+        ("refinement_crossover",),
+        lambda: theory.refinement_crossover(task, prompts, assumed_noise_var=assumed),
+        lambda key: weighted_power(key, contest, t, (n, n + 1), power, PROMPTS),
+        reduce=lambda mean: lengths(mean, n),
+        scale=-0.5 / log_mean_exp(contest, t),
+        allowance=0.006,
+    )
+
+
+def _floor(task: Task) -> float:
+    """The least risk of naive fine-tuning over a grid of penalties, on infinitely many labels."""
+    fits = ridge_path(task, np.geomspace(1e-200, 1.0, 101))
+    return float(risks_of(task, fits).min())
+
+
+@shared_program("count")
+def _uniforms(key, count):
+    return jax.random.uniform(key, (count,), minval=1e-9)

@@ -1,0 +1,185 @@
+"""Finite samples (3.3, 3.4): risks of simulated fits.
+
+Some rows are a task of one term only: there every constant of a formula moves the prediction.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sims.checks.check import Check
+from sims.checks.draws import (
+    changed,
+    data_sets,
+    mixing,
+    naive_fits,
+    normals,
+    risks_of,
+    shared_program,
+    source_coef,
+    turned_task,
+    two_concepts,
+)
+from w2s_jax import theory
+from w2s_jax.estimators import least_squares
+from w2s_jax.refinement import refine_labels
+from w2s_jax.rng import stream
+from w2s_jax.sampling import moments, sample_features
+from w2s_jax.types import Dataset, Task
+
+CELL = {"num_concepts": 3, "weak_accuracy": 0.7, "concept_shift": 0.5}
+OVER, UNDER = (24, 6, 6000), (5, 20, 4000)
+"""(n, d, data sets in a batch) over and under d."""
+WIDE = 96
+"""The dimension at which the proportional limit is read: what is left of O(1/d) is a fraction of the standard error."""
+
+
+def checks() -> list[Check]:
+    """The rows of `theory.finite_sample`."""
+    return [*_least_squares(), *_terms(), *_refined(), *_ridge()]
+
+
+def _least_squares() -> list[Check]:
+    """Whole tasks, by the kernels."""
+    over, under = turned_task(0.5, dim=6, **CELL), turned_task(1.5, dim=20, **CELL)
+    cells = [
+        ("rotated", over, OVER),
+        ("opposed", turned_task(2.0, dim=6, weakness="opposed", **CELL), OVER),
+        ("mixture teacher", mixing(over, 0.5, 0.3, 0.2), OVER),
+        ("rotated", under, UNDER),
+        ("mixture teacher", mixing(under, 0.5, 0.3, 0.2), UNDER),
+    ]
+    return [
+        Check(
+            f"least squares, {name}, a = 0.7, n = {n}, d = {d}, s = {float(task.feature_var[0])}",
+            ("least_squares_risk",),
+            lambda task=task, n=n: theory.least_squares_risk(task, n),
+            lambda key, task=task, n=n, count=count: risks_of(task, naive_fits(key, task, n, 0.0, count)),
+        )
+        for name, task, (n, d, count) in cells
+    ]
+
+
+def _terms() -> list[Check]:
+    """One term of the exact risk at a time, by hand: d = 1 over n, and n = 1 under d.
+
+    Given features x and noise of unit variance, the error of a slope is sum x e/sum x^2, and that of the interpolator
+    of one label e x/|x|^2; chance in the labels is averaged exactly, which leaves that in the features.
+    """
+
+    def noise(squares):
+        return 1 / squares.sum(1)
+
+    def spread_over(squares):
+        return (squares**2).sum(1) / squares.sum(1) ** 2
+
+    def spread_under(squares):
+        return squares[:, 0] / squares.sum(1)
+
+    cells = [
+        ("label noise", _single_term(1, 1.0, 0.0), 9, 1, noise, 8.0),
+        ("spread of the teacher", _single_term(1, 0.0, 1.0), 6, 1, spread_over, 8.0),
+        ("label noise", _single_term(10, 1.0, 0.0), 1, 10, noise, 10.0),
+        ("spread of the teacher", _single_term(10, 0.0, 1.0), 1, 10, spread_under, 6.0),
+    ]
+    return [
+        Check(
+            f"least squares, {name} alone, n = {n}, d = {d}, given the features",
+            ("least_squares_risk",),
+            lambda task=task, n=n: theory.least_squares_risk(task, n),
+            lambda key, size=n * d, risk=risk: risk(normals(key, 100_000, size) ** 2),
+            sharpen=sharpen,
+        )
+        for name, task, n, d, risk, sharpen in cells
+    ]
+
+
+def _single_term(dim: int, noise_var: float, spread: float) -> Task:
+    """Source, target and mean teacher at the origin; the teacher shows +-sqrt(spread) e_1 with equal chance."""
+    shown = np.zeros((2, dim))
+    shown[:, 0] = np.sqrt(spread) * np.array([1.0, -1.0])
+    return changed(
+        two_concepts(1.0, 0.0, 1.0),
+        concepts=np.zeros((2, dim)),
+        weak_concepts=shown,
+        weak_prior=[0.5, 0.5],
+        weak_noise_var=noise_var,
+        feature_var=np.ones(dim),
+    )
+
+
+def _refined() -> list[Check]:
+    """Labels refined with a posterior that is given, so that its misalignment and spread are known."""
+    w = np.array([0.6, 0.3, 0.1])
+    distance, spread = float(np.sum((w - np.eye(3)[0]) ** 2)), float(1 - w @ w)
+    rows = []
+    for n, d, count in (OVER, UNDER):
+        task = turned_task(0.5, dim=d, **CELL)
+        rows.append(
+            Check(
+                f"least squares on refined labels, posterior 0.6, 0.3, 0.1, n = {n}, d = {d}, s = 0.5",
+                ("refined_risk",),
+                lambda task=task, n=n: theory.refined_risk(task, n, distance, spread),
+                lambda key, task=task, n=n, count=count: risks_of(task, _refined_fits(key, task, w, n, count, False)),
+            )
+        )
+    n, d, count = OVER
+    task = turned_task(0.5, dim=d, **CELL)
+    rows.append(
+        # Posteriors of 0 or 1 drawn for each label have mean w and tr Cov w = 1 - ||E w||^2.
+        Check(
+            f"least squares on posterior-mean labels, fresh posteriors, n = {n}, d = {d}, s = 0.5",
+            ("refined_risk",),
+            lambda: theory.refined_risk(task, n, distance, spread, noise_var=0.0),
+            lambda key: risks_of(task, _refined_fits(key, task, w, n, count, True)),
+        )
+    )
+    return rows
+
+
+@shared_program("n", "count", "fresh")
+def _refined_fits(key, task, w, n, count, fresh):
+    features = sample_features(stream(key, "features"), n * count, task.concepts.shape[1])
+    features = features * jnp.sqrt(task.feature_var)[None]
+    log_posterior = jnp.log(w)
+    if fresh:
+        chosen = jax.random.categorical(stream(key, "posterior"), log_posterior, shape=(n * count,))
+        log_posterior = jnp.log(jax.nn.one_hot(chosen, 3))
+    labels = refine_labels(stream(key, "labels"), task, features, log_posterior, draw="mean" if fresh else "sample")
+    data = Dataset(features.reshape(count, n, -1), labels.reshape(count, n))
+    return jax.vmap(lambda one: least_squares(moments(one), task.source_prior @ task.concepts))(data)
+
+
+def _ridge() -> list[Check]:
+    silent = {"noise_var": 0.0, "dim": WIDE}
+    cells = [
+        ("all terms, s = 0.5", changed(two_concepts(0.7, 0.5, dim=WIDE), feature_var=np.full(WIDE, 0.5)), 144, 0.3, 1),
+        ("mixture teacher", mixing(two_concepts(1.0, 0.5, **silent), 0.5, 0.5), 144, 0.3, 1),
+        ("label noise alone", two_concepts(1.0, 0.0, 1.0, dim=WIDE), 48, 1.0, 2),
+        ("label noise alone", two_concepts(1.0, 0.0, 1.0, dim=WIDE), 144, 0.1, 2),
+        ("source bias alone", two_concepts(1.0, 0.5, **silent), 144, 1.5, 2),
+        ("weak bias alone", two_concepts(0.5, 0.0, **silent), 144, 0.5, 2),
+    ]
+    return [
+        Check(
+            f"ridge in the proportional limit, {name}, n = {n}, d = {WIDE}, penalty {penalty}, to 0.3%",
+            ("ridge_risk",),
+            lambda task=task, n=n, penalty=penalty: theory.ridge_risk(task, n, penalty),
+            lambda key, task=task, n=n, penalty=penalty: risks_of(
+                task, source_coef(task) + _ridge_steps(key, task, n, penalty, 200)
+            ),
+            sharpen=sharpen,
+            allowance=0.003,
+        )
+        for name, task, n, penalty, sharpen in cells
+    ]
+
+
+@shared_program("n", "count")
+def _ridge_steps(key, task, n, penalty, count):
+    """Naive fine-tuning by a dense solve, which is faster than eigenvectors at a single penalty."""
+    data = data_sets(key, task, n, count)
+    gram = jnp.einsum("rni,rnj->rij", data.features, data.features) / n
+    residual = data.labels - data.features @ (task.source_prior @ task.concepts)
+    cross = jnp.einsum("rni,rn->ri", data.features, residual) / n
+    return jnp.linalg.solve(gram + penalty * jnp.eye(gram.shape[1])[None], cross[:, :, None])[:, :, 0]

@@ -1,0 +1,284 @@
+"""`python -m sims.verify`: the command, and whether a formula with a constant wrong by 10% turns a line of it red."""
+
+import ast
+import importlib
+import inspect
+import json
+import math
+import sys
+import types
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import w2s_jax
+from sims import verify
+from sims.checks import all_checks, check, population
+from sims.checks.check import Check, judge, simulate
+from w2s_jax import theory
+
+FORMS = [name for name in theory.__all__ if inspect.isfunction(getattr(theory, name))]
+KERNELS = ["misfit", "sign_accuracy"]
+"""Closed forms that are kernels: docs/theory.md 3.8 and 3.9."""
+WRONG = (0.9, 1.1)
+
+
+# --- The command ------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str, source=population.checks) -> int:
+    return verify.main(list(arguments), source)
+
+
+def test_two_claims(capsys, tmp_path):
+    path = tmp_path / "deep" / "claims.json"
+    assert run("--only", "b_P^2,", "b_w^2, rotated", "--json", str(path)) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("ok ") for line in lines[1:])
+    assert "2 of 2 claims hold" in err
+    rows = json.loads(path.read_text())
+    assert [row["forms"] for row in rows] == [["source_bias"], ["weak_bias"]]
+    for row in rows:
+        assert set(row) == {"claim", "predicted", "simulated", "sem", "z", "ok", "count", "scale", "forms"}
+        assert row["ok"] is True and row["count"] >= 1000 and row["scale"] == row["predicted"]
+        assert row["sem"] <= 0.01 * row["scale"]
+        assert math.isclose(row["z"], (row["simulated"] - row["predicted"]) / row["sem"])
+
+
+def test_a_wrong_formula_exits_with_1(capsys, monkeypatch):
+    monkeypatch.setattr(theory, "source_bias", lambda task, right=theory.source_bias: 1.1 * right(task))
+    assert run("--only", "b_P^2", "--precision", "0.015") == 1
+    assert "FAIL b_P^2" in capsys.readouterr().out
+
+
+def test_draws_depend_on_seed_and_claim_alone(capsys):
+    def printed(*arguments):
+        assert run(*arguments) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if "b_P^2, K" in line]
+
+    alone, among, other = (
+        printed("--only", "b_P^2,"),
+        printed("--only", "b_"),
+        printed("--only", "b_P^2,", "--seed", "1"),
+    )
+    assert alone[0].split()[-4:] == among[0].split()[-4:] != other[0].split()[-4:]
+
+
+def test_list(capsys):
+    assert run("--list") == 0
+    assert "[source_bias]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "0"], "--precision must be positive and finite, got 0.0"),
+        (["--precision", "-0.01"], "--precision must be positive and finite, got -0.01"),
+        (["--precision", "nan"], "--precision must be positive and finite, got nan"),
+        (["--seed", "-1"], r"--seed must be in [0, 2^63), got -1"),
+        (["--only", "b_P^2", "unheard of"], "--only must match a claim or a form, but none contains 'unheard of'"),
+        (["--json", "FILE/claims.json"], "--json must be a file that can be written, got"),
+        (["--json", "."], "--json must be a file that can be written, got"),
+    ],
+)
+def test_bad_input(capsys, tmp_path, arguments, message):
+    (tmp_path / "file").write_text("keep me")
+    arguments = [argument.replace("FILE", str(tmp_path / "file")) for argument in arguments]
+    out = [] if "--json" in arguments else ["--json", str(tmp_path / "deep" / "claims.json")]
+    assert run(*arguments, *out) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert not captured.out
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+    assert (tmp_path / "file").read_text() == "keep me"
+
+
+def noise(key, count=100):
+    return 1 + 0.5 * np.asarray(jax.random.normal(key, (count,)))
+
+
+def test_a_standard_error_out_of_reach_is_not_ok(monkeypatch):
+    monkeypatch.setattr(check, "MAX_BATCHES", 20)
+    never = Check("too noisy", ("f",), lambda: 1.0, noise)
+    simulation = simulate(never, 0, 0.001)
+    assert not simulation.precise and simulation.count == 2000
+    outcome = judge(never, simulation)
+    assert abs(outcome.z) < 5 and not outcome.ok
+
+
+def test_predictions_that_are_not_numbers_are_not_ok():
+    for value in (math.nan, math.inf):
+        row = Check("nothing", ("f",), lambda value=value: value, noise)
+        simulation = simulate(row, 0, 0.01)
+        assert simulation.count == check.MIN_SAMPLES
+        assert not judge(row, simulation).ok
+        json.dumps(verify.report(judge(row, simulation)), allow_nan=False)
+
+
+def test_bounds_and_allowances_and_reduced_values():
+    def outcome(prediction, **options):
+        row = Check("f", ("f",), lambda: prediction, noise, **options)
+        return judge(row, simulate(row, 0, 0.01))
+
+    assert outcome(1.0).ok and not outcome(1.2).ok and not outcome(0.8).ok
+    assert outcome(1.2, is_bound=True).ok and not outcome(0.8, is_bound=True).ok
+    assert outcome(1.05, allowance=0.06).ok and not outcome(1.2, allowance=0.06).ok
+    assert outcome(1.0, sharpen=3).count > 5 * outcome(1.0).count
+    assert outcome(0.0, scale=1.0).z > 50
+    # E exp(noise) by the mean of a square: the value is free of the bias var/n, and its error that of a derivative
+    squared = outcome(1.0, reduce=lambda mean: mean[0] ** 2)
+    plain = judge(*(lambda row: (row, simulate(row, 0, 0.005)))(Check("f", ("f",), lambda: 1.0, noise)))
+    assert squared.count == plain.count
+    np.testing.assert_allclose(squared.simulated, plain.simulated**2 - plain.sem**2, rtol=1e-10)
+    np.testing.assert_allclose(squared.sem, 2 * plain.simulated * plain.sem, rtol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def checks() -> list[Check]:
+    return all_checks()
+
+
+def test_every_form_has_a_claim(checks):
+    covered = {form for row in checks for form in row.forms}
+    assert set(FORMS + KERNELS) <= covered, f"without a row in sims/checks: {set(FORMS) - covered}"
+    assert covered <= {*theory.__all__, *w2s_jax.__all__}
+    claims = [row.claim for row in checks]
+    assert len(set(claims)) == len(claims)
+
+
+# --- Whether it would notice ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def simulated(checks) -> list:
+    """Every row with its draws, at a precision that still tells 10%."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(zip(checks, pool.map(lambda row: simulate(row, 0, 0.015), checks), strict=True))
+
+
+@pytest.mark.slow
+def test_every_claim_holds(simulated):
+    failed = [judge(*row) for row in simulated if not judge(*row).ok]
+    assert not failed, failed
+
+
+def is_red(row) -> bool:
+    """Whether a row is not ok; a formula that no longer runs is noticed as well."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return not judge(*row).ok
+    except Exception:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS + KERNELS)
+def test_a_form_wrong_by_10_percent_is_noticed(simulated, monkeypatch, form):
+    home = theory if form in FORMS else w2s_jax
+    right = getattr(home, form)
+    for factor in WRONG:
+        monkeypatch.setattr(
+            home, form, lambda *args, f=factor, **options: jax.tree.map(lambda x: f * x, right(*args, **options))
+        )
+        assert any(is_red(row) for row in simulated if form in row[0].forms), f"{factor} times {form} passes"
+
+
+MODULES = (
+    "population",
+    "finite_sample",
+    "hull",
+    "span",
+    "posterior",
+    "posterior_mean",
+    "mixed_prompts",
+    "mixed_prompts_mean",
+    "one_example",
+    "em",
+    "crossover",
+)
+"""In an order in which each imports only from those before it."""
+
+INERT_FUNCTIONS = {}
+"""Functions none of whose constants can change a value by what a simulation resolves, and why."""
+INERT = {}
+"""The same for single constants: (module, function, a part of the line)."""
+
+
+def module_of(name: str):
+    return importlib.import_module(f"w2s_jax.theory.{name}")
+
+
+def constants(name: str) -> list[tuple[str, int, str]]:
+    """(function, number in the file, its line) of every numeric constant in the code of a module, fillers aside."""
+    source = Path(module_of(name).__file__).read_text()
+    lines, found = source.splitlines(), []
+    tree = ast.parse(source)
+    numbers = {id(node): i for i, node in enumerate(n for n in ast.walk(tree) if isinstance(n, ast.Constant))}
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        fillers = {
+            id(argument)
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "jnp.where"
+            for argument in call.args
+        }
+        for part in [*function.args.defaults, *function.args.kw_defaults, *function.body]:
+            for node in ast.walk(part) if part else ():
+                number = isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value != 0
+                if number and id(node) not in fillers:
+                    found.append((function.name, numbers[id(node)], lines[node.lineno - 1].strip()))
+    return found
+
+
+def mutant(name: str, number: int) -> dict[str, types.ModuleType]:
+    """The module with one constant 10% too large, and all modules that build on it, by name."""
+    fresh, kept = {}, {}
+    try:
+        for module in MODULES[MODULES.index(name) :]:
+            path = Path(module_of(module).__file__)
+            tree = ast.parse(path.read_text(), str(path))
+            imports = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+            full = f"w2s_jax.theory.{module}"
+            if module != name and not imports & set(fresh):
+                continue
+            if module == name:
+                node = [n for n in ast.walk(tree) if isinstance(n, ast.Constant)][number]
+                node.value = 1.1 * node.value
+            kept[full] = sys.modules[full]
+            fresh[full] = sys.modules[full] = types.ModuleType(full)
+            exec(compile(tree, str(path), "exec"), fresh[full].__dict__)
+    finally:
+        sys.modules.update(kept)
+    return fresh
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_a_constant_wrong_by_10_percent_is_noticed(simulated, monkeypatch, name):
+    """Each numeric constant in the code of the closed forms, one after the other."""
+    home = {form: getattr(theory, form).__module__ for form in FORMS}
+    unnoticed = []
+    for function, number, line in constants(name):
+        fresh = mutant(name, number)
+        with monkeypatch.context() as patched:
+            for form, module in home.items():
+                if module in fresh:
+                    patched.setattr(theory, form, getattr(fresh[module], form))
+            near_first = sorted(
+                (row for row in simulated if any(home.get(form) in fresh for form in row[0].forms)),
+                key=lambda row: not any(home.get(form, "").endswith(f".{name}") for form in row[0].forms),
+            )
+            noticed = any(is_red(row) for row in near_first)
+        if not noticed:
+            unnoticed.append((function, number, line))
+    print(*unnoticed, sep="\n")
+    assert not unnoticed
+
+
+def test_the_order_of_modules_is_right():
+    assert {f"w2s_jax.theory.{name}" for name in MODULES} >= {getattr(theory, form).__module__ for form in FORMS}
