@@ -1,5 +1,6 @@
 """Risks of an estimate that is given (3.8, 3.9): misfit and sign accuracy."""
 
+import jax.numpy as jnp
 import numpy as np
 
 import w2s_jax
@@ -14,13 +15,15 @@ def checks() -> list[Check]:
     concepts = np.asarray(task.concepts)
     student = (concepts @ weak_coef(task)) @ concepts  # the projection on a linear class that contains the target
 
+    weak, target, source = (jnp.asarray(coef(task)) for coef in (weak_coef, target_coef, source_coef))
+
     def predicted_risk():
-        weak_risk = w2s_jax.excess_risk(weak_coef(task), target_coef(task), task.feature_var)
-        return weak_risk - w2s_jax.misfit(student, weak_coef(task), task.feature_var)
+        weak_risk = w2s_jax.excess_risk(weak, target, task.feature_var)
+        return weak_risk - w2s_jax.misfit(jnp.asarray(student), weak, task.feature_var)
 
     def agreement(key):
         phi = features(key, task, ROWS)
-        return np.sign(phi @ source_coef(task)) == np.sign(phi @ target_coef(task))
+        return np.prod(np.sign(phi @ np.stack([source, target], 1)), axis=1) > 0
 
     return [
         Check(
@@ -32,7 +35,7 @@ def checks() -> list[Check]:
         Check(
             "sign accuracy of the source, K = 3, shift 0.5",
             ("sign_accuracy",),
-            lambda: w2s_jax.sign_accuracy(source_coef(task), target_coef(task)),
+            lambda: w2s_jax.sign_accuracy(source, target),
             agreement,
         ),
     ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.studies.study import Study, TheorySpec
+from w2s_jax import theory
 from w2s_jax.estimators import least_squares
 from w2s_jax.hull import hull_least_squares
 from w2s_jax.risk import excess_risk, misfit, sign_accuracy
@@ -42,6 +43,14 @@ def task(spec: TheorySpec, weakness, weak_accuracy: float) -> Task:
         noise_var=spec.noise_var,
         weakness=weakness,
     )
+
+
+def estimation_risk(task: Task, student: str) -> float:
+    """What n labels cost a student, which its misfit counts as well: exact for the span, at most this for the hull."""
+    if student == "span":
+        return float(theory.span_risk(task, SAMPLE_SIZE) - theory.span_bias(task))
+    noise = float(task.weak_noise_var + theory.hull_misfit(task))
+    return noise * NUM_CONCEPTS / (SAMPLE_SIZE - NUM_CONCEPTS - 1)
 
 
 def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "W a 10"]:
