@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from w2s_jax.rng import stream
@@ -227,7 +228,7 @@ def _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness,
 
 
 def _check_gram(gram, num_concepts) -> None:
-    if gram is None or isinstance(gram, jax.core.Tracer):
+    if gram is None or isinstance(gram, Tracer):
         return
     gram = np.asarray(gram, np.float64)
     if gram.shape != (num_concepts, num_concepts):
