@@ -60,6 +60,9 @@ def theory_dataset() -> xr.Dataset:
     return xr.Dataset(variables, coords, {"config": json.dumps(config), "complete": COUNT})
 
 
+pytestmark = pytest.mark.slow  # many closed forms, compiled and drawn
+
+
 @pytest.fixture(scope="module")
 def results() -> data.Results:
     dataset = theory_dataset()

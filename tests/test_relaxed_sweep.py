@@ -66,6 +66,7 @@ def assert_agrees(samples, expected, scale=None):
     assert_mean_rejects(samples, 1.1 * expected, scale)
 
 
+@pytest.mark.slow
 def test_the_neutral_setting_is_the_theory_of_the_spine(outcomes):
     risks, apart = outcomes()
     task = plain_task()
@@ -73,6 +74,7 @@ def test_the_neutral_setting_is_the_theory_of_the_spine(outcomes):
     assert_agrees(apart, theory.misalignment(task, NUM_ICL, "shared"))
 
 
+@pytest.mark.slow
 def test_mixing_and_plain_programs_have_the_same_law(outcomes):
     keys = jax.random.split(jax.random.key(2), REPLICATES)
     plain = jax.jit(jax.vmap(lambda key, grid: simulate(BASE, key, grid), (0, None)))(keys, make_grid(BASE))
@@ -82,6 +84,7 @@ def test_mixing_and_plain_programs_have_the_same_law(outcomes):
         assert abs(a.mean() - b.mean()) < 5 * np.hypot(a.std(), b.std()) / np.sqrt(REPLICATES)
 
 
+@pytest.mark.slow
 def test_hull_and_em_in_a_sweep():
     spec = dataclasses.replace(BASE, methods=("hull", "em_prior"), sample_size=(200,), em_steps=1)
     keys = jax.random.split(jax.random.key(4), 4000)
@@ -95,6 +98,7 @@ def test_hull_and_em_in_a_sweep():
     assert_agrees(risk[:, 1], 2 * (1 - weights[0]) ** 2 + spread / 200)
 
 
+@pytest.mark.slow
 def test_coherence(outcomes):
     risks, apart = outcomes(coherence=0.5)
     task = plain_task(gram=coherent_gram(2, 0.5))
@@ -103,6 +107,7 @@ def test_coherence(outcomes):
     assert_agrees(apart, theory.misalignment(task, NUM_ICL, "shared"))
 
 
+@pytest.mark.slow
 def test_spectrum(outcomes):
     risks, _ = outcomes(spectrum=1.0)
     variances = np.arange(1.0, DIM + 1) ** -1 * DIM / np.sum(np.arange(1.0, DIM + 1) ** -1)
@@ -117,6 +122,7 @@ def test_spectrum(outcomes):
 @pytest.mark.parametrize(
     "fields", [{"target_prior": (0.7, 0.3)}, {"target_prior": (0.7, 0.3), "concept_shift": (0.6,)}]
 )
+@pytest.mark.slow
 def test_mixture_target(outcomes, fields):
     risks, apart = outcomes(**fields)
     shift, q = fields.get("concept_shift", (SHIFT,))[0], jnp.array([0.7, 0.3])
@@ -128,6 +134,7 @@ def test_mixture_target(outcomes, fields):
     assert_agrees(apart, theory.mixed_misalignment(task, NUM_ICL, "shared"))
 
 
+@pytest.mark.slow
 def test_contamination(outcomes):
     risks, apart = outcomes(contamination=0.2)
     task = plain_task()
@@ -136,6 +143,7 @@ def test_contamination(outcomes):
     assert_agrees(apart, theory.mixed_misalignment(task, NUM_ICL, "shared"))
 
 
+@pytest.mark.slow
 def test_weak_prior_error_is_drawn_once_a_prompt_and_per_example_of_the_sample(outcomes):
     risks, apart = outcomes(weak_prior_error=0.3)
     task = plain_task()
@@ -145,6 +153,7 @@ def test_weak_prior_error_is_drawn_once_a_prompt_and_per_example_of_the_sample(o
     assert_agrees(risks["naive_ft"], theory.least_squares_risk(mixed, SIZE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"assumed_noise_factor": 3.0}, {"temperature": 3.0}])
 def test_assumed_noise_and_temperature_are_two_names_of_one_thing(outcomes, fields):
     _, apart = outcomes(**fields)
@@ -152,6 +161,7 @@ def test_assumed_noise_and_temperature_are_two_names_of_one_thing(outcomes, fiel
     assert_agrees(apart, expected)
 
 
+@pytest.mark.slow
 def test_uniform_features_have_a_third_of_the_variance():
     keys = jax.random.split(jax.random.key(3), REPLICATES)
     spec = dataclasses.replace(BASE, features="uniform", methods=("source", "naive_ft", "ceiling"))

@@ -87,6 +87,7 @@ def check(samples, expected, scale=None):
 # --- one concept: the older formulas --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weakness", [*WEAKNESSES, "oblique"])
 def test_one_concept_gives_the_older_formulas(weakness):
     task = (
@@ -216,6 +217,7 @@ def test_threshold_in_closed_form():
 # --- the mean weights -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.7])
 def test_mean_weights_match_the_kernels(share, simulate):
     """K = 2, under and over the threshold of 0.44; E w and E w^2, and both misalignments."""
@@ -233,6 +235,7 @@ def test_mean_weights_match_the_kernels(share, simulate):
         check(pairs, expected)
 
 
+@pytest.mark.slow
 def test_mixture_target_is_read_as_one_concept(simulate):
     """Fresh prompts dip on their way to winner takes all; shared ones do not gain from it."""
     lengths = (0, 1, 4, 16)
@@ -262,6 +265,7 @@ def test_mixture_target_is_read_as_one_concept(simulate):
         np.testing.assert_allclose(misalignment_of(task, 4000, prompts=prompts), limit, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_concepts_meet_the_target_one_at_a_time(simulate):
     """K = 3: the weights are those of two concepts that read the same prompt, and bounds of the posterior's own."""
     task = with_prior(in_random_frame(oblique_task(), 0.8), 0.5, 0.2, 0.3)
@@ -276,6 +280,7 @@ def test_more_concepts_meet_the_target_one_at_a_time(simulate):
                 assert np.mean(w[:, i, rival] ** power) < got[rival]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", [(0.6, 0.25, 0.15, 0.0), (0.2, 0.1, 0.6, 0.1)])
 def test_winner_takes_all_whichever_it_is(shares, simulate):
     """K = 4: long prompts of the kernels, the sum over contests, and the limit; the winner is not always the target."""
@@ -350,6 +355,7 @@ def test_integral_does_not_depend_on_where_it_crosses_the_axis():
 # --- whole prompts of the wrong concept -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wrong_prompts_match_the_kernels():
     task, error, count = two_concepts("rotated", 0.7), 0.3, 80_000
 
@@ -446,9 +452,8 @@ def integral_forms(share, accuracy, noise_var):
     }
 
 
-@pytest.mark.parametrize(
-    ("forms", "mode"), [(exponent_forms, jax.jacrev), pytest.param(integral_forms, jax.jacfwd, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("forms", "mode"), [(exponent_forms, jax.jacrev), (integral_forms, jax.jacfwd)])
 def test_derivatives_are_those_of_the_functions(forms, mode):
     """In the share, the accuracy and the assumed noise, against central differences."""
     point, step = (0.2, 0.7, 0.3), 1e-5

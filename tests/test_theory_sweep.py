@@ -45,6 +45,7 @@ def store(tmp_path_factory):
     return out, xr.open_zarr(out / "theory_sweep.zarr", consolidated=False).load()
 
 
+@pytest.mark.slow
 def test_every_study_has_its_labelled_arrays(store):
     _, data = store
     for name in FAST:
@@ -59,6 +60,7 @@ def test_every_study_has_its_labelled_arrays(store):
     assert set(STUDIES) == set(STUDY_NAMES)
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_does_no_work(store, capsys, monkeypatch):
     out, _ = store
     monkeypatch.setattr(theory_sweep, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
@@ -66,6 +68,7 @@ def test_a_finished_sweep_does_no_work(store, capsys, monkeypatch):
     assert "nothing to do" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_first_em_step_is_refinement_from_one_example(store):
     _, data = store
     risk = data.em_ladder_mean.sel(em_ladder_target="mixture", em_ladder_quantity="em_risk").values[0]
@@ -80,6 +83,7 @@ def test_the_first_em_step_is_refinement_from_one_example(store):
     assert np.sum((prior - np.array([0.7, 0.3])) ** 2) < risk[1]
 
 
+@pytest.mark.slow
 def test_the_span_gains_its_misfit_and_the_hull_at_least_that(store):
     _, data = store
     weakness, accuracy = data.misfit_weakness.values, data.misfit_weak_accuracy.values
@@ -102,6 +106,7 @@ def surplus(data, student: str):
     return data.misfit_mean.values @ contrast, np.sqrt(variance / 1000)
 
 
+@pytest.mark.slow
 def test_the_proportional_limit_passes_through_finite_samples(store):
     _, data = store
     task = proportional.task(SPEC)
@@ -118,6 +123,7 @@ def test_the_proportional_limit_passes_through_finite_samples(store):
             assert abs(mean[i, j] - expected) < 5 * sem[i, j] + (0 if exact else 0.03 * expected)
 
 
+@pytest.mark.slow
 def test_every_study_makes_claims_that_hold(store):
     _, data = store
     claims = list(theory_claims(data, SPEC))
