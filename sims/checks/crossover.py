@@ -35,7 +35,7 @@ def _crossover(prompts: str, distance: float) -> Check:
     is held to 1% of half an e-folding of the misalignment, 1/(2 kappa): far less than 1% of the length.
     """
     scale, assumed, power = 0.5, 1.0, 2 if prompts == "shared" else 1
-    perfect = two_concepts(1.0, 0.5, 2.0)
+    perfect = two_concepts(1.0, 0.95, 2.0)
     near = np.asarray(perfect.weak_concepts) + distance * np.eye(2, 3, 2)
     task = changed(perfect, weak_concepts=near, feature_var=np.full(3, scale))
     contest = pair(task, 1, assumed)

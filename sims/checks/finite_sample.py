@@ -67,20 +67,11 @@ def _terms() -> list[Check]:
     of one label e x/|x|^2; chance in the labels is averaged exactly, which leaves that in the features.
     """
 
-    def noise(squares):
-        return 1 / squares.sum(1)
-
-    def spread_over(squares):
-        return (squares**2).sum(1) / squares.sum(1) ** 2
-
-    def spread_under(squares):
-        return squares[:, 0] / squares.sum(1)
-
     cells = [
-        ("label noise", _single_term(1, 1.0, 0.0), 9, 1, noise, 8.0),
-        ("spread of the teacher", _single_term(1, 0.0, 1.0), 6, 1, spread_over, 8.0),
-        ("label noise", _single_term(10, 1.0, 0.0), 1, 10, noise, 10.0),
-        ("spread of the teacher", _single_term(10, 0.0, 1.0), 1, 10, spread_under, 6.0),
+        ("label noise", _single_term(1, 1.0, 0.0), 9, 1, through_slope, 8.0),
+        ("spread of the teacher", _single_term(1, 0.0, 1.0), 6, 1, spread_through_slope, 8.0),
+        ("label noise", _single_term(10, 1.0, 0.0), 1, 10, through_slope, 10.0),
+        ("spread of the teacher", _single_term(10, 0.0, 1.0), 1, 10, _spread_through_label, 6.0),
     ]
     return [
         Check(
@@ -92,6 +83,21 @@ def _terms() -> list[Check]:
         )
         for name, task, n, d, risk, sharpen in cells
     ]
+
+
+def through_slope(squares: np.ndarray) -> np.ndarray:
+    """Mean squared error of sum x e/sum x^2 given x^2 `[r n]`, for e of variance 1."""
+    return 1 / squares.sum(1)
+
+
+def spread_through_slope(squares: np.ndarray) -> np.ndarray:
+    """The same for e = +-x."""
+    return (squares**2).sum(1) / squares.sum(1) ** 2
+
+
+def _spread_through_label(squares: np.ndarray) -> np.ndarray:
+    """Mean square of e x/|x|^2 for e = +-x_1."""
+    return squares[:, 0] / squares.sum(1)
 
 
 def _single_term(dim: int, noise_var: float, spread: float) -> Task:
@@ -152,8 +158,9 @@ def _refined_fits(key, task, w, n, count, fresh):
 
 def _ridge() -> list[Check]:
     silent = {"noise_var": 0.0, "dim": WIDE}
+    confused = two_concepts(0.5, 0.9, 0.05, "confused", dim=WIDE)  # its biases lie in one direction: c counts most
     cells = [
-        ("all terms, s = 0.5", changed(two_concepts(0.7, 0.5, dim=WIDE), feature_var=np.full(WIDE, 0.5)), 144, 0.3, 1),
+        ("all terms, confused, s = 0.5", changed(confused, feature_var=np.full(WIDE, 0.5)), 144, 0.4, 3),
         ("mixture teacher", mixing(two_concepts(1.0, 0.5, **silent), 0.5, 0.5), 144, 0.3, 1),
         ("label noise alone", two_concepts(1.0, 0.0, 1.0, dim=WIDE), 48, 1.0, 2),
         ("label noise alone", two_concepts(1.0, 0.0, 1.0, dim=WIDE), 144, 0.1, 2),

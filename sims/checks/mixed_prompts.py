@@ -83,10 +83,10 @@ def _weights() -> list[Check]:
         Check(
             f"E w_j{'^2' if power == 2 else ''}, one example in five foreign, rotated, a = 0.9, K = 2, n_icl = {n}",
             ("mixed_rival_weights",),
-            lambda n=n, power=power: theory.mixed_rival_weights(soiled, n, power=power)[1],
+            lambda n=n, options=options: theory.mixed_rival_weights(soiled, n, **options)[1],
             lambda key, n=n, power=power: posteriors(key, soiled, n, PROMPTS)[:, 1] ** power,
         )
-        for n, power in ((3, 1), (6, 2))
+        for n, power, options in ((3, 1, {}), (6, 2, {"power": 2}))
     ]
 
 
@@ -150,7 +150,7 @@ def _limits() -> list[Check]:
     mixture = np.array([0.6, 0.3, 0.1])
     task = turned_task(1.0, num_concepts=3, dim=5, weak_accuracy=1.0, concept_shift=0.5, weakness="noisy")
     task = mixture_task(task, *mixture)
-    soiled = turned_task(0.6, num_concepts=3, dim=5, weak_accuracy=0.6, concept_shift=0.5)
+    soiled = turned_task(0.6, num_concepts=3, dim=5, weak_accuracy=0.6, concept_shift=0.5, noise_var=0.05)
     foreign = mixing(soiled, 0.0, 0.5, 0.5)
 
     def drifts(key):
@@ -173,6 +173,7 @@ def _limits() -> list[Check]:
             lambda: theory.contamination_threshold(soiled),
             drifts,
             reduce=lambda mean: mean[0] / (mean[0] - mean[1]),
+            sharpen=6,
         ),
     ]
 

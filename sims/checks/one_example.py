@@ -113,7 +113,8 @@ def _labelled_features(key, task, count):
 def _em() -> list[Check]:
     mixed = _mixture(_task(weak_accuracy=1.0))
     one_hot = _task(weak_accuracy=0.8)
-    two = mixture_task(turned_task(0.8, num_concepts=2, dim=3, weak_accuracy=1.0, concept_shift=0.3), 0.6, 0.4)
+    two = turned_task(0.8, num_concepts=2, dim=3, weak_accuracy=1.0, concept_shift=0.3, noise_var=0.05)
+    two = mixture_task(two, 0.6, 0.4)
 
     def risks(key, task, n, steps, count):
         gaps = _em_priors(key, task, n, steps, count) - np.asarray(task.target_prior)

@@ -30,7 +30,8 @@ def checks() -> list[Check]:
     shifted = turned_task(0.7, weakness="shifted", **cell)
     opposed = turned_task(0.7, weakness="opposed", **cell | {"weak_accuracy": 0.7})
     uneven = turned_task(np.linspace(0.2, 1.5, 6), **cell)
-    return [*_biases(rotated, shifted, opposed), *_paths(rotated, uneven), *_floors(rotated, opposed, cell)]
+    perfect = turned_task(0.7, weakness="noisy", **cell)
+    return [*_biases(rotated, shifted, opposed), *_paths(rotated, uneven, perfect), *_floors(rotated, opposed, cell)]
 
 
 def _biases(rotated: Task, shifted: Task, opposed: Task) -> list[Check]:
@@ -78,7 +79,7 @@ def _biases(rotated: Task, shifted: Task, opposed: Task) -> list[Check]:
     ]
 
 
-def _paths(isotropic: Task, uneven: Task) -> list[Check]:
+def _paths(isotropic: Task, uneven: Task, perfect: Task) -> list[Check]:
     return [
         Check(
             f"population risk of {name} {parameter}, K = 3, d = 6, {law} features",
@@ -88,7 +89,7 @@ def _paths(isotropic: Task, uneven: Task) -> list[Check]:
         )
         for form, name, path, cells in (
             ("population_ridge_risk", "naive fine-tuning, penalty", ridge_path, ((isotropic, 0.6), (uneven, 0.3))),
-            ("population_flow_risk", "gradient flow, time", flow_path, ((isotropic, 0.3), (uneven, 0.2))),
+            ("population_flow_risk", "gradient flow, time", flow_path, ((perfect, 0.7), (uneven, 0.2))),
         )
         for law, (task, parameter) in zip(("isotropic", "anisotropic"), cells)
     ]

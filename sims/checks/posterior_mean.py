@@ -7,6 +7,7 @@ from sims.checks.check import Check
 from sims.checks.draws import posteriors, turned_task, two_concepts
 from sims.checks.tilting import Pair, log_mean_exp, mean_power, pair, saddle
 from w2s_jax import theory
+from w2s_jax.types import Task
 
 PROMPTS = 40_000
 LONG = 40_000
@@ -21,24 +22,43 @@ def _weights() -> list[Check]:
     rotated, opposed = two_concepts(0.7, 0.4), two_concepts(0.9, 0.4, 1.5, "opposed")
     noisy = two_concepts(1.0, 0.3, weakness="noisy")
     cells = [
-        ("rotated, a = 0.7", rotated, 3, 1, None),
-        ("rotated, a = 0.7", rotated, 3, 2, None),
-        ("opposed, a = 0.9, noise 1.5", opposed, 6, 1, None),
-        ("perfect teacher, assumed noise 1.5 (t* > 1)", noisy, 2, 2, 1.5),
+        ("rotated, a = 0.7", rotated, 3, 1, None, 1),
+        ("rotated, a = 0.7", rotated, 3, 2, None, 1),
+        ("opposed, a = 0.9, noise 1.5", opposed, 6, 1, None, 1),
+        ("perfect teacher, assumed noise 1.5 (t* > 1)", noisy, 2, 2, 1.5, 1),
+        ("rotated, a = 0.9, noise 0.05", two_concepts(0.9, 0.5, 0.05), 1, 1, None, 8),
     ]
     rows = [
         Check(
             f"E w_j{'^2' if power == 2 else ''}, {name}, K = 2, n_icl = {n}",
             ("expected_rival_weights",),
-            lambda task=task, n=n, power=power, assumed=assumed: theory.expected_rival_weights(
-                task, n, power=power, assumed_noise_var=assumed
-            )[1],
+            _predicted("expected_rival_weights", task, n, power, assumed),
             lambda key, task=task, n=n, power=power, assumed=assumed: (
                 posteriors(key, task, n, PROMPTS, assumed)[:, 1] ** power
             ),
+            sharpen=sharpen,
         )
-        for name, task, n, power, assumed in cells
+        for name, task, n, power, assumed, sharpen in cells
     ]
+    rare, even = two_concepts(0.7, 1e-3), two_concepts(0.7, 0.5)
+    for name, task, n, power, assumed in (
+        ("rotated, a = 0.7, shift 0.001", rare, 5, 1, None),
+        ("rotated, a = 0.7, shift 0.001", rare, 5, 2, None),
+        ("rotated, a = 0.7, shift 0.5", even, 200, 1, None),
+        ("rotated, a = 0.7, shift 0.5", even, 200, 2, None),
+        ("perfect teacher, assumed noise 3 (t* > 2)", noisy, 40, 2, 3.0),
+    ):
+        sample, reduce = mean_power(pair(task, 1, assumed), n, power, LONG)
+        rows.append(
+            Check(
+                f"E w_j{'^2' if power == 2 else ''}, {name}, K = 2, n_icl = {n}, by tilting",
+                ("expected_rival_weights",),
+                _predicted("expected_rival_weights", task, n, power, assumed),
+                sample,
+                reduce=reduce,
+                sharpen=5,
+            )
+        )
     many = turned_task(1.0, num_concepts=4, dim=5, weak_accuracy=0.7, concept_shift=0.4)
     rows.append(
         Check(
@@ -50,6 +70,12 @@ def _weights() -> list[Check]:
         )
     )
     return rows
+
+
+def _predicted(form: str, task: Task, n: int, power: int, assumed: float | None):
+    """The mean power of the rival's weight by a form of `theory`, which is looked up when it is called."""
+    options = {"assumed_noise_var": assumed} | ({"power": power} if power > 1 else {})
+    return lambda: getattr(theory, form)(task, n, **options)[1]
 
 
 def _misalignment() -> list[Check]:
@@ -134,9 +160,7 @@ def _long_prompts() -> list[Check]:
             Check(
                 f"sharp E w_j{'^2' if power == 2 else ''}, {name}, n_icl = {n}, to 0.3%",
                 ("rival_weights_asymptotic",),
-                lambda task=task, n=n, power=power, assumed=assumed: theory.rival_weights_asymptotic(
-                    task, n, power=power, assumed_noise_var=assumed
-                )[1],
+                _predicted("rival_weights_asymptotic", task, n, power, assumed),
                 sample,
                 reduce=reduce,
                 allowance=0.003,

@@ -19,6 +19,7 @@ from sims.checks.draws import (
     two_concepts,
     weak_coef,
 )
+from sims.checks.finite_sample import spread_through_slope, through_slope
 from sims.checks.population import ROWS, squared_errors, squares
 from w2s_jax import theory
 from w2s_jax.estimators import least_squares
@@ -40,6 +41,7 @@ def _dimensions() -> list[Check]:
             ("hull_statistical_dimension",),
             lambda k=k: theory.hull_statistical_dimension(k),
             lambda key, k=k: _least_distance(key, k, 20_000),
+            sharpen=3 if k == 3 else 1,
         )
         for k in (2, 3, 4, 8, 16, 64)
     ]
@@ -116,7 +118,26 @@ def _hull_risks() -> list[Check]:
     inside = changed(rotated, target_prior=[0.8, 0.1, 0.1])  # the hull's own solution: no bias is left
     perfect = turned_task(2.0, weak_accuracy=1.0, **cell)
     mixed = changed(mixture_task(turned_task(1.0, weak_accuracy=1.0, **cell), 0.5, 0.3, 0.2), weak_noise_var=0.05)
-    return [
+    # Between two concepts the estimate is a slope; of a teacher who hardly errs, it never leaves the segment.
+    middle = changed(two_concepts(1.0, 0.5), target_prior=[0.5, 0.5], weak_prior=[0.5, 0.5])
+    half = 0.5 * np.array([[1.0, 1.0, 0.0]])
+    to_and_fro = half + 1e-4 * np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]) / np.sqrt(2)
+    noisy = changed(middle, weak_concepts=np.concatenate([half, half]), weak_noise_var=1e-8)
+    torn = changed(middle, weak_concepts=to_and_fro, weak_noise_var=0.0)
+    terms = [
+        Check(
+            f"least squares over the hull of two concepts, {name} alone, n = {n}, given the features",
+            ("hull_risk",),
+            lambda task=task, n=n: theory.hull_risk(task, n),
+            lambda key, n=n, risk=risk: 1e-8 * risk(normals(key, 100_000, n) ** 2),
+            sharpen=8,
+        )
+        for name, task, n, risk in (
+            ("label noise", noisy, 9, through_slope),
+            ("spread of the teacher", torn, 6, spread_through_slope),
+        )
+    ]
+    return terms + [
         Check(
             f"least squares over the hull, {name}, K = 3, n = {n}, to 0.3%",
             ("hull_risk",),
