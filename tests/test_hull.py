@@ -92,6 +92,7 @@ def test_the_weights_equal_those_of_two_exact_oracles(shape, truth):
     assert wrong > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [90, 40])
 def test_many_concepts(num_samples):
     # n = 40 < K: the weights of a face of fewer concepts are still unique.
@@ -153,6 +154,7 @@ def batch(num_concepts, dim, sizes, count, dtype=jnp.float64):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn), jnp.asarray(np.stack(concepts), dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
 @pytest.mark.parametrize(
     ("shape", "sizes", "count"),
