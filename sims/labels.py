@@ -13,7 +13,7 @@ from w2s_jax.relaxed import contaminated_prior
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_moments, linear_labels, sample_features
 from w2s_jax.tasks import latent_dim
-from w2s_jax.types import Dataset, Task
+from w2s_jax.types import Dataset, Scalar, Task
 
 
 class Prompts(NamedTuple):
@@ -62,22 +62,34 @@ def label_prompts(teacher: Task, prompts: Prompts, reading: Reading) -> Dataset:
 
 def weak_sample(spec: SweepSpec, world: World, teacher: Task, num_samples: int) -> Dataset:
     """The first examples of the sample, labelled by a teacher in R^d."""
-    features, noise = world.features[:num_samples], world.weak_noise[:num_samples]
-    if not spec.mixes_weak:
-        return Dataset(features, linear_labels(features, noise, teacher.weak_coef, teacher.weak_noise_var))
-    uniforms = jax.random.uniform(stream(world.key, "weak_concept"), world.weak_noise.shape)[:num_samples]
-    means = _mixed_means(features, uniforms, teacher.weak_prior, teacher.weak_concepts)
-    return Dataset(features, means + jnp.sqrt(teacher.weak_noise_var) * noise)
+    law = Law(teacher.weak_prior, teacher.weak_concepts, teacher.weak_coef, teacher.weak_noise_var)
+    return _sample(world, num_samples, law, "weak_concept" if spec.mixes_weak else None)
 
 
 def target_sample(spec: SweepSpec, world: World, num_samples: int) -> Dataset:
     """The first examples of the sample with labels of the target."""
+    law = Law(world.target_prior, world.concepts, world.target_coef, spec.noise_var)
+    return _sample(world, num_samples, law, "target_concept" if spec.mixes_target else None)
+
+
+class Law(NamedTuple):
+    """A law of labels: its mixture of concepts, the mean of that, and its noise."""
+
+    prior: Float[Array, "K"]
+    concepts: Float[Array, "K d"]
+    coef: Float[Array, "d"]
+    noise_var: Scalar
+
+
+def _sample(world: World, num_samples: int, law: Law, name: str | None) -> Dataset:
+    """Labels of the first examples, their concepts drawn one by one from the stream `name`; None: there is but one."""
     features, noise = world.features[:num_samples], world.weak_noise[:num_samples]
-    if not spec.mixes_target:
-        return Dataset(features, linear_labels(features, noise, world.target_coef, spec.noise_var))
-    uniforms = jax.random.uniform(stream(world.key, "target_concept"), world.weak_noise.shape)[:num_samples]
-    means = _mixed_means(features, uniforms, world.target_prior, world.concepts)
-    return Dataset(features, means + jnp.sqrt(spec.noise_var) * noise)
+    if name is None:
+        return Dataset(features, linear_labels(features, noise, law.coef, law.noise_var))
+    uniforms = jax.random.uniform(stream(world.key, name), world.weak_noise.shape)[:num_samples]
+    weights = jnp.broadcast_to(law.prior[:, None], (law.prior.shape[0], num_samples))
+    means = choose_label(uniforms, weights, law.concepts @ features.T)
+    return Dataset(features, means + jnp.sqrt(law.noise_var) * noise)
 
 
 def weak_cross(spec: SweepSpec, world: World) -> Float[Array, "W N d"]:
@@ -104,8 +116,3 @@ def target_cross(spec: SweepSpec, world: World) -> Float[Array, "N d"]:
 
 def _cross(dataset: Dataset) -> Float[Array, "d"]:
     return dataset.labels @ dataset.features / dataset.labels.shape[0]
-
-
-def _mixed_means(features, uniforms, prior: Float[Array, "K"], concepts: Float[Array, "K d"]) -> Float[Array, "n"]:
-    law = jnp.broadcast_to(prior[:, None], (prior.shape[0], features.shape[0]))
-    return choose_label(uniforms, law, concepts @ features.T)
