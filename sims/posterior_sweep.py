@@ -25,7 +25,7 @@ from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_wei
 from w2s_jax.rng import stream
 from w2s_jax.sampling import linear_labels
 from w2s_jax.tasks import WEAKNESSES, Weakness, make_task
-from w2s_jax.types import Dataset, Key, Task
+from w2s_jax.types import Dataset, Key, Task, stack
 
 AssumedNoise = Literal["task", "balanced"]
 AXES = ("num_concepts", "weakness", "weak_accuracy", "concept_shift", "assumed_noise", "num_icl")
@@ -177,7 +177,7 @@ def make_contests(spec: PosteriorSpec) -> Contests:
                 teachers.append(padded(tasks[0]))
                 source_priors.append(jnp.stack([padded(task).source_prior for task in tasks]))
                 assumed.append(jnp.stack([noise[name] for name in spec.assumed_noise]))
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
+    stacked = stack(teachers)
     return Contests(stacked, jnp.stack(source_priors), jnp.stack(assumed))
 
 

@@ -15,7 +15,7 @@ from w2s_jax.relaxed import coherent_gram, contaminated_prior, power_law_spectru
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_of, sample_features
 from w2s_jax.tasks import dirichlet_spread, embed, latent_dim, make_task, random_frame, shifted_prior
-from w2s_jax.types import Design, Key, Task
+from w2s_jax.types import Design, Key, Task, stack
 
 
 class Reading(NamedTuple):
@@ -79,7 +79,7 @@ def make_grid(spec: SweepSpec) -> Grid:
         for weakness in spec.weakness
         for accuracy in spec.weak_accuracy
     ]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *teachers)
+    stacked = stack(teachers)
     if spec.target_prior:
         target = jnp.broadcast_to(jnp.array(spec.target_prior), stacked.target_prior.shape)
         stacked = stacked._replace(target_prior=target, weak_prior=target)
@@ -119,7 +119,7 @@ def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
 
     def nested_designs(noise):
         designs = [design_of(features[:n], noise[:n]) for n in spec.sample_size]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *designs)
+        return stack(designs)
 
     return World(
         key=key,

@@ -3,7 +3,6 @@
 A rotated teacher. Theory: docs/theory.md 3.6.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,7 +10,7 @@ from sims.studies.prompts import concept_weights, quantity_names
 from sims.studies.study import Study, TheorySpec
 from w2s_jax.relaxed import contaminated_prior
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Key, Task
+from w2s_jax.types import Key, Task, stack
 
 NUM_CONCEPTS = (2, 4)
 WEAK_ACCURACY, CONCEPT_SHIFT = 0.8, 0.5
@@ -34,7 +33,7 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "K rho I 5"]:
     most, cells = max(NUM_CONCEPTS), []
     for num_concepts in NUM_CONCEPTS:
         tasks = [task(spec, num_concepts, rho) for rho in spec.contamination]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tasks)
+        stacked = stack(tasks)
         found = concept_weights(key, stacked, spec.num_icl)
         missing = jnp.zeros((*found.shape[:-1], most - num_concepts))
         cells.append(jnp.concatenate([found[..., :-1], missing, found[..., -1:]], axis=-1))

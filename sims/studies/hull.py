@@ -16,7 +16,7 @@ from w2s_jax.risk import excess_risk
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_moments
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Design, Key, Task
+from w2s_jax.types import Design, Key, Task, stack
 
 LAWS = {"vertex": 1.0, "interior": 0.5}
 """Weak accuracies of the rotated teacher: a perfect one shows a vertex of the hull, a poor one a point inside."""
@@ -55,7 +55,7 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "L K n 2"]:
         return jnp.stack([excess_risk(coef, problem.target_coef), excess_risk(coef, limit)])
 
     def cells(num_concepts: int) -> Float[Array, "L n 2"]:
-        laws = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[task(spec, law, num_concepts) for law in LAWS])
+        laws = stack([task(spec, law, num_concepts) for law in LAWS])
         used = jax.tree.map(lambda leaf: leaf[:, : draws(num_concepts)], designs)
         by_draw = jax.vmap(jax.vmap(measure, (None, 0)), (None, 0))
         return jax.vmap(by_draw, (0, None))(laws, used).mean(axis=2)

@@ -16,7 +16,7 @@ from w2s_jax.risk import excess_risk, misfit, sign_accuracy
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_moments, sample_design
 from w2s_jax.tasks import WEAKNESSES, make_task
-from w2s_jax.types import Design, Key, Moments, Task
+from w2s_jax.types import Design, Key, Moments, Task, stack
 
 NUM_CONCEPTS, DIM, SAMPLE_SIZE = 4, 16, 1024
 QUANTITIES = (
@@ -57,7 +57,7 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "W a 10"]:
     """Risks, misfits and sign accuracies of teacher, students and ceiling, on one design."""
     design = sample_design(stream(key, "design"), SAMPLE_SIZE, DIM)
     tasks = [task(spec, weakness, accuracy) for weakness in WEAKNESSES for accuracy in spec.weak_accuracy]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tasks)
+    stacked = stack(tasks)
     found = jax.vmap(lambda task: _measure(task, design))(stacked)
     return found.reshape(len(WEAKNESSES), len(spec.weak_accuracy), len(QUANTITIES))
 

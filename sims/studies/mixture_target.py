@@ -3,14 +3,13 @@
 The teacher is perfect. Theory: docs/theory.md 3.6, 3.7.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.studies.prompts import concept_weights, quantity_names
 from sims.studies.study import Study, TheorySpec
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Key, Task
+from w2s_jax.types import Key, Task, stack
 
 NUM_CONCEPTS = 2
 
@@ -24,7 +23,7 @@ def task(spec: TheorySpec, target_weight: float) -> Task:
 
 def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "q I 3"]:
     """Weights and misalignment by target and prompt length."""
-    tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[task(spec, q) for q in spec.target_weight])
+    tasks = stack([task(spec, q) for q in spec.target_weight])
     return concept_weights(key, tasks, spec.num_icl)
 
 

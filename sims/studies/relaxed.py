@@ -16,7 +16,7 @@ from sims.simulate import simulate as simulate_grid
 from sims.spec import SweepSpec
 from sims.studies.study import Study, TheorySpec
 from sims.world import Grid, make_grid
-from w2s_jax.types import Key
+from w2s_jax.types import Key, stack
 
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "coherence": (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8),
@@ -56,7 +56,7 @@ def labels() -> list[tuple[str, Any]]:
 def inputs(spec: TheorySpec) -> tuple[Grid, Grid]:
     """Grids of all settings with gaussian features, stacked, and that of uniform ones."""
     grids = [make_grid(setting(spec, knob, value)) for knob, value in labels()]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids[:-1]), grids[-1]
+    return stack(grids[:-1]), grids[-1]
 
 
 def simulate(spec: TheorySpec, key: Key, inputs: tuple[Grid, Grid]) -> Float[Array, "J q"]:
