@@ -5,13 +5,16 @@ costs O(d^2), and O(n K) more with fresh prompts, O(n (K + d)) with leave-one-ou
 more for each step of EM.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from sims.labels import draw_prompts, label_prompts, target_cross, weak_cross, weak_sample
+from sims.designs import batch_sizes, row_projection, running_sums, sorted_projection
+from sims.fits import fit_cross, fit_projections, fit_weighted
+from sims.labels import draw_prompts, examples, label_prompts, target_cross, weak_cross, weak_sample
 from sims.spec import SweepSpec
 from sims.world import World
 from w2s_jax.em import em_steps
@@ -28,8 +31,7 @@ from w2s_jax.refinement import (
     prompt_evidence,
 )
 from w2s_jax.rng import stream
-from w2s_jax.sampling import design_moments
-from w2s_jax.sorted_labels import arrival_times, prefix_table, refined_moments, shared_boundaries
+from w2s_jax.sorted_labels import arrival_times, shared_boundaries
 from w2s_jax.types import Dataset, Design, Moments, Task
 
 
@@ -58,7 +60,7 @@ def _ceiling(spec: SweepSpec, world: World) -> Estimate:
         return least_squares(_moments(design, cross), source_coef)
 
     axes = (0, None, None), (None, 0, 0)
-    fits = _outer_vmap(fit, *axes)(world.source_coef, target_cross(spec, world), world.designs)
+    fits = _outer_vmap(fit, *axes)(world.source_coef, target_cross(spec, world), world.designs.weak)
     return Estimate(fits[None, :, :, None, None, :])
 
 
@@ -75,7 +77,7 @@ def _fine_tune_on_weak_labels(spec: SweepSpec, world: World, estimator, path: tu
         return estimator(_moments(design, cross), source_coef, parameter)
 
     axes = (0, None, None, None), (None, 0, None, None), (0, None, 0, None), (None, None, None, 0)
-    fits = _outer_vmap(fit, *axes)(weak_cross(spec, world), world.source_coef, world.designs, jnp.array(path))
+    fits = _outer_vmap(fit, *axes)(weak_cross(spec, world), world.source_coef, world.designs.weak, jnp.array(path))
     return Estimate(fits[:, :, :, None, :, :])
 
 
@@ -83,7 +85,7 @@ def _hull(spec: SweepSpec, world: World) -> Estimate:
     def fit(cross, design):
         return hull_least_squares(_moments(design, cross), world.concepts)
 
-    weights = _outer_vmap(fit, (0, None), (0, 0))(weak_cross(spec, world), world.designs)[:, None, :, None]
+    weights = _outer_vmap(fit, (0, None), (0, 0))(weak_cross(spec, world), world.designs.weak)[:, None, :, None]
     return Estimate((weights @ world.concepts)[..., None, :], weights)
 
 
@@ -125,41 +127,29 @@ def _shared_log_posterior(spec: SweepSpec, world: World) -> Float[Array, "W S I 
     return _outer_vmap(posterior, (0, None), (None, 0))(world.latent_teachers, world.source_prior)
 
 
-def _fit_refined(per_cell, source_coef: Array, designs: Design, moments_of) -> Float[Array, "W S N I X d"]:
-    """Least squares on refined labels; `moments_of(design, x)` are their moments, x from `per_cell` `[W S N I ...]`."""
-
-    def fit(x, source_coef, design):
-        return least_squares(moments_of(design, x), source_coef)
-
-    axes = (0, None, None), (0, 0, None), (0, None, 0), (0, None, None)
-    return _outer_vmap(fit, *axes)(per_cell, source_coef, designs)[:, :, :, :, None, :]
-
-
-def _fit_sorted(spec: SweepSpec, world: World, boundaries: Int[Array, "W S N I K-1"]) -> Float[Array, "W S N I X d"]:
-    table = prefix_table(world.features, world.concepts)
-
-    def moments_of(design, boundary):
-        return refined_moments(design, table, boundary, world.concepts, spec.noise_var)
-
-    return _fit_refined(boundaries, world.source_coef, world.refined_designs, moments_of)
-
-
 def _icl_refine_shared(spec: SweepSpec, world: World) -> Estimate:
     log_posterior = _shared_log_posterior(spec, world)
-    arrivals = arrival_times(stream(world.key, "shared_labels"), max(spec.sample_size))
-    axes = (0, None), (0, None), (None, 0), (0, None)
-    boundaries = _outer_vmap(lambda w, n: shared_boundaries(arrivals, w, n), *axes)(
-        log_posterior, jnp.array(spec.sample_size)
-    )
-    return Estimate(_fit_sorted(spec, world, boundaries), jnp.exp(log_posterior)[:, :, None])
+    posterior = jnp.exp(log_posterior)
+    if spec.refined_labels != "sample":
+        map_of_prompt = jax.nn.one_hot(jnp.argmax(posterior, axis=-1), spec.num_concepts)
+        weights = map_of_prompt if spec.refined_labels == "map" else posterior
+        return Estimate(fit_weighted(spec, world, weights, spec.refined_labels), posterior[:, :, None])
+    projections = []
+    for index, batch in enumerate(world.designs.batches):
+        size = batch.means.shape[1]
+        arrivals = arrival_times(jax.random.fold_in(stream(world.key, "shared_labels"), index), size)
+        projections.append(sorted_projection(batch, shared_boundaries(arrivals, log_posterior, size)))
+    return Estimate(fit_projections(spec, world, projections), posterior[:, :, None])
 
 
 def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
     rows, longest = max(spec.sample_size), max(spec.num_icl)
     prompts = draw_prompts(spec, world, "fresh_prompts", rows)
     uniforms = 1 - jax.random.uniform(stream(world.key, "fresh_labels"), (rows,))
-    sizes = jnp.array(spec.sample_size, uniforms.dtype)[None, :]
-    prefix = (jnp.arange(rows)[:, None] < sizes).astype(uniforms.dtype)
+    # Row i belongs to batch b: sums over the rows of each batch, as one product.
+    ends = jnp.cumsum(jnp.array(batch_sizes(spec)))
+    batch_of_row = jnp.searchsorted(ends, jnp.arange(rows), side="right")
+    in_batch = jax.nn.one_hot(batch_of_row, len(ends), dtype=uniforms.dtype)
 
     def per_teacher(teacher):
         examples = label_prompts(teacher, prompts, world.reading)
@@ -168,28 +158,45 @@ def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
 
         def per_source(prior):
             weights = posterior_weights(prior, likelihood)
-            # Of the labels only how many took concepts up to k matters, at each sample size.
-            taken = [uniforms[None, :] <= level for level in concept_levels(weights)]
-            return jnp.stack(taken, axis=1).astype(prefix.dtype) @ prefix, weights @ (prefix / sizes)
+            if spec.refined_labels == "mean":
+                return _mean_projections(world, weights), weights @ in_batch
+            labelling = _likeliest(weights) if spec.refined_labels == "map" else weights
+            # Of the labels only how many took concepts up to k matters, in each batch.
+            taken = [uniforms[None, :] <= level for level in concept_levels(labelling)]
+            counts = jnp.stack(taken, axis=1).astype(in_batch.dtype) @ in_batch
+            return counts.round().astype(int), weights @ in_batch
 
         return jax.vmap(per_source)(world.source_prior)
 
     # One teacher at a time: its prompts' posteriors stay in cache, and memory does not grow with the grid.
-    counts, weights = jax.lax.map(per_teacher, world.latent_teachers)  # [W S I K-1 N], [W S I K N]
-    boundaries = jnp.moveaxis(counts, -1, 2).round().astype(int)
-    return Estimate(_fit_sorted(spec, world, boundaries), jnp.moveaxis(weights, -1, 2))
+    found, weights = jax.lax.map(per_teacher, world.latent_teachers)  # [W S I K-1 B] (mean: a list), [W S I K B]
+    if spec.refined_labels == "mean":
+        projections = found
+    else:
+        projections = [sorted_projection(batch, found[..., b]) for b, batch in enumerate(world.designs.batches)]
+    sums = running_sums(spec, list(jnp.moveaxis(weights, -1, 0)))
+    posterior = jnp.stack([total / n for total, n in zip(sums, spec.sample_size)], axis=2)
+    return Estimate(fit_projections(spec, world, projections), posterior)
+
+
+def _mean_projections(world: World, weights: Float[Array, "i K n"]) -> list[Float[Array, "i q"]]:
+    """Mean labels of every batch, seen as sampled ones are."""
+    ends = itertools.accumulate(batch.means.shape[1] for batch in world.designs.batches)
+    parts = jnp.split(weights, list(ends)[:-1], axis=-1)
+    return [
+        row_projection(batch, (part * batch.means[None]).sum(axis=1))
+        for batch, part in zip(world.designs.batches, parts)
+    ]
+
+
+def _likeliest(weights: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
+    """All weight on the largest."""
+    return jax.nn.one_hot(jnp.argmax(weights, axis=-2), weights.shape[-2], axis=-2, dtype=weights.dtype)
 
 
 def _intent_refine(spec: SweepSpec, world: World) -> Estimate:
-    chosen = jnp.argmax(_shared_log_posterior(spec, world), axis=-1)
-
-    per_size = jnp.broadcast_to(chosen[:, :, None], (*chosen.shape[:2], len(spec.sample_size), *chosen.shape[2:]))
-
-    def moments_of(design, concept):
-        return design_moments(design, world.concepts[concept], spec.noise_var)
-
-    fits = _fit_refined(per_size, world.source_coef, world.refined_designs, moments_of)
-    return Estimate(fits, jax.nn.one_hot(chosen, spec.num_concepts)[:, :, None])
+    chosen = jax.nn.one_hot(jnp.argmax(_shared_log_posterior(spec, world), axis=-1), spec.num_concepts)
+    return Estimate(fit_weighted(spec, world, chosen, "map"), chosen[:, :, None])
 
 
 # --- Refinement whose prompts are made of the sample itself ------------------------------------------------------
@@ -208,9 +215,16 @@ def _self_refine(spec: SweepSpec, world: World) -> Estimate:
 
 def _refine_in_sample(spec: SweepSpec, world: World, prompts, name: str) -> Estimate:
     """Least squares on labels refined row by row; `prompts` turns the evidence of rows into that of their prompts."""
-    uniforms = jax.random.uniform(stream(world.key, name), (max(spec.sample_size),))
-    means = world.concepts @ world.features.T
-    noise = jnp.sqrt(spec.noise_var) * world.refined_noise
+    features = examples(world).features
+    uniforms = jax.random.uniform(stream(world.key, name), features.shape[:1])
+    means = world.concepts @ features.T
+    noise = jnp.sqrt(spec.noise_var) * examples(world).refined_noise
+
+    def label(weights, n):
+        if spec.refined_labels == "mean":
+            return (weights * means[None, :, :n]).sum(axis=1)
+        labelling = _likeliest(weights) if spec.refined_labels == "map" else weights
+        return choose_label(uniforms[:n], labelling, means[:, :n]) + noise[None, :n]
 
     def per_teacher(teacher, n):
         sample = weak_sample(spec, world, teacher, n)
@@ -218,15 +232,13 @@ def _refine_in_sample(spec: SweepSpec, world: World, prompts, name: str) -> Esti
 
         def per_source(prior):
             weights = posterior_weights(prior, likelihood)
-            refined = choose_label(uniforms[:n], weights, means[:, :n]) + noise[None, :n]
-            return refined @ sample.features / n, weights.mean(axis=-1)
+            return label(weights, n) @ sample.features / n, weights.mean(axis=-1)
 
         return jax.vmap(per_source)(world.source_prior)
 
     per_size = [jax.lax.map(lambda teacher, n=n: per_teacher(teacher, n), world.teachers) for n in spec.sample_size]
     cross, posterior = (jnp.stack(parts, axis=2) for parts in zip(*per_size))
-
-    return Estimate(_fit_refined(cross, world.source_coef, world.refined_designs, _moments), posterior)
+    return Estimate(fit_cross(world, cross), posterior)
 
 
 ESTIMATES = {

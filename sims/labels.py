@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sims.designs import Rows
 from sims.spec import SweepSpec
 from sims.world import Reading, World, wrong_concepts
 from w2s_jax.refinement import choose_label
@@ -72,6 +73,12 @@ def target_sample(spec: SweepSpec, world: World, num_samples: int) -> Dataset:
     return _sample(world, num_samples, law, "target_concept" if spec.mixes_target else None)
 
 
+def examples(world: World) -> Rows:
+    """The sample's rows; only methods that `SweepSpec.reads_rows` names may ask for them."""
+    assert world.designs.rows is not None, "moments were drawn without the examples"
+    return world.designs.rows
+
+
 class Law(NamedTuple):
     """A law of labels: its mixture of concepts, the mean of that, and its noise."""
 
@@ -83,10 +90,11 @@ class Law(NamedTuple):
 
 def _sample(world: World, num_samples: int, law: Law, name: str | None) -> Dataset:
     """Labels of the first examples, their concepts drawn one by one from the stream `name`; None: there is but one."""
-    features, noise = world.features[:num_samples], world.weak_noise[:num_samples]
+    rows = examples(world)
+    features, noise = rows.features[:num_samples], rows.weak_noise[:num_samples]
     if name is None:
         return Dataset(features, linear_labels(features, noise, law.coef, law.noise_var))
-    uniforms = jax.random.uniform(stream(world.key, name), world.weak_noise.shape)[:num_samples]
+    uniforms = jax.random.uniform(stream(world.key, name), rows.weak_noise.shape)[:num_samples]
     weights = jnp.broadcast_to(law.prior[:, None], (law.prior.shape[0], num_samples))
     means = choose_label(uniforms, weights, law.concepts @ features.T)
     return Dataset(features, means + jnp.sqrt(law.noise_var) * noise)
@@ -104,14 +112,14 @@ def weak_cross(spec: SweepSpec, world: World) -> Float[Array, "W N d"]:
     def cross(teacher, design):
         return design_moments(design, teacher.weak_coef, teacher.weak_noise_var).cross
 
-    return jax.vmap(jax.vmap(cross, (None, 0)), (0, None))(world.teachers, world.designs)
+    return jax.vmap(jax.vmap(cross, (None, 0)), (0, None))(world.teachers, world.designs.weak)
 
 
 def target_cross(spec: SweepSpec, world: World) -> Float[Array, "N d"]:
     """Phi'y/n of the sample with labels of the target, for every sample size."""
     if spec.mixes_target:
         return jnp.stack([_cross(target_sample(spec, world, n)) for n in spec.sample_size])
-    return jax.vmap(lambda design: design_moments(design, world.target_coef, spec.noise_var).cross)(world.designs)
+    return jax.vmap(lambda design: design_moments(design, world.target_coef, spec.noise_var).cross)(world.designs.weak)
 
 
 def _cross(dataset: Dataset) -> Float[Array, "d"]:

@@ -46,3 +46,9 @@ WEIGHING: tuple[Method, ...] = (
     "em_prior",
 )
 """Methods that weigh the concepts, hence have a misalignment."""
+
+READS_ROWS: tuple[Method, ...] = ("icl_refine_leave_one_out", "self_refine", "em_prior")
+"""Methods that look at the sample's examples one by one: moments drawn without examples cannot serve them."""
+
+SAMPLES_CONCEPTS: tuple[Method, ...] = ("icl_refine_shared", "icl_refine_fresh")
+"""Methods whose refined labels may come from several concepts of one prompt or sample, apart from `READS_ROWS`."""

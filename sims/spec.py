@@ -6,7 +6,8 @@ import json
 import math
 from typing import Literal
 
-from sims.methods import METHODS, Method
+from sims.methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
+from w2s_jax.refinement import LABEL_DRAWS, LabelDraw
 from w2s_jax.sampling import FEATURE_LAWS, FeatureLaw
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
 
@@ -48,6 +49,13 @@ class SweepSpec:
     """Stopping times of gradient_flow, each >= 0, in units of 1 / feature variance."""
     em_steps: int = 10
     """EM steps of em_prior, >= 0: 0 is the source prior, 1 one-example refinement, many the likeliest prior."""
+    refined_labels: LabelDraw = "sample"
+    """How the strong model labels under its concept posterior: sample a concept and noise, its mean, or map (the
+    likeliest concept, and noise). intent_refine is the map of a shared prompt, whatever is chosen here."""
+    draws: Literal["data", "moments", "auto"] = "auto"
+    """data: draw every example; moments: draw what examples add to gram matrix and cross moments, exact in law for
+    gaussian features, labels of one concept, and methods that do not read the sample row by row; auto: moments where
+    they are exact, else data."""
     task_law: Literal["fixed", "random"] = "fixed"
     """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
     features: FeatureLaw = "gaussian"
@@ -89,7 +97,14 @@ class SweepSpec:
         check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
+        check_members("refined_labels", (self.refined_labels,), LABEL_DRAWS)
         self._check_relaxations()
+        check_members("draws", (self.draws,), ("data", "moments", "auto"))
+        if self.draws == "moments" and self.reads_rows is not None:
+            raise InputError(
+                f"draws must be data or auto where the examples themselves are needed, got moments with "
+                f"{self.reads_rows}; choose auto, or leave that out."
+            )
         outside = [w for w in self.weakness if w in NEEDS_EXTRA_DIM]
         needed = self.num_concepts + bool(outside)
         why = f"num_concepts + 1 = {needed} (the {outside[0]} teacher leaves their span)" if outside else str(needed)
@@ -125,6 +140,26 @@ class SweepSpec:
     def mixes_weak(self) -> bool:
         """Whether weak labels come from several concepts."""
         return self.mixes_target or self.weak_prior_error > 0 or self.contamination > 0
+
+    @property
+    def reads_rows(self) -> str | None:
+        """What needs the examples themselves, in words; None where their moments will do."""
+        if self.features != "gaussian":
+            return f"{self.features} features"
+        if self.mixes_weak:
+            return "weak labels of several concepts"
+        return next((method for method in self.methods if method in READS_ROWS), None)
+
+    @property
+    def direct(self) -> bool:
+        """Whether moments are drawn without the examples."""
+        return self.draws != "data" and self.reads_rows is None
+
+    @property
+    def samples_concepts(self) -> bool:
+        """Whether refined labels of one sample come from several concepts, so that their moments need a table."""
+        one_mean = ("icl_refine_shared",) if self.refined_labels != "sample" else ()
+        return any(method in SAMPLES_CONCEPTS and method not in one_mean for method in self.methods)
 
     @property
     def num_cells(self) -> int:

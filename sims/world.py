@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sims.designs import Designs, designs_of_moments, designs_of_rows
 from sims.spec import SweepSpec
 from w2s_jax.relaxed import coherent_gram, contaminated_prior, power_law_spectrum
 from w2s_jax.rng import stream
-from w2s_jax.sampling import design_of, sample_features
 from w2s_jax.tasks import dirichlet_spread, embed, latent_dim, make_task, random_frame, shifted_prior
-from w2s_jax.types import Design, Key, Task, stack
+from w2s_jax.types import Key, Task, stack
 
 
 class Reading(NamedTuple):
@@ -53,13 +53,7 @@ class World(NamedTuple):
     second_moment: Float[Array, "d"]
     """E phi_j^2 of each feature, by which a squared distance of coefficients becomes a risk."""
     reading: Reading
-    features: Float[Array, "n d"]
-    weak_noise: Float[Array, "n"]
-    refined_noise: Float[Array, "n"]
-    designs: Design
-    """One per sample size, `[N]`: its first rows with the teacher's noise."""
-    refined_designs: Design
-    """The same rows with the strong model's own noise."""
+    designs: Designs
 
 
 def make_grid(spec: SweepSpec) -> Grid:
@@ -94,7 +88,7 @@ def make_grid(spec: SweepSpec) -> Grid:
 
 def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
     """Draw one replicate."""
-    rows, size = max(spec.sample_size), latent_dim(spec.num_concepts, spec.dim)
+    size = latent_dim(spec.num_concepts, spec.dim)
     first = jax.nn.one_hot(0, spec.num_concepts)
     if spec.task_law == "random":
         frame = random_frame(stream(key, "frame"), size, spec.dim)
@@ -110,17 +104,7 @@ def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
     # the source prior that differs.
     moved = jax.vmap(lambda shift: shifted_prior(first, shift, spread) - first)(grid.concept_shift)
     source_prior = jnp.maximum(target_prior[None] + moved, 0.0)
-    features = sample_features(stream(key, "features"), rows, spec.dim, spec.features)
-    features = features * jnp.sqrt(grid.feature_var)[None, :]
-    weak_noise = jax.random.normal(stream(key, "weak_noise"), (rows,))
-    refined_noise = jax.random.normal(stream(key, "refined_noise"), (rows,))
-    # Drawn once: without a barrier the compiler draws the features anew for each of their many uses.
-    features, weak_noise, refined_noise = jax.lax.optimization_barrier((features, weak_noise, refined_noise))
-
-    def nested_designs(noise):
-        designs = [design_of(features[:n], noise[:n]) for n in spec.sample_size]
-        return stack(designs)
-
+    draw = designs_of_moments if spec.direct else designs_of_rows
     return World(
         key=key,
         teachers=teachers,
@@ -132,11 +116,7 @@ def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
         source_coef=source_prior @ concepts,
         second_moment=grid.feature_var / (3 if spec.features == "uniform" else 1),
         reading=grid.reading,
-        features=features,
-        weak_noise=weak_noise,
-        refined_noise=refined_noise,
-        designs=nested_designs(weak_noise),
-        refined_designs=nested_designs(refined_noise),
+        designs=draw(spec, key, concepts, grid.feature_var),
     )
 
 

@@ -112,10 +112,10 @@ def performance_gap_recovered(
 def sign_accuracy(coef: Float[Array, "*#b d"], target_coef: Float[Array, "*#b d"]) -> Float[Array, "..."]:
     """Probability that the predictor and the target agree on the sign of a label.
 
-        P(sign(b . phi) = sign(beta_Q . phi)) = 1 - angle / pi,    angle = 2 atan2(|u - v|, |u + v|)
+        P(sign(b . phi) = sign(beta_Q . phi)) = 1 - angle / pi,    angle = atan2(|b - (b . v) v|, b . v)
 
-    with u = b / |b|, v = beta_Q / |beta_Q|, b = `coef`, beta_Q = `target_coef`. Unlike arccos, this form loses no
-    digits and has finite gradients at small angles; at angle 0 or pi, where the angle has a kink, the gradient is 0.
+    with v = beta_Q / |beta_Q|, b = `coef`, beta_Q = `target_coef`. Unlike arccos, this form loses no digits and has
+    finite gradients at small angles; at angle 0 or pi, where the angle has a kink, the gradient is 0.
 
     Args:
         coef: coefficients b, `[*b d]`.
@@ -133,8 +133,11 @@ def sign_accuracy(coef: Float[Array, "*#b d"], target_coef: Float[Array, "*#b d"
     0.5
     """
     coef, target_coef = _aligned(coef, target_coef)
-    u, v = _unit(coef), _unit(target_coef)
-    return 1 - 2 / jnp.pi * jnp.arctan2(_norm(u - v), _norm(u + v))[..., 0]
+    direction = _scaled(target_coef)
+    direction = direction / _norm(direction)
+    coef = _scaled(coef)
+    along = (coef * direction).sum(axis=-1, keepdims=True)
+    return (1 - jnp.arctan2(_norm(coef - along * direction), along) / jnp.pi)[..., 0]
 
 
 def _norm(x: Float[Array, "*b d"]) -> Float[Array, "*b 1"]:
@@ -143,12 +146,10 @@ def _norm(x: Float[Array, "*b d"]) -> Float[Array, "*b 1"]:
     return jnp.where(squared == 0, 0.0, jnp.sqrt(jnp.where(squared == 0, 1.0, squared)))
 
 
-def _unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Unit vectors on the last axis, NaN for the zero vector; exact scaling first, so that squares do not underflow."""
+def _scaled(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Vectors over their largest entry, so that squares neither underflow nor overflow; NaN for the zero vector."""
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))  # cancels, in value and gradient
-    scaled = x / jnp.where(scale == 0, 1.0, scale)
-    length = _norm(scaled)
-    return jnp.where(scale == 0, jnp.nan, scaled / jnp.where(scale == 0, 1.0, length))
+    return x / jnp.where(scale == 0, jnp.nan, scale)
 
 
 def _aligned(*values: Float[Array, "..."] | Scalar) -> list[Float[Array, "..."]]:

@@ -187,18 +187,39 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     num_concepts, dim = concepts.shape
     dtype = concepts.dtype
     total = jnp.asarray(num_samples, dtype)
-    counts = _multinomial(stream(key, "concept"), total, prior)[:, None]
-    row = jnp.arange(dim)
-    degrees = counts - row[None, :].astype(dtype)  # [K d]
-    half = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(degrees, 1.0) / 2)
-    off_diagonal = jax.random.normal(stream(key, "triangle"), (num_concepts, dim, dim))
-    diagonal = jnp.sqrt(2 * half)[:, :, None] * jnp.eye(dim, dtype=dtype)[None]
-    root = jnp.triu(off_diagonal, 1) + diagonal
-    root = jnp.where((degrees > 0)[:, :, None], root, 0) * jnp.sqrt(task.feature_var)[None, None, :]
+    counts = _multinomial(stream(key, "concept"), total, prior)
+    keys = jax.random.split(stream(key, "root"), num_concepts)
+    root = jax.vmap(wishart_root, (0, 0, None))(keys, counts, dim) * jnp.sqrt(task.feature_var)[None, None, :]
     noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim))
     gram = jnp.einsum("kij,kil->jl", root, root) / total
     cross = jnp.einsum("kij,ki->j", root, jnp.einsum("kij,kj->ki", root, concepts) + noise) / total
     return Moments(gram, cross, total)
+
+
+def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
+    """Bartlett's triangle: R with R'R distributed as Phi'Phi, for Phi of `degrees` rows from N(0, I).
+
+        R_ii ~ chi(degrees - i), R_ij ~ N(0, 1) for j > i, and rows i >= degrees are zero
+
+    Args:
+        key: a typed key.
+        degrees: whole number >= 0 of rows, static or traced; below dim the product is singular, as it should be.
+        dim: d >= 1, static.
+
+    Returns:
+        Upper triangular `[d d]`.
+
+    Reference: Bartlett, Proc. R. Soc. Edinburgh 53 (1933).
+
+    >>> import jax
+    >>> root = wishart_root(jax.random.key(0), 2, 3)
+    >>> bool((root[2] == 0).all()), int(jnp.linalg.matrix_rank(root.T @ root))
+    (True, 2)
+    """
+    left = jnp.asarray(degrees, float) - jnp.arange(dim)
+    half_square = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(left, 1.0) / 2)
+    root = jnp.triu(jax.random.normal(stream(key, "triangle"), (dim, dim)), 1) + jnp.diag(jnp.sqrt(2 * half_square))
+    return jnp.where((left > 0)[:, None], root, 0)
 
 
 def _multinomial(key: Key, total: Float[Array, ""], prior: Float[Array, "K"]) -> Float[Array, "K"]:

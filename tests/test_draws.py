@@ -1,0 +1,139 @@
+"""Two roads to one law: a sweep whose examples are drawn, and one whose moments are, agree on every method's risks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from sims import designs
+from sims.methods import READS_ROWS
+from sims.risk_sweep import QUICK
+from sims.simulate import columns, simulate
+from sims.spec import InputError, SweepSpec
+from sims.world import make_grid
+from w2s_jax.rng import replicate_key
+from w2s_jax.sorted_labels import count_up_to, look_up
+
+SMALL = SweepSpec(
+    weakness=("confused",),
+    weak_accuracy=(0.7,),
+    sample_size=(40, 3, 12),  # n < d too, and in no order
+    concept_shift=(0.5,),
+    num_icl=(0, 2),
+    methods=tuple(m for m in QUICK.methods if m not in READS_ROWS and m not in ("source", "weak")),
+    penalties=(0.0, 0.3),
+    times=(0.5,),
+    dim=6,
+    num_concepts=3,
+)
+COUNT = 4000
+
+
+def outcomes(spec: SweepSpec, seed: int):
+    grid, key = make_grid(spec), jax.random.key(seed)
+    one = jax.jit(
+        lambda: jax.lax.map(lambda i: simulate(spec, replicate_key(key, i), grid), jnp.arange(COUNT), batch_size=200)
+    )
+    return one()
+
+
+def every_risk(outcome) -> np.ndarray:
+    """`[replicates risks]`, of every cell and method."""
+    return np.concatenate(
+        [np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk)], axis=1
+    )
+
+
+def agreement(one, other) -> float:
+    """The smallest p value over the cells that are random, times their number."""
+    moving = [j for j in range(one.shape[1]) if one[:, j].std() > 1e-9]
+    return len(moving) * min(stats.ks_2samp(one[:, j], other[:, j]).pvalue for j in moving)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"methods": ("naive_ft", "icl_refine_shared"), "sample_size": (12, 3), "penalties": (0.3,)},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"refined_labels": "mean"}, marks=pytest.mark.slow),
+        pytest.param({"refined_labels": "map"}, marks=pytest.mark.slow),
+        pytest.param({"spectrum": 1.0, "coherence": 0.3, "task_law": "fixed"}, marks=pytest.mark.slow),
+        pytest.param({"task_law": "random", "sample_size": (1, 2, 9)}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_risks_have_one_law_on_both_roads(fields):
+    spec = dataclasses.replace(SMALL, **fields)
+    data, moments = (
+        every_risk(outcomes(dataclasses.replace(spec, draws=draws), seed))
+        for seed, draws in enumerate(("data", "moments"))
+    )
+    assert agreement(data, moments) > 1e-3
+    assert agreement(1.1 * data, moments) < 1e-6
+
+
+@pytest.mark.slow
+def test_paired_differences_have_one_law_on_both_roads():
+    # Methods share a replicate's draws on either road, so that their difference is known as well as on the other.
+    spec = dataclasses.replace(SMALL, sample_size=(12,), methods=("naive_ft", "icl_refine_shared", "ceiling"))
+    differences = []
+    for seed, draws in enumerate(("data", "moments")):
+        outcome = outcomes(dataclasses.replace(spec, draws=draws), seed)
+        fixed, varying = (np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk))
+        differences.append(np.concatenate([fixed - fixed[:, :1], varying - fixed[:, :1]], axis=1))
+    assert agreement(*differences) > 1e-3
+    assert agreement(1.1 * differences[0], differences[1]) < 1e-6
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("framed", [False, True])
+def test_sorted_labels_are_seen_as_the_same_labels_row_by_row(rows, framed):
+    rng = np.random.default_rng(rows)
+    means = rng.standard_normal((3, rows))
+    means[-1] = 0
+    frame = jnp.zeros((3, 4)) if framed else None
+    batch = designs.Batch(jnp.asarray(means), jnp.asarray(rng.standard_normal((rows, 2)) / 5), frame)
+    boundaries = np.sort(rng.integers(0, rows + 1, (7, 2)), axis=1)
+    concept = np.array([np.searchsorted(b, np.arange(rows), side="right") for b in boundaries])
+    labels = means[concept, np.arange(rows)[None, :]]
+    expected = designs.row_projection(batch, jnp.asarray(labels))
+    np.testing.assert_allclose(designs.sorted_projection(batch, jnp.asarray(boundaries)), expected, atol=1e-12)
+
+
+def test_look_ups_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 8, 9, 100):
+        ascending = np.sort(np.round(rng.random(size), 1))  # with ties
+        levels = np.concatenate([np.round(rng.random((3, 5)), 1), [[-1.0, 0.0, 1.0, 2.0, np.inf]]])
+        expected = np.searchsorted(ascending, levels, side="right")
+        np.testing.assert_array_equal(count_up_to(jnp.asarray(ascending), jnp.asarray(levels)), expected)
+    table, places = rng.standard_normal((6, 2, 3)), rng.integers(0, 6, (4, 5, 2))
+    expected = table[places[..., 0], 0] + table[places[..., 1], 1]
+    np.testing.assert_allclose(look_up(jnp.asarray(table), jnp.asarray(places)), expected, atol=1e-14)
+
+
+def test_auto_takes_the_moments_where_they_are_exact():
+    assert dataclasses.replace(QUICK, methods=("naive_ft", "icl_refine_fresh")).direct
+    assert not QUICK.direct and QUICK.reads_rows == "icl_refine_leave_one_out"
+    assert not dataclasses.replace(SMALL, features="uniform").direct
+    assert not dataclasses.replace(SMALL, contamination=0.1).direct
+    assert not dataclasses.replace(SMALL, draws="data").direct
+    with pytest.raises(InputError, match=r"draws must be data or auto .* got moments with em_prior; choose auto"):
+        SweepSpec(draws="moments", methods=("em_prior",))
+
+
+def test_moments_without_sampled_labels_do_not_grow_with_the_sample():
+    spec = dataclasses.replace(SMALL, methods=("naive_ft", "icl_refine_shared"), refined_labels="mean", draws="moments")
+
+    def largest(n):
+        program = jax.make_jaxpr(lambda key: simulate(spec_of(n), key, make_grid(spec_of(n))))(jax.random.key(0))
+        return max(v.aval.size for e in program.eqns for v in e.outvars)
+
+    def spec_of(n):
+        return dataclasses.replace(spec, sample_size=(n,))
+
+    assert largest(100) == largest(10**6)
+    assert columns(spec)

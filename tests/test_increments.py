@@ -1,0 +1,113 @@
+"""Designs drawn as moments: the law of (gram, cross) under labels of several concepts, against the exact one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.oracles import moment_law, moment_vector
+from tests.test_sampling import general_task, least_squares_risks, replicates
+from w2s_jax.increments import concept_span, increment_beside, label_coordinates
+from w2s_jax.rng import stream
+from w2s_jax.sampling import sample_moments, wishart_root
+from w2s_jax.types import Moments
+
+TASK = general_task()  # K = 3 concepts in d = 4, so labels see p = 2 coordinates
+# Below d and above it; then below p, and where the coordinates seen leave nothing over.
+SIZES = (3, 12, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow))
+
+
+def direct_road(key, num_samples):
+    """Moments of labels of the source's mixture: rows are drawn in the span of the concepts' differences alone."""
+    basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
+    seen = jax.random.normal(stream(key, "seen"), (basis.shape[0], num_samples))
+    increment = increment_beside(stream(key, "unseen"), seen, basis)
+    concept = jax.random.categorical(stream(key, "concept"), jnp.log(TASK.source_prior), shape=(num_samples,))
+    labels = (coordinates @ seen)[concept, jnp.arange(num_samples)]
+    root = increment.root * jnp.sqrt(TASK.feature_var)[None, :]
+    gram = root.T @ root / num_samples
+    noise = jax.random.normal(stream(key, "noise"), root.shape[:1]) @ root / num_samples
+    label = label_coordinates(labels @ increment.directions.T, labels @ labels)
+    cross = gram @ TASK.concepts[-1] + label @ root[: label.size] / num_samples + jnp.sqrt(TASK.noise_var) * noise
+    return Moments(gram, cross, jnp.asarray(float(num_samples)))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """25,000 moments for any size."""
+    return functools.cache(lambda n: replicates(lambda key: direct_road(key, n), 25_000)())
+
+
+@pytest.fixture(scope="module")
+def drawn_by_groups():
+    """The same by `sample_moments`, which draws each concept's rows as a group of their own."""
+    draw = replicates(lambda key, n: sample_moments(key, TASK, n, "source"), 25_000, seed=2)
+    return lambda n: draw(jnp.asarray(n))
+
+
+@pytest.mark.parametrize("num_samples", SIZES)
+def test_moments_have_the_exact_mean_and_covariance(drawn, num_samples):
+    mean, covariance = moment_law(TASK.concepts, TASK.source_prior, TASK.noise_var, TASK.feature_var, num_samples)
+    std, (i, j) = np.sqrt(np.diag(covariance)), np.triu_indices(mean.size)
+    centred = moment_vector(drawn(num_samples)) - mean
+    assert_mean(centred, 0.0, scale=std)
+    assert_mean(centred[:, i] * centred[:, j], covariance[i, j], scale=4 * std[i] * std[j])
+    assert_mean_rejects(((centred / std) ** 2).mean(axis=1), 1.1)
+
+
+@pytest.mark.parametrize("num_samples", SIZES)
+def test_risks_have_the_law_of_another_road(drawn, drawn_by_groups, num_samples):
+    roads = drawn(num_samples), drawn_by_groups(num_samples)
+    one, other = (np.asarray(least_squares_risks(TASK, moments)) for moments in roads)
+    assert stats.ks_2samp(one, other).pvalue > 1e-3
+    assert stats.ks_2samp(1.1 * one, other).pvalue < 1e-6
+    ranks = np.linalg.matrix_rank(np.asarray(roads[0].gram)[:200], tol=1e-8)
+    np.testing.assert_array_equal(ranks, min(num_samples, 4))
+
+
+def test_rows_seen_are_part_of_the_gram(key):
+    basis = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((5, 2)))[0].T)
+    for n in (1, 3, 9):
+        seen = jax.random.normal(key, (2, n))
+        increment = increment_beside(jax.random.key(1), seen, basis)
+        gram = increment.root.T @ increment.root
+        np.testing.assert_allclose(basis @ gram @ basis.T, seen @ seen.T, rtol=1e-10, atol=1e-12)
+        # A label in the span of the rows' coordinates is linear in them: nothing of it is left over.
+        labels = np.array([0.3, -2.0]) @ seen
+        label = label_coordinates(labels @ increment.directions.T, labels @ labels)
+        np.testing.assert_allclose(label[-1], 0, atol=1e-7)
+        np.testing.assert_allclose(label @ increment.root[:3], gram @ basis.T @ np.array([0.3, -2.0]), atol=1e-6)
+
+
+def test_concept_span_holds_the_differences():
+    basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(2), atol=1e-12)
+    differences = (np.asarray(TASK.concepts) - TASK.concepts[-1:]) * np.sqrt(TASK.feature_var)[None]
+    np.testing.assert_allclose(coordinates @ basis, differences, atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [2, 9])
+def test_wishart_roots_have_the_mean_and_the_variance_of_a_wishart_matrix(degrees):
+    roots = replicates(lambda key, n: wishart_root(key, n, 3), 20_000)(jnp.asarray(degrees))
+    grams = np.einsum("rij,rik->rjk", roots, roots)
+    assert_mean(grams, degrees * np.eye(3), scale=degrees)
+    assert_mean((grams - degrees * np.eye(3)) ** 2, degrees * (1 + np.eye(3)), scale=3 * degrees)
+    assert_mean_rejects(np.trace(grams, axis1=1, axis2=2), 1.1 * 3 * degrees)
+    assert not np.any(wishart_root(jax.random.key(0), 0, 3))
+
+
+def test_single_precision_agrees(key):
+    basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
+    seen = jax.random.normal(key, (2, 12))
+    labels = (coordinates @ seen)[jnp.arange(12) % 3, jnp.arange(12)]
+
+    def both(dtype):
+        gram_root = increment_beside(key, seen.astype(dtype), basis.astype(dtype))
+        y = labels.astype(dtype)
+        return label_coordinates(y @ gram_root.directions.T, y @ y)
+
+    np.testing.assert_allclose(both(jnp.float32), both(jnp.float64), rtol=1e-4, atol=1e-4)
