@@ -4,12 +4,39 @@ Each pass is what a careful user writes first: vectorised within the task, one G
 formed twice. float32 and SFC64 are used throughout, the fastest choice NumPy offers here.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from benchmarks.workload import MeanRisks, Workload
 
 
-def mean_risks(workload: Workload, num_replicates: int, seed: int = 0, dtype=np.float32) -> MeanRisks:
+class Draws(NamedTuple):
+    """One task's data: its features with weak labels and with refined ones."""
+
+    features: np.ndarray  # [n d]
+    labels: np.ndarray  # [n]
+    refined: np.ndarray  # [n]
+
+
+Fit = Callable[[Workload, Draws, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(workload, draws, source coefficients) -> coefficients of naive fine-tuning and of refinement."""
+
+
+def fit(workload: Workload, draws: Draws, source_coef: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations, the Gram matrix formed once."""
+    features, n, d = draws.features, workload.num_samples, workload.dim
+    dtype = features.dtype
+    gram = features.T @ features / n
+    residual = features.T @ draws.labels / n - gram @ source_coef
+    naive = np.linalg.solve(gram + dtype.type(workload.penalty) * np.eye(d, dtype=dtype), residual)
+    return source_coef + naive, np.linalg.solve(gram, features.T @ draws.refined / n)
+
+
+def mean_risks(
+    workload: Workload, num_replicates: int, seed: int = 0, dtype=np.float32, *, fit: Fit = fit
+) -> MeanRisks:
     """Mean risks over `num_replicates` passes through the grid, every task with draws of its own."""
     rng = np.random.Generator(np.random.SFC64(seed))
     concepts, weak_coefs, priors = (
@@ -18,32 +45,26 @@ def mean_risks(workload: Workload, num_replicates: int, seed: int = 0, dtype=np.
     total = np.zeros((*workload.grid, 2))
     for _ in range(num_replicates):
         for a, c, m in np.ndindex(workload.grid):
-            total[a, c, m] += task_risks(rng, workload, concepts, weak_coefs[a], priors[c], workload.num_icl[m])
+            draws = draw(rng, workload, concepts, weak_coefs[a], priors[c], workload.num_icl[m])
+            coefs = np.stack(fit(workload, draws, priors[c] @ concepts))
+            total[a, c, m] += ((coefs - concepts[0]) ** 2).sum(axis=-1)
     mean = total / num_replicates
     return MeanRisks(naive_ft=mean[..., 0].mean(axis=-1), icl_refine_shared=mean[..., 1])
 
 
-def task_risks(
+def draw(
     rng: np.random.Generator,
     workload: Workload,
     concepts: np.ndarray,
     weak_coef: np.ndarray,
     source_prior: np.ndarray,
     num_icl: int,
-) -> tuple[float, float]:
-    """Excess risks of naive fine-tuning and of shared-prompt refinement on one task."""
+) -> Draws:
+    """Draw one task's data: weak labels, then a prompt, the concept posterior that it leaves and refined labels."""
     n, d, dtype = workload.num_samples, workload.dim, concepts.dtype
     noise_std = dtype.type(workload.noise_var**0.5)
-    target_coef, source_coef = concepts[0], source_prior @ concepts
-
     features = rng.standard_normal((n, d), dtype=dtype)
-    gram = features.T @ features / n
-
     labels = features @ weak_coef + noise_std * rng.standard_normal(n, dtype=dtype)
-    cross = features.T @ labels / n
-    naive = source_coef + np.linalg.solve(
-        gram + dtype.type(workload.penalty) * np.eye(d, dtype=dtype), cross - gram @ source_coef
-    )
 
     prompt = rng.standard_normal((num_icl, d), dtype=dtype)
     answers = prompt @ weak_coef + noise_std * rng.standard_normal(num_icl, dtype=dtype)
@@ -55,6 +76,4 @@ def task_risks(
 
     chosen = np.searchsorted(posterior.cumsum()[:-1], rng.random(n, dtype=dtype), side="right")
     refined = (features @ concepts.T)[np.arange(n), chosen] + noise_std * rng.standard_normal(n, dtype=dtype)
-    student = np.linalg.solve(gram, features.T @ refined / n)
-
-    return float(((naive - target_coef) ** 2).sum()), float(((student - target_coef) ** 2).sum())
+    return Draws(features, labels, refined)

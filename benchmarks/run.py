@@ -1,115 +1,184 @@
-"""Ours against NumPy, in one run: tasks per second, compile time and memory of each contender.
+"""Ours against its rivals, in one run: tasks per second, compile time and memory, and how they scale.
 
-    python -m benchmarks.run [--json FILE] [--repeats 5]
+    python -m benchmarks.run [--json FILE] [--only headline|d|n|cells|devices]... [--quick] [--repeats 5]
 
-The workload is a grid of 20 weak accuracies x 20 concept shifts x 5 prompt lengths at d = 32, n = 2048, K = 4, and a
-task is one of its cells in one replicate: naive fine-tuning at one penalty and refinement with a shared prompt.
-Contenders run one after the other, each in a process of its own; figures are medians, and the ratio to the NumPy loop
-is what to quote.
+A task is one cell of the workload's grid in one replicate: naive fine-tuning at one penalty and refinement with a
+shared prompt. The headline is a grid of 20 weak accuracies x 20 concept shifts x 5 prompt lengths at d = 32, n = 2048,
+K = 4; the other parts change one of its sizes at a time. Contenders run one after another, each in a process of its
+own; figures are medians, and the ratio to the NumPy loop, measured at the same d and n in the same run, is what to
+quote. A timed run holds as much work as fills about a second of the headline, four tenths of one elsewhere.
 """
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+import time
 from pathlib import Path
 
-from benchmarks import engine, numpy_loop, numpy_vectorised
-from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure
-from benchmarks.workload import MeanRisks, Workload
-from sims.runtime import cpu_name
-
-WORKLOAD = Workload()
-NAME = "20 x 20 x 5 cells, d = 32, n = 2048, K = 4: naive_ft (one penalty) + icl_refine_shared"
-LOOP_TASKS = Workload(weak_accuracies=(0.3, 0.7), concept_shifts=(0.25, 0.75))
-"""The loop draws and fits every task anew, so its time per task does not depend on the grid: 20 cells are enough."""
+from benchmarks import contenders, devices, limits, parts
+from benchmarks.contenders import CONTENDERS
+from benchmarks.devices import Machine
+from benchmarks.parts import HEADLINE, PARTS, Case
+from benchmarks.report import report
+from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process
+from benchmarks.workload import Workload
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    description = "Times the sweep engine against NumPy, in one run."
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=description)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
-    parser.add_argument("--repeats", type=int, default=MIN_REPEATS, help=f"timed runs, at least {MIN_REPEATS}")
-    options = parser.parse_args(argv)
-    if options.repeats < MIN_REPEATS:
-        parser.error(f"--repeats must be at least {MIN_REPEATS} for a median worth quoting, got {options.repeats}.")
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json must name a file in an existing folder, got {options.json}; make the folder first.")
-    rows = []
-    for contender, time_it in CONTENDERS.items():
-        print(f"timing {contender} ...", file=sys.stderr, flush=True)
-        timing, tasks = in_fresh_process(time_it, options.repeats)
-        rate = tasks / timing.median_seconds
-        rows.append(
-            {
-                "workload": NAME,
-                "contender": contender,
-                "tasks_per_second": rate,
-                "compile_seconds": timing.compile_seconds if contender == "w2s_jax" else 0.0,
-                "peak_mb": timing.peak_mb,
-                "ratio_to_numpy_loop": rate / rows[0]["tasks_per_second"] if rows else 1.0,
-            }
-        )
-    print(table(rows))
-    print(f"{os.cpu_count()} cores, {cpu_name()}; medians of {options.repeats}")
+    options = _parser().parse_args(argv)
+    if error := _error(options):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = rows_of(options.only or list(PARTS), options.repeats, quick=options.quick)
+    print(report(rows))
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 
-def time_loop(repeats: int) -> tuple[Timing, int]:
-    """Plain NumPy, one task after the other."""
-    replicates = 5
-    timing = measure(lambda: numpy_loop.mean_risks(LOOP_TASKS, replicates), repeats)
-    return timing, replicates * LOOP_TASKS.num_cells
+def rows_of(chosen: list[str], repeats: int, *, quick: bool) -> list[dict]:
+    """Measure the chosen parts, and with the headline the limits of the machine."""
+    machine = in_fresh_process(devices.machine)
+    cases = parts.cases(chosen, machine.cores, quick)
+    if machine.accelerators:
+        say("the ladder over cores is left out: work goes to the accelerator")
+        cases = [case for case in cases if case.part != "devices"]
+    for name, contender in CONTENDERS.items():
+        if reason := contender.absent():
+            say(f"{name} is left out: {reason}")
+            cases = [case for case in cases if case.contender != name]
+    rows = measure(cases, repeats, quick, machine)
+    return rows + limit_rows(rows, repeats, quick, machine) if "headline" in chosen else rows
 
 
-def time_vectorised(repeats: int) -> tuple[Timing, int]:
-    """NumPy that shares draws over the grid, as it comes: one process."""
-    replicates = 100
-    return measure(lambda: numpy_vectorised.mean_risks(WORKLOAD, replicates), repeats), replicates * WORKLOAD.num_cells
+def measure(cases: list[Case], repeats: int, quick: bool, machine: Machine) -> list[dict]:
+    """A row for each case; what two parts share is measured once, and what a sweep refuses is left out."""
+    from sims.spec import InputError
+
+    held: dict[tuple, tuple[Timing, int]] = {}
+    todo = list(dict.fromkeys(case.work for case in cases))
+    started = time.perf_counter()
+    for done, (name, workload, cores) in enumerate(todo):
+        spent = time.perf_counter() - started
+        left = f"; about {spent / done * (len(todo) - done) / 60:.1f} min left" if done else ""
+        sizes = f"d = {workload.dim}, n = {workload.num_samples}, {workload.num_cells} cells, {cores} cores"
+        say(f"[{done + 1}/{len(todo)}] {name}, {sizes}{left}")
+        seconds = 0.1 if quick else 1.0 if workload == HEADLINE else 0.4
+        try:
+            held[name, workload, cores] = contenders.time(name, workload, cores, repeats, seconds)
+        except InputError as refusal:
+            say(f"left out: {refusal}")
+    loops = {_sizes(work[1]): _rate(*held[work]) for work in held if work[0] == "numpy_loop"}
+    alone = {work[0]: _rate(*held[work]) for work in held if work[1:] == (HEADLINE, 1)}
+    rows = []
+    for case in (case for case in cases if case.work in held):
+        row = row_of(case, *held[case.work], loops[_sizes(case.workload)], machine)
+        if case.part == "devices" and case.contender in alone:
+            row["efficiency"] = row["tasks_per_second"] / case.devices / alone[case.contender]
+        rows.append(row)
+    return rows
 
 
-def time_vectorised_on_every_core(repeats: int) -> tuple[Timing, int]:
-    """The same in one process per core, as a user in a hurry would run it."""
-    replicates, cores = 100, os.cpu_count() or 1
-    with ProcessPoolExecutor(cores) as pool:
+def row_of(case: Case, timing: Timing, tasks: int, loop_rate: float, machine: Machine) -> dict:
+    """One measurement, as it is stored."""
+    rate, compiles = _rate(timing, tasks), CONTENDERS[case.contender].compiles
+    on_accelerator = compiles and machine.accelerators
+    return {
+        "workload": str(case.workload),
+        "contender": case.contender,
+        "tasks_per_second": rate,
+        "compile_seconds": timing.compile_seconds if compiles else 0.0,
+        "peak_mb": timing.peak_mb,
+        "ratio_to_numpy_loop": rate / loop_rate,
+        "axis": case.part,
+        "value": case.value,
+        "d": case.workload.dim,
+        "n": case.workload.num_samples,
+        "cells": case.workload.num_cells,
+        "devices": machine.accelerators if on_accelerator else case.devices,
+        "median_seconds": timing.median_seconds,
+        "seconds": list(timing.seconds),
+        "tasks": tasks * timing.units,
+        "repeats": len(timing.seconds),
+        "cores_used": timing.cores_used,
+        "machine": machine.name,
+    }
 
-        def run() -> list[MeanRisks]:
-            return list(pool.map(numpy_vectorised.mean_risks, [WORKLOAD] * cores, [replicates] * cores, range(cores)))
 
-        return measure(run, repeats), replicates * cores * WORKLOAD.num_cells
+def limit_rows(rows: list[dict], repeats: int, quick: bool, machine: Machine) -> list[dict]:
+    """The limits of the machine on one core and on all, or on its accelerators."""
+    workload = HEADLINE
+    loop_rate = next(row["tasks_per_second"] for row in rows if row["contender"] == "numpy_loop")
+    say("measuring the limits of the machine")
+    compiled = in_fresh_process(limits.compiled_needs, workload)
+    counted = {"flop/s": compiled.flops, "bytes/s": compiled.bytes}
+    found = []
+    for width in [machine.cores] if machine.accelerators else sorted({1, machine.cores}):
+        for limit in limits.measured(workload, width, repeats, 0.1 if quick else 0.4):
+            rate = limit.tasks_per_second(workload)
+            found.append(
+                {
+                    "workload": str(workload),
+                    "contender": f"limit: {limit.resource}",
+                    "tasks_per_second": rate,
+                    "compile_seconds": 0.0,
+                    "peak_mb": 0.0,
+                    "ratio_to_numpy_loop": rate / loop_rate,
+                    "axis": "limit",
+                    "value": limit.rate,
+                    "unit": limit.unit,
+                    "needed_per_replicate": limit.need,
+                    "counted_by_xla": counted.get(limit.unit),
+                    "binds": limit.binds,
+                    "devices": limit.devices,
+                    "machine": machine.name,
+                }
+            )
+    return found
 
 
-def time_engine(repeats: int) -> tuple[Timing, int]:
-    """The sweep engine, on every core."""
-    run, replicates = engine.runner(WORKLOAD, num_replicates=100)
-    return measure(run, repeats), replicates * WORKLOAD.num_cells
+def say(line: str) -> None:
+    """A line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
 
 
-CONTENDERS: dict[str, Callable[[int], tuple[Timing, int]]] = {
-    "numpy_loop": time_loop,
-    "numpy_vectorised": time_vectorised,
-    "numpy_vectorised_every_core": time_vectorised_on_every_core,
-    "w2s_jax": time_engine,
-}
+def _parser() -> argparse.ArgumentParser:
+    description = "Times the sweep engine against its rivals, in one run."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
+    parser.add_argument(
+        "--only", action="append", metavar="PART", default=[], help=f"one of {', '.join(PARTS)}; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="a rehearsal: short runs, two values a ladder")
+    parser.add_argument("--repeats", type=int, default=MIN_REPEATS, help=f"timed runs, at least {MIN_REPEATS}")
+    return parser
 
 
-def table(rows: list[dict]) -> str:
-    """The figures as a table to read, and to paste into a README."""
-    lines = [
-        "| contender | tasks/s | ratio to the loop | compile | peak memory |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row['contender']} | {row['tasks_per_second']:,.0f} | {row['ratio_to_numpy_loop']:,.0f} "
-            f"| {row['compile_seconds']:.1f} s | {row['peak_mb']:,.0f} MB |"
-        )
-    return "\n".join(lines)
+def _error(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options, in one sentence."""
+    for part in options.only:
+        if part not in PARTS:
+            return f"--only must name a part among {', '.join(PARTS)}, got {part!r}; choose from the list."
+    if options.repeats < MIN_REPEATS:
+        return f"--repeats must be at least {MIN_REPEATS} for a median worth quoting, got {options.repeats}; raise it."
+    return None if options.json is None else json_error(options.json)
+
+
+def json_error(path: Path) -> str | None:
+    """Why the figures cannot be written there, in one sentence."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        return f"--json must name a file in an existing folder, got {path}; make the folder first."
+    return None
+
+
+def _rate(timing: Timing, tasks: int) -> float:
+    return tasks * timing.units / timing.median_seconds
+
+
+def _sizes(workload: Workload) -> tuple[int, int]:
+    """What the time of a task in the loop depends on."""
+    return workload.dim, workload.num_samples
 
 
 if __name__ == "__main__":

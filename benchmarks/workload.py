@@ -32,6 +32,11 @@ class Workload:
     num_icl: tuple[int, ...] = (1, 2, 4, 8, 16)
     """Prompt lengths; 0 refines with the source's prior alone."""
 
+    def __str__(self) -> str:
+        axes = " x ".join(map(str, self.grid))
+        sizes = f"d = {self.dim}, n = {self.num_samples}, K = {self.num_concepts}"
+        return f"{axes} cells, {sizes}: naive_ft (one penalty) + icl_refine_shared"
+
     @property
     def grid(self) -> tuple[int, int, int]:
         """Cells along (weak accuracy, concept shift, prompt length)."""
@@ -62,6 +67,20 @@ class Workload:
         shift = np.array(self.concept_shifts)[:, None]
         rivals = np.broadcast_to(shift / (self.num_concepts - 1), (shift.size, self.num_concepts - 1))
         return np.concatenate([1 - shift, rivals], axis=1)
+
+
+def spread(num_weak: int, num_shifts: int, num_icl: tuple[int, ...] = (1, 2, 4, 8, 16), **fields) -> Workload:
+    """A workload with that many weak accuracies and concept shifts, evenly spaced over the same ranges.
+
+    >>> spread(200, 100).num_cells
+    100000
+    >>> spread(20, 20) == Workload()
+    True
+    """
+    accuracies, shifts = np.linspace(0.05, 1, num_weak), np.linspace(0, 0.95, num_shifts)
+    return Workload(
+        weak_accuracies=tuple(accuracies.tolist()), concept_shifts=tuple(shifts.tolist()), num_icl=num_icl, **fields
+    )
 
 
 class MeanRisks(NamedTuple):

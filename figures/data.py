@@ -17,6 +17,7 @@ COMMANDS = {
     "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
     "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
     "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
+    "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
 }
 """Stores that figures read, and the command that makes each."""
 
@@ -182,6 +183,11 @@ def command_for(store: str, folder: Path) -> str:
     return COMMANDS[store].format(folder=folder)
 
 
+def path_of(store: str, folder: Path) -> Path:
+    """Where a store lies in a folder: benchmarks are a file of JSON, all others zarr groups."""
+    return folder / f"{store}.{'json' if store == 'benchmarks' else 'zarr'}"
+
+
 def open_results(folder: Path, store: str) -> Results:
     """The finished store of that name in a folder, read into memory.
 
@@ -189,9 +195,11 @@ def open_results(folder: Path, store: str) -> Results:
         MissingResultError: if it is not there, or not finished.
         FigureError: if it cannot be read.
     """
-    path = folder / f"{store}.zarr"
+    path = path_of(store, folder)
     if not path.exists():
         raise MissingResultError(f"there is no {path}; make it with: {command_for(store, folder)}")
+    if path.suffix == ".json":
+        return _open_rows(path, store, folder)
     try:
         with xr.open_zarr(path, consolidated=False) as data:
             attributes = dict(data.attrs)
@@ -206,3 +214,21 @@ def open_results(folder: Path, store: str) -> Results:
     if complete <= 0:
         raise MissingResultError(f"the sweep in {path} is not finished; go on with: {command_for(store, folder)}")
     return Results(store, loaded, config)
+
+
+def _open_rows(path: Path, store: str, folder: Path) -> Results:
+    """A list of measurements as a dataset over `row`; what a row does not have is NaN or empty."""
+    try:
+        rows = json.loads(path.read_text())
+        names = sorted({name for row in rows for name, value in row.items() if not isinstance(value, list)})
+        text = {name for name in names if any(isinstance(row.get(name), str) for row in rows)}
+        columns = {name: [row.get(name, "" if name in text else np.nan) for row in rows] for name in names}
+        seconds = [row.get("seconds") or [np.nan] for row in rows]  # limits have none
+        columns |= {"fastest": [min(runs) for runs in seconds], "slowest": [max(runs) for runs in seconds]}
+        data = xr.Dataset({name: ("row", values) for name, values in columns.items()})
+    except Exception as error:
+        raise FigureError(
+            f"benchmarks must be a list of measurements in JSON, but {path} is not ({type(error).__name__}); "
+            f"move it away and make it again: {command_for(store, folder)}"
+        ) from error
+    return Results(store, data, {})

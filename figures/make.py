@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure as Canvas
 
-from figures import assumptions, misfit, mixtures, oracles, phase, posterior, risk_lines, style, trap
-from figures.data import COMMANDS, FigureError, MissingResultError, Results, command_for, open_results
+from figures import assumptions, misfit, mixtures, oracles, phase, posterior, risk_lines, scaling, style, trap
+from figures.data import COMMANDS, FigureError, MissingResultError, Results, command_for, open_results, path_of
 
 
 class Entry(NamedTuple):
@@ -97,6 +97,11 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
+    "scaling": Entry(
+        scaling.scaling,
+        "benchmarks",
+        "How tasks per second depend on samples, dimension, cells and cores, beside what NumPy makes of them.",
+    ),
 }
 
 
@@ -136,7 +141,7 @@ def _chosen(only: list[str]) -> list[str]:
 def _list(names: list[str], folder: Path) -> int:
     for name in names:
         store, claim = FIGURES[name].store, FIGURES[name].claim
-        state = "ready" if (folder / f"{store}.zarr").is_dir() else f"needs: {command_for(store, folder)}"
+        state = "ready" if path_of(store, folder).exists() else f"needs: {command_for(store, folder)}"
         print(f"{name}\n    {claim}\n    {state}")
     return 0
 

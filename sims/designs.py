@@ -88,16 +88,21 @@ def designs_of_moments(
     """Draw what each batch adds to the moments; of its rows only what sampled labels see, if any are sampled."""
     dim, scale = concepts.shape[1], jnp.sqrt(feature_var)[None, :]
     basis, coordinates = concept_span(concepts, feature_var)
-    batches, roots = [], []
-    for index, size in enumerate(batch_sizes(spec)):
+    batches, roots, sizes = [], [], batch_sizes(spec)
+    # All batches in one call: programs that draw chi-squares take seconds each to compile.
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, "unseen"), jnp.arange(len(sizes)))
+    hidden = basis.shape[0] + 1 if spec.samples_concepts else 0
+    degrees = jnp.array([max(size - hidden, 0) for size in sizes])
+    rests = jax.lax.optimization_barrier(jax.vmap(wishart_root, (0, 0, None))(keys, degrees, dim))
+    for index, size in enumerate(sizes):
         batch_key = jax.random.fold_in(stream(key, "batch"), index)
+        root = rests[index] * scale
         if spec.samples_concepts:
             seen = jax.random.normal(stream(batch_key, "seen"), (basis.shape[0], size))
-            increment = jax.lax.optimization_barrier(increment_beside(stream(batch_key, "unseen"), seen, basis))
+            increment = increment_beside(stream(batch_key, "beside"), seen, basis, rests[index])
+            increment = jax.lax.optimization_barrier(increment)
             root = increment.root * scale
-            batches.append(Batch(coordinates @ seen, increment.directions.T, root[: basis.shape[0] + 1]))
-        else:
-            root = jax.lax.optimization_barrier(wishart_root(stream(batch_key, "unseen"), size, dim)) * scale
+            batches.append(Batch(coordinates @ seen, increment.directions.T, root[:hidden]))
         noises = (jax.random.normal(stream(batch_key, name), root.shape[:1]) for name in ("weak", "refined"))
         roots.append((root, *noises))
     return _reduce(spec, roots, tuple(batches), None)

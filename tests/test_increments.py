@@ -25,7 +25,8 @@ def direct_road(key, num_samples):
     """Moments of labels of the source's mixture: rows are drawn in the span of the concepts' differences alone."""
     basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
     seen = jax.random.normal(stream(key, "seen"), (basis.shape[0], num_samples))
-    increment = increment_beside(stream(key, "unseen"), seen, basis)
+    rest = wishart_root(stream(key, "rest"), max(num_samples - 3, 0), 4)
+    increment = increment_beside(stream(key, "unseen"), seen, basis, rest)
     concept = jax.random.categorical(stream(key, "concept"), jnp.log(TASK.source_prior), shape=(num_samples,))
     labels = (coordinates @ seen)[concept, jnp.arange(num_samples)]
     root = increment.root * jnp.sqrt(TASK.feature_var)[None, :]
@@ -73,7 +74,7 @@ def test_rows_seen_are_part_of_the_gram(key):
     basis = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((5, 2)))[0].T)
     for n in (1, 3, 9):
         seen = jax.random.normal(key, (2, n))
-        increment = increment_beside(jax.random.key(1), seen, basis)
+        increment = increment_beside(jax.random.key(1), seen, basis, jnp.ones((5, 5)))
         gram = increment.root.T @ increment.root
         np.testing.assert_allclose(basis @ gram @ basis.T, seen @ seen.T, rtol=1e-10, atol=1e-12)
         # A label in the span of the rows' coordinates is linear in them: nothing of it is left over.
@@ -106,7 +107,7 @@ def test_single_precision_agrees(key):
     labels = (coordinates @ seen)[jnp.arange(12) % 3, jnp.arange(12)]
 
     def both(dtype):
-        gram_root = increment_beside(key, seen.astype(dtype), basis.astype(dtype))
+        gram_root = increment_beside(key, seen.astype(dtype), basis.astype(dtype), jnp.zeros((4, 4), dtype))
         y = labels.astype(dtype)
         return label_coordinates(y @ gram_root.directions.T, y @ y)
 

@@ -24,8 +24,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from w2s_jax.rng import stream
-from w2s_jax.sampling import wishart_root
 from w2s_jax.types import Key
 
 
@@ -55,7 +53,9 @@ def concept_span(
     return basis, differences @ basis.T
 
 
-def increment_beside(key: Key, coordinates: Float[Array, "p n"], basis: Float[Array, "p d"]) -> Increment:
+def increment_beside(
+    key: Key, coordinates: Float[Array, "p n"], basis: Float[Array, "p d"], rest: Float[Array, "d d"]
+) -> Increment:
     """Everything about n examples that labels do not see, given the coordinates that they do.
 
     Args:
@@ -63,6 +63,7 @@ def increment_beside(key: Key, coordinates: Float[Array, "p n"], basis: Float[Ar
         coordinates: U', standard normals; n >= 1 is static and may be less than p or d. Rows lie along the last axis,
             which a core draws and multiplies several times as fast.
         basis: orthonormal rows, p <= d.
+        rest: a `wishart_root` with max(n - p - 1, 0) degrees of freedom: what n rows add beyond those that are seen.
 
     Returns:
         `Increment(root [p+1+d d], directions [p n])`.
@@ -70,7 +71,9 @@ def increment_beside(key: Key, coordinates: Float[Array, "p n"], basis: Float[Ar
     Reference: derived, docs/theory.md 2.
 
     >>> seen = jax.random.normal(jax.random.key(0), (2, 50))
-    >>> increment = increment_beside(jax.random.key(1), seen, jnp.eye(2, 4))
+    >>> from w2s_jax.sampling import wishart_root
+    >>> rest = wishart_root(jax.random.key(2), 50 - 2 - 1, 4)
+    >>> increment = increment_beside(jax.random.key(1), seen, jnp.eye(2, 4), rest)
     >>> gram = increment.root.T @ increment.root
     >>> bool(jnp.allclose(gram[:2, :2], seen @ seen.T, atol=1e-3))
     True
@@ -79,10 +82,9 @@ def increment_beside(key: Key, coordinates: Float[Array, "p n"], basis: Float[Ar
     root, inverse_root = _square_roots(coordinates @ coordinates.T)
     seen = inverse_root @ root  # the identity, or the projector on what n < p rows span
     outside = jnp.eye(dim) - basis.T @ basis
-    normals = jax.random.normal(stream(key, "beside"), (size + 1, dim)) @ outside
+    normals = jax.random.normal(key, (size + 1, dim)) @ outside
     beyond = float(num_samples > size)
-    rest = wishart_root(stream(key, "rest"), max(num_samples - size - 1, 0), dim) @ outside
-    rows = [root @ basis + seen @ normals[:size], beyond * normals[size:], rest]
+    rows = [root @ basis + seen @ normals[:size], beyond * normals[size:], rest @ outside]
     return Increment(jnp.concatenate(rows), inverse_root @ coordinates)
 
 

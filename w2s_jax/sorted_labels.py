@@ -62,8 +62,8 @@ def shared_boundaries(
 def count_up_to(ascending: Float[Array, "r"], levels: Float[Array, "*b"]) -> Int[Array, "*b"]:
     """How many of the ascending values are <= each level: `jnp.searchsorted(ascending, levels, side="right")`.
 
-    Unrolled bisection on flat indices: with thousands of levels a core does it twenty times as fast as the loop behind
-    `jnp.searchsorted`, and an accelerator in one kernel. Give all levels in one call; `vmap` would undo the flat index.
+    Bisection on flat indices: with thousands of levels a core does it ten times as fast as `jnp.searchsorted`, whose
+    indices have an axis for each axis of the levels. Give all levels in one call; `vmap` would undo the flat index.
 
     >>> count_up_to(jnp.array([1.0, 2.0, 2.0, 5.0]), jnp.array([0.5, 2.0, 9.0])).tolist()
     [0, 3, 4]
@@ -71,12 +71,13 @@ def count_up_to(ascending: Float[Array, "r"], levels: Float[Array, "*b"]) -> Int
     size = 1 << ascending.shape[0].bit_length()
     padded = jnp.concatenate([ascending, jnp.full(size - ascending.shape[0], jnp.inf, ascending.dtype)])
     flat = levels.reshape(-1)
-    count = jnp.zeros(flat.shape, jnp.int32)
-    step = size // 2
-    while step:
-        further = count + step
+
+    def halve(i, count):
+        further = count + (size >> (i + 1)).astype(jnp.int32)
         reached = padded.at[further - 1].get(mode="promise_in_bounds") <= flat
-        count, step = jnp.where(reached, further, count), step // 2
+        return jnp.where(reached, further, count)
+
+    count = jax.lax.fori_loop(0, ascending.shape[0].bit_length(), halve, jnp.zeros(flat.shape, jnp.int32))
     return jnp.minimum(count, ascending.shape[0]).reshape(levels.shape)
 
 
