@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sims.simulate import columns, weighing_methods
-from sims.spec import InputError, SweepSpec
+from sims.spec import GRID_AXES, InputError, SweepSpec
 from sims.sums import GROUP_SIZE
 from sims.world import Grid, make_grid
 from w2s_jax.tasks import latent_dim
@@ -41,6 +41,12 @@ class GridChunk:
         shifts = [self.first_shift + min(i, self.num_shifts - 1) for i in range(self.shape[1])]
         chosen = jax.tree.map(lambda x: x[jnp.array(teachers)], grid.teachers)
         return grid._replace(teachers=chosen, concept_shift=grid.concept_shift[jnp.array(shifts)])
+
+    def cell(self, spec: SweepSpec, w: int, s: int, n: int, i: int | None) -> str:
+        """The grid values at an index of this chunk, in words; `i` is None for a method that reads no prompt."""
+        kind, accuracy = divmod(self.first_teacher + w, len(spec.weak_accuracy))
+        index = (kind, accuracy, n, self.first_shift + s, i)
+        return ", ".join(f"{axis}={getattr(spec, axis)[k]}" for axis, k in zip(GRID_AXES, index) if k is not None)
 
 
 def plan(spec: SweepSpec) -> list[GridChunk]:
@@ -74,8 +80,13 @@ def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
     wins = len(spec.penalties)
     sums = cells * (fixed * (fixed + wins) + prompts * varying * (fixed + varying + wins)) + 2 * outcome
     coefs = cells * (fixed + prompts * varying) * spec.dim
-    in_sample = 3 * depth * prompts * rows * concepts
-    draws = rows * (3 * spec.dim + concepts * spec.dim) + 3 * rows * max(spec.num_icl) * (size + concepts)
+    row_by_row = spec.reads_rows is not None or "icl_refine_fresh" in spec.methods
+    in_sample = 3 * depth * prompts * rows * concepts * row_by_row
+    # Rows in R^d and a table of their prefix sums, or what sampled labels see of them, or no rows at all.
+    seen = spec.dim * (3 + concepts) if not spec.direct else spec.samples_concepts * concepts * (concepts + 3)
+    fresh = "icl_refine_fresh" in spec.methods
+    prompts_drawn = rows * max(spec.num_icl) if fresh else max(spec.num_icl)
+    draws = rows * seen + 3 * prompts_drawn * (size + concepts) + 4 * len(spec.sample_size) * spec.dim**2
     return 4 * (3 * sums + 2 * GROUP_SIZE * outcome + 2 * coefs + in_sample + draws)
 
 
@@ -84,9 +95,11 @@ def describe(spec: SweepSpec, chunks: list[GridChunk], devices: int) -> list[str
     tasks = spec.num_cells * spec.replicates
     memory = unit_bytes(spec, *chunks[0].shape) * devices
     blocks = math.ceil(spec.replicates / spec.block_size)
+    why = f" ({spec.reads_rows} needs the examples)" if spec.draws == "auto" and spec.reads_rows else ""
     return [
         f"{spec.num_cells:,} cells x {spec.replicates:,} independent replicates (draws shared over the cells) "
         f"= {tasks:,} tasks, {len(spec.methods)} methods",
+        f"draws: {'moments' if spec.direct else 'data'}{why}",
         f"{blocks} blocks of {spec.block_size} replicates x {len(chunks)} chunks of the grid on {devices} devices; "
         f"working memory: at most {memory / 1e6:,.0f} MB",
     ]

@@ -1,15 +1,20 @@
 """The command line that all sweeps share: a preset, any field of its specification, and where results go."""
 
 import argparse
+import contextlib
 import dataclasses
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from sims import runtime
+from sims import hosts, runtime
+from sims.engine import Options
+from sims.precision import make_target
 from sims.spec import InputError
 from sims.store import read_config
 
@@ -28,27 +33,80 @@ class Command(Generic[Spec]):
     from_store: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A store whose configuration to run again, instead of a preset."""
     devices: int | None = None
-    """CPU cores to use, one device each; default all, at most 4. Changes no bit of the results."""
+    """Accelerators that this process uses, or CPU cores, one device each; default all, of cores at most 4. Like the
+    options below it changes no bit of a replicate."""
+    target_sem: float | None = None
+    """Go on beyond replicates until the standard error of every risk is below this share of it, in (0, 1)."""
+    max_replicates: int | None = None
+    """Replicates at which a cell stops short of target_sem; default 100 times replicates."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where several processes that share the sweep and its folder meet."""
+    num_processes: int | None = None
+    """How many processes share the sweep; each is started by the same command but for its process-id."""
+    process_id: int | None = None
+    """Number of this process, from 0."""
+    cluster: bool = False
+    """Read these three off the cluster (SLURM, Open MPI, TPU, Kubernetes) instead."""
+    compilation_cache: bool = True
+    """Keep compiled programs for the next run, in ~/.cache/w2s_jax or JAX_COMPILATION_CACHE_DIR."""
 
 
 def main(
-    name: str, description: str, presets: dict[str, Any], kind: type, start: Callable[[Any, Path], Path], argv=None
+    name: str,
+    description: str,
+    presets: dict[str, Any],
+    kind: type,
+    start: Callable[[Any, Path, Options], Path],
+    argv=None,
 ) -> int:
     """Parse, check and run a sweep command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    try:
+
+    def act() -> None:
         command = _parse(name, description, presets, kind, argv)
         if command.devices is not None and command.devices < 1:
             raise InputError(f"devices must be at least 1, got {command.devices}; leave it out to use all cores.")
-        runtime.configure(command.devices)
-        start(command.spec, command.out)
+        target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
+        runtime.configure(command.devices, command.compilation_cache)
+        ranks = hosts.start(command.coordinator, command.num_processes, command.process_id, command.cluster)
+        start(command.spec, command.out, Options(ranks, target))
+
+    return guarded(act)
+
+
+def guarded(act: Callable[[], int | None]) -> int:
+    """Do what a command does; its exit code, with bad input and interruptions told in one sentence."""
+    try:
+        with ended_by_sigterm():
+            return act() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is saved, and the same command goes on from there.", file=sys.stderr)
-        return 130
-    return 0
+    except KeyboardInterrupt as stop:
+        word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        print(f"{word}: what is finished is saved, and the same command goes on from there.", file=sys.stderr)
+        return code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever schedules this machine wants it back. Everything that Ctrl-C leaves intact stays so."""
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises `Terminated`; in the main thread only, since no other may handle signals."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _parse(name: str, description: str, presets: dict[str, Any], kind: type, argv: list[str]) -> Command:

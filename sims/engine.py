@@ -1,26 +1,34 @@
-"""Runs a sweep: blocks of work over devices, saved as they finish, then its results.
+"""Runs a sweep: blocks of work over devices and processes, saved as they finish, then its results.
 
 A unit of work is one block of replicates on one chunk of the grid: one program of one static shape, compiled once.
-Every device runs a unit of its own, so neither the number of devices nor the order of units changes a bit.
+Every device runs units of its own, and every process saves its own, so neither the number of devices or processes nor
+the order of units changes a bit.
 """
 
+import dataclasses
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import zarr
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sims import runtime
-from sims.spec import InputError
-from sims.store import Leaves, Store, check_disk, check_store, staging_folder
+from sims import hosts, precision, runtime
+from sims.disk import saving, staging
+from sims.health import BadRisk, check_finite
+from sims.hosts import Ranks
+from sims.lock import RunLock
+from sims.precision import Errors, Target
+from sims.store import Leaves, Store, check_disk, check_store
 
 Tree = Any
 """Any pytree of arrays."""
@@ -34,43 +42,73 @@ class Job(NamedTuple):
     chunks: list[Tree]
     """Chunks of the grid, pytrees of one shape."""
     assemble: Callable[[Store, np.ndarray, Path], None]
-    """(store, replicates per block, staging folder): write the results."""
+    """(store, replicates per block and chunk, staging folder): write the results."""
     plan: list[str]
     """What is about to run, in words."""
     seconds: float
     """Rough estimate of the time it takes on two cores."""
     tasks_per_replicate: int
     """Cells that one replicate fills."""
+    diagnose: Callable[[int, int], list[BadRisk]] | None = None
+    """(chunk, replicate) -> the risks of that replicate, computed alone, that are not finite."""
+    relative_sem: Callable[[Store, np.ndarray, int], Errors] | None = None
+    """(store, numbers of the blocks, chunk) -> relative standard errors of the risks; a `Target` needs it."""
 
 
-def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path) -> Path:
+class Options(NamedTuple):
+    """How a sweep is run: nothing that its identity knows of."""
+
+    ranks: Ranks | None = None
+    """The processes that share it; none: this one alone."""
+    target: Target | None = None
+    """How well its risks are to be known; none: its replicates and no more."""
+
+
+ALONE = Options()
+"""One process and no target."""
+
+
+def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options: Options = ALONE) -> Path:
     """Run a sweep, or what is missing of it, into the store `out`/`name`.zarr and return its path.
 
     `spec` is a frozen dataclass with `replicates`, `block_size` and `seed`; `prepare` turns it into a job, and is not
-    called where there is nothing to do.
+    called where there is nothing to do. With several processes all of them call this; each returns when the results
+    are there.
     """
-    path = out / f"{name}.zarr"
-    replicates, size = spec.replicates, spec.block_size
-    if check_store(path, spec) == replicates:
-        say(f"{path} already holds this sweep, complete with {replicates:,} replicates: nothing to do.")
+    path, target = out / f"{name}.zarr", options.target
+    ranks = options.ranks or hosts.alone()
+    tell = say if ranks.index == 0 else _silent
+    check_store(path, spec)
+    held = precision.read_published(path)
+    if precision.is_enough(held, spec.replicates, target):
+        tell(f"{path} already holds this sweep, complete with {held.complete:,} replicates: nothing to do.")
+        if target is not None and held.risks_short:
+            tell(f"{held.risks_short:,} of its risks are above the relative SEM of {target.sem:g} at the cap.")
         return path
-    job = prepare(spec)
-    counts = np.minimum(size, replicates - size * np.arange(-(-replicates // size)))
-    leaves = _leaf_shapes(job)
-    bytes_of_blocks = sum(leaf.nbytes for leaf in leaves.values()) * len(counts) * len(job.chunks)
-    for line in job.plan:
-        say(line)
-    say(f"disk: at most {2 * bytes_of_blocks / 1e6:,.0f} MB; time: about {duration(job.seconds)} on two cores")
-    check_disk(path, 2 * bytes_of_blocks)
-    store = Store.open(path, spec, (len(counts), len(job.chunks)), leaves, runtime.provenance())
-    pending = store.pending(counts)
-    if len(pending) < len(counts) * len(job.chunks):
-        say(f"going on: {len(counts) * len(job.chunks) - len(pending)} blocks are already there")
-    _compute(name, spec, job, store, counts, pending)
-    staging = staging_folder(path)
-    job.assemble(store, counts, staging)
-    store.publish(staging, replicates)
-    say(f"wrote {path}")
+    runtime.devices()
+    with RunLock(path, ranks.run, ranks.index) as lock:
+        job = prepare(spec)
+        work = _Work(name, spec, job, path, _leaf_shapes(job), ranks, lock, tell)
+        counts = precision.first_counts(held, spec, len(job.chunks), target)
+        each = " a process" if ranks.count > 1 else ""
+        for line in job.plan:
+            tell(line)
+        tell(
+            f"disk: at most {work.disk_bytes(counts) / 1e6:,.0f} MB; "
+            f"time: about {duration(job.seconds / ranks.count)} on two cores{each}"
+        )
+        store, counts, looks = _rounds(work, counts, target)
+        totals = counts.sum(axis=0)
+        found = precision.publication(held, totals, looks, target)
+        if ranks.index == 0:
+            with saving(path, "writing the results"), staging(path) as folder:
+                job.assemble(store, counts, folder)
+                store.publish(folder, **found._asdict())
+        else:
+            hosts.wait(lambda: precision.read_published(path) == found, lock, ranks)
+    for line in precision.report(looks, totals, target) if target else ():
+        tell(line)
+    tell(f"wrote {path}")
     return path
 
 
@@ -79,11 +117,103 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _compute(name: str, spec: Any, job: Job, store: Store, counts: np.ndarray, pending: list[tuple[int, int]]) -> None:
-    if not pending:
-        return
+def _silent(line: str) -> None:
+    """Other processes than the first tell nothing."""
+
+
+class _Work(NamedTuple):
+    """A sweep under way in this process."""
+
+    name: str
+    spec: Any
+    job: Job
+    path: Path
+    leaves: Leaves
+    ranks: Ranks
+    lock: RunLock
+    tell: Callable[[str], None]
+
+    def disk_bytes(self, counts: np.ndarray) -> int:
+        """What blocks and results take at most."""
+        return 2 * sum(leaf.nbytes for leaf in self.leaves.values()) * np.count_nonzero(counts)
+
+
+def _rounds(work: _Work, counts: np.ndarray, target: Target | None) -> tuple[Store, np.ndarray, list[precision.Look]]:
+    """Fill the blocks, with a target round after round: the store, counts `[blocks chunks]`, how good its risks are.
+
+    Every process walks through the same rounds: each waits for the blocks of one, and reads the next off them.
+    """
+    looks: dict[int, precision.Look] = {}
+    fresh = range(counts.shape[1])
+    while True:
+        store = _filled(work, counts, is_first=not looks)
+        if target is None:
+            return store, counts, []
+        if work.job.relative_sem is None:
+            raise InputError(f"--target-sem needs a sweep with risks, and {work.name} has none; leave it out.")
+        for chunk in fresh:
+            errors = work.job.relative_sem(store, np.flatnonzero(counts[:, chunk]), chunk)
+            looks[chunk] = precision.look(errors, target)
+        totals = counts.sum(axis=0)
+        following = np.array(
+            [
+                precision.next_total(int(total), looks[chunk].worst, work.spec.block_size, target)
+                for chunk, total in enumerate(totals)
+            ]
+        )
+        fresh = [int(chunk) for chunk in np.flatnonzero(following > totals)]
+        if not fresh:
+            return store, counts, [looks[chunk] for chunk in sorted(looks)]
+        work.tell(
+            f"relative SEM up to {max(looks[chunk].worst for chunk in fresh):.3g}, target {target.sem:g}: {len(fresh)} "
+            f"of {len(totals)} chunks of the grid go on, to at most {following.max():,} replicates"
+        )
+        counts = precision.counts_of(following, work.spec.block_size)
+
+
+def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
+    """The store once all of its blocks are there, of which this process computes its share."""
+    check_disk(work.path, work.disk_bytes(counts))
+    if work.ranks.index > 0:
+        hosts.wait(functools.partial(_has_room, work.path, len(counts)), work.lock, work.ranks)
+    store = Store.open(work.path, work.spec, counts.shape, work.leaves, runtime.provenance())
+    every = [(int(block), int(chunk)) for block, chunk in np.argwhere(counts)]
+    missing = set(store.pending(counts))
+    if is_first and len(missing) < len(every):
+        work.tell(f"going on: {len(every) - len(missing)} blocks are already there")
+    own = [unit for unit in hosts.share(every, work.ranks) if unit in missing]
+    if own:
+        # Rank 0 clears away what killed runs left beside the store when it signs, so not what is written from now on.
+        hosts.wait(lambda: 0 in hosts.signed(work.lock), work.lock, work.ranks)
+        _compute(work, store, counts, own)
+    hosts.wait(_all_marked(store, counts, sorted(missing.difference(own))), work.lock, work.ranks)
+    return store
+
+
+def _has_room(path: Path, blocks: int) -> bool:
+    """Whether the process that makes and grows the store has done so."""
+    try:
+        return zarr.open_array(str(path / "blocks" / "done"), mode="r", zarr_format=3).shape[0] >= blocks
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _all_marked(store: Store, counts: np.ndarray, left: list[tuple[int, int]]) -> Callable[[], bool]:
+    """Whether the blocks that others compute are there; looks at none twice that is."""
+
+    def ready() -> bool:
+        while left and int(store.done[left[-1]]) == counts[left[-1]]:
+            left.pop()
+        return not left
+
+    return ready
+
+
+def _compute(work: _Work, store: Store, counts: np.ndarray, pending: list[tuple[int, int]]) -> None:
     console = Console(stderr=True)
     started = time.perf_counter()
+    title = work.name if work.ranks.count == 1 else f"{work.name}, process 0 of {work.ranks.count}"
+    job = work.job
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -92,28 +222,32 @@ def _compute(name: str, spec: Any, job: Job, store: Store, counts: np.ndarray, p
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        bar = progress.add_task(name, total=len(pending), rate="compiling")
+    hidden = {"transient": not console.is_terminal, "disable": work.ranks.index > 0}
+    with Progress(*columns, console=console, **hidden) as progress:
+        bar = progress.add_task(title, total=len(pending), rate="compiling")
         tasks = 0
-        for (block, chunk), leaves in _blocks(spec, job, pending):
-            _check_finite(leaves, block, chunk)
-            store.write(block, chunk, int(counts[block]), leaves)
-            tasks += int(counts[block]) * job.tasks_per_replicate // len(job.chunks)
+        for (block, chunk), leaves in _blocks(work.spec, job, counts, pending):
+            check_finite(job, work.spec, leaves, block, chunk)
+            store.write(block, chunk, int(counts[block, chunk]), leaves)
+            tasks += int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks)
             rate = tasks / (time.perf_counter() - started)
             progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
     taken = time.perf_counter() - started
-    say(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
+    work.tell(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
 
 
-def _blocks(spec: Any, job: Job, pending: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], Leaves]]:
+def _blocks(
+    spec: Any, job: Job, counts: np.ndarray, pending: list[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], Leaves]]:
     """Units of work, one per device at a time; the next round is under way while one is saved."""
     launch = launcher(job.program, spec)
-    width = jax.device_count()
+    width = len(runtime.devices())
     rounds = [pending[i : i + width] for i in range(0, len(pending), width)]
 
     def start(units: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], Tree]:
         filled = units + units[-1:] * (width - len(units))  # a last round may repeat a unit
-        return units, launch([block for block, _ in filled], [job.chunks[chunk] for _, chunk in filled])
+        blocks, chunks = zip(*filled)
+        return units, launch(blocks, [job.chunks[chunk] for chunk in chunks], [int(counts[unit]) for unit in filled])
 
     under_way = start(rounds[0])
     for following in [*rounds[1:], None]:
@@ -125,25 +259,47 @@ def _blocks(spec: Any, job: Job, pending: list[tuple[int, int]]) -> Iterator[tup
             yield unit, {name: np.asarray(leaf[i]) for name, leaf in named_leaves(sums).items()}
 
 
-def launcher(program: Callable, spec: Any) -> Callable[[list[int], list[Tree]], Tree]:
-    """(a block number per device, a chunk per device) -> sums, stacked over devices: one compiled program for all."""
-    mesh = jax.make_mesh((jax.device_count(),), ("units",), axis_types=(AxisType.Auto,))
-    sharding = NamedSharding(mesh, P("units"))
+Launch = Callable[..., Tree]
+"""(a block number per device, a chunk per device, replicates per device) -> sums, stacked over devices."""
+
+
+def launcher(program: Callable, spec: Any) -> Launch:
+    """One compiled program for all blocks; without replicates a launch fills its blocks."""
+    compiled, sharding = _compiled(program, tuple(runtime.devices()))
     key = jax.random.key(spec.seed)
 
-    def unit(key, total, first, chunk):
-        sums = program(key, first[0], total, jax.tree.map(lambda x: x[0], chunk))
-        return jax.tree.map(lambda x: x[None], sums)
-
-    specs = (P(), P(), P("units"), P("units"))
-    compiled = jax.jit(jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False))
-
-    def launch(blocks: list[int], chunks: list[Tree]) -> Tree:
-        first = jax.device_put(np.array([block * spec.block_size for block in blocks], np.int32), sharding)
+    def launch(blocks: Sequence[int], chunks: list[Tree], counts: Sequence[int] | None = None) -> Tree:
+        first = np.array(blocks, np.int32) * np.int32(spec.block_size)
+        total = first + np.asarray(spec.block_size if counts is None else counts, np.int32)
         stacked = jax.tree.map(lambda *leaves: jax.device_put(jnp.stack(leaves), sharding), *chunks)
-        return compiled(key, jnp.int32(spec.replicates), first, stacked)
+        return compiled(key, jax.device_put(total, sharding), jax.device_put(first, sharding), stacked)
 
     return launch
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Callable, NamedSharding]:
+    """The program on every device at once, and how its inputs lie; kept, so that a next sweep traces nothing anew."""
+    mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,), devices=devices)
+
+    def unit(key, total, first, chunk):
+        sums = program(key, first[0], total[0], jax.tree.map(lambda x: x[0], chunk))
+        return jax.tree.map(lambda x: x[None], sums)
+
+    specs = (P(), P("units"), P("units"), P("units"))
+    sharded = jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False)
+    return jax.jit(sharded, compiler_options=runtime.compiler_options()), NamedSharding(mesh, P("units"))
+
+
+@functools.lru_cache(maxsize=4)
+def bound(block_sums: Callable, spec: Any) -> Callable:
+    """The program of a sweep: the same object for all specifications that differ in seed and replicates alone."""
+    return functools.partial(block_sums, spec)
+
+
+def static(spec: Any) -> Any:
+    """A specification without what its program takes as arguments."""
+    return dataclasses.replace(spec, seed=0, replicates=2)
 
 
 def named_leaves(tree: Tree) -> dict[str, Any]:
@@ -166,16 +322,6 @@ def _leaf_shapes(job: Job) -> Leaves:
     like = named_leaves(sums_like(job.program, job.chunks[0]))
     # Broadcast views: of the right shape and type, and of no size.
     return {name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for name, leaf in like.items()}
-
-
-def _check_finite(leaves: Leaves, block: int, chunk: int) -> None:
-    for name, leaf in leaves.items():
-        if name.endswith("risk") and not np.isfinite(leaf).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(leaf))[0])
-            raise InputError(
-                f"every risk must be finite, but {name} of block {block}, chunk {chunk} is not at index {where}; "
-                f"nothing of this block was written: look for a degenerate cell there."
-            )
 
 
 def duration(seconds: float) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from sims import cli, engine
+from sims import cli, engine, runtime
+from sims.precision import Errors, name_cell, relative
 from sims.spec import check_axis, check_each, check_members, check_one
-from sims.store import Store
+from sims.store import Store, save_results
 from w2s_jax import statistics, theory
 from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
 from w2s_jax.rng import stream
@@ -184,11 +185,7 @@ def make_contests(spec: PosteriorSpec) -> Contests:
 def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Path) -> None:
     """Merge the blocks in float64 and write the results."""
 
-    def block(index: int) -> statistics.Summary:
-        leaves = store.read(index, 0)
-        return statistics.Summary(*(np.asarray(leaves[name], np.float64) for name in statistics.Summary._fields))
-
-    summary = statistics.merge_all(block(b) for b in range(len(counts)))
+    summary = _merged(store, np.arange(len(counts)))
     shape = tuple(len(getattr(spec, axis)) for axis in AXES)
     sem, count = statistics.sem(summary), float(summary.count)
     weights, covariance = summary.mean[..., :-2], statistics.covariance(summary)[..., :-2, :-2]
@@ -211,7 +208,23 @@ def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Pat
         for name, (values, text) in arrays.items()
     }
     variables["num_prompts"] = (AXES, np.full(shape, int(count)), {"long_name": "independent prompts", "units": "1"})
-    xr.Dataset(variables, coords).to_zarr(staging, mode="w", zarr_format=3, consolidated=False)
+    save_results(xr.Dataset(variables, coords), staging)
+
+
+def relative_sem(spec: PosteriorSpec, store: Store, blocks: np.ndarray, chunk: int) -> Errors:
+    """Relative standard errors of the shared misalignment, over `AXES`: a risk, where those of rare events are none."""
+    summary = _merged(store, blocks)
+    values = relative(statistics.sem(summary), summary.mean)[..., -2]
+    axes = {axis: getattr(spec, axis) for axis in AXES}
+    return Errors(values.reshape([len(held) for held in axes.values()]), partial(name_cell, axes))
+
+
+def _merged(store: Store, blocks: np.ndarray) -> statistics.Summary:
+    def block(index: int) -> statistics.Summary:
+        leaves = store.read(index, 0)
+        return statistics.Summary(*(np.asarray(leaves[name], np.float64) for name in statistics.Summary._fields))
+
+    return statistics.merge_all(block(int(b)) for b in blocks)
 
 
 def prepare(spec: PosteriorSpec) -> engine.Job:
@@ -219,22 +232,23 @@ def prepare(spec: PosteriorSpec) -> engine.Job:
     tasks = spec.num_cells * spec.replicates
     blocks = math.ceil(spec.replicates / spec.block_size)
     return engine.Job(
-        program=partial(block_sums, spec),
+        program=engine.bound(block_sums, engine.static(spec)),
         chunks=[make_contests(spec)],
         assemble=partial(assemble, spec),
         plan=[
             f"{spec.num_cells:,} cells x {spec.replicates:,} independent prompts (shared by the cells) "
             f"= {tasks:,} tasks",
-            f"{blocks} blocks of {spec.block_size:,} prompts on {jax.device_count()} devices",
+            f"{blocks} blocks of {spec.block_size:,} prompts on {len(runtime.devices())} devices",
         ],
         seconds=20 + 6e-9 * tasks,
         tasks_per_replicate=spec.num_cells,
+        relative_sem=partial(relative_sem, spec),
     )
 
 
-def start(spec: PosteriorSpec, out: Path) -> Path:
+def start(spec: PosteriorSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
     """Run a posterior sweep, or what is missing of it, into `out`/posterior_sweep.zarr."""
-    return engine.run("posterior_sweep", spec, prepare, out)
+    return engine.run("posterior_sweep", spec, prepare, out, options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import xarray as xr
 from sims import posterior_sweep, risk_sweep, theory_sweep
 from sims.claims import posterior_claims, risk_claims
 from sims.spec import InputError, identity
-from sims.store import check_store, read_config
+from sims.store import completed, read_config
 from sims.theory_claims import theory_claims
 
 SWEEPS = {
@@ -34,7 +34,7 @@ def report(store: Path, name: str) -> tuple[str, dict]:
     preset = next((p for p, known in presets.items() if identity(known) == identity(spec)), None)
     if preset is None:
         raise InputError(f"evidence must come from a preset, but {store} holds another configuration; run a preset.")
-    if check_store(store, spec) < presets[preset].replicates:
+    if completed(store, spec) < presets[preset].replicates:
         raise InputError(f"evidence must be complete, but {store} is not; run python -m sims.{name} --preset {preset}.")
     data = xr.open_zarr(store, consolidated=False).load()
     claims = [{**claim._asdict(), "holds": claim.holds()} for claim in claims_of(data, presets[preset])]

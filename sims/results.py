@@ -12,9 +12,10 @@ import zarr
 from sims.chunks import GridChunk
 from sims.engine import from_leaves
 from sims.methods import USES
+from sims.precision import Errors, relative
 from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, SweepSpec
-from sims.store import Store
+from sims.store import CODECS, Store, save_results
 from sims.sums import Sums, merge
 
 LABELS = {
@@ -54,12 +55,11 @@ def assemble(
 ) -> None:
     """Merge the blocks of each chunk in float64 and write the results; memory does not grow with the grid."""
     coordinates = _coordinates(spec)
-    coordinates.to_zarr(staging, mode="w", zarr_format=3, consolidated=False)
+    save_results(coordinates, staging)
     group = zarr.open_group(str(staging), mode="r+", zarr_format=3, use_consolidated=False)
     arrays = {name: _create(group, name, coordinates) for name in VARIABLES}
     for index, chunk in enumerate(chunks):
-        blocks = (_in_float64(from_leaves(like, store.read(b, index))) for b in range(len(counts)))
-        merged: Sums = reduce(merge, blocks)
+        merged = _merged(like, store, np.flatnonzero(counts[:, index]), index)
         for name, values in _summarise(spec, merged)._asdict().items():
             # A grid's axes W, S, N, I become weakness, weak_accuracy, sample_size, concept_shift, num_icl.
             moved = np.swapaxes(values, -3, -2)
@@ -69,6 +69,19 @@ def assemble(
                 shifts = slice(chunk.first_shift, chunk.first_shift + chunk.num_shifts)
                 block = moved[(*lead, row)][..., : chunk.num_shifts, :]
                 arrays[name][(*lead, *where, slice(None), shifts)] = block
+
+
+def relative_sem(
+    spec: SweepSpec, like: Sums, chunks: list[GridChunk], store: Store, blocks: np.ndarray, index: int
+) -> Errors:
+    """Relative standard errors `[method W S N I]` of the risks of one chunk, after some of its blocks."""
+    found, chunk = _summarise(spec, _merged(like, store, blocks, index)), chunks[index]
+    values = relative(found.risk_sem, found.risk_mean)[:, : chunk.num_teachers, : chunk.num_shifts]
+    return Errors(values, lambda at: f"{chunk.cell(spec, *at[1:])}, method={spec.methods[at[0]]}")
+
+
+def _merged(like: Sums, store: Store, blocks: np.ndarray, index: int) -> Sums:
+    return reduce(merge, (_in_float64(from_leaves(like, store.read(int(b), index))) for b in blocks))
 
 
 def _in_float64(sums: Sums) -> Sums:
@@ -203,6 +216,7 @@ def _create(group: zarr.Group, name: str, coordinates: xr.Dataset) -> zarr.Array
         chunks=chunks,
         dtype="int64" if counts else "float64",
         fill_value=0 if counts else np.nan,
+        compressors=CODECS,
         dimension_names=(*dims, *GRID_AXES),
         attributes={"long_name": long_name, "units": unit},
     )

@@ -1,6 +1,7 @@
 """How a command sets up the machine: devices, precision, compilation cache; and where its results came from."""
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -8,29 +9,73 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
 import w2s_jax
+from sims.spec import InputError
 
 MAX_CPU_DEVICES = 4
 """Default limit of cores used as devices, which keeps the memory bound under 2 GB; `--devices` goes beyond."""
+MAX_DEVICES_PER_CORE = 4
+"""Limit of `--devices` on a CPU: more only wait for each other."""
+
+_limit: int | None = None
 
 
-def configure(devices: int | None = None) -> None:
-    """One device per core, full matmul precision, and compiled programs kept for the next run."""
+def configure(devices: int | None = None, compilation_cache: bool = True) -> None:
+    """One device per core, full matmul precision, and compiled programs kept for the next run.
+
+    `devices` limits how many of this process's devices are used; it is checked when they are (`devices`).
+    """
+    global _limit
+    _limit, cores = devices, os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # a backend that already runs, as in a notebook or a test, is used as it is
-        jax.config.update("jax_num_cpu_devices", devices or min(os.cpu_count() or 1, MAX_CPU_DEVICES))
+        wanted = min(devices or MAX_CPU_DEVICES, cores if devices is None else MAX_DEVICES_PER_CORE * cores)
+        jax.config.update("jax_num_cpu_devices", wanted)
     jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_enable_compilation_cache", compilation_cache)
     if jax.config.jax_compilation_cache_dir is None:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "w2s_jax" / "xla"))
+        # The hundred small programs that prepare a sweep take as long to start as the large one.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """Options under which a sweep's program is compiled.
+
+    XLA hands reductions on a CPU to a library (YNNPACK) that is slow at thousands of short ones: without it the engine
+    ran 1.2 to 1.4 times as fast (docs/performance.md).
+    """
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(jnp.negative, compiler_options=options).lower(jnp.ones(())).compile()
+    except Exception:  # a release of XLA without that option
+        return {}
+    return options
+
+
+def devices() -> list[jax.Device]:
+    """The devices that this process computes on: its own alone, of any number of processes."""
+    local = jax.local_devices()
+    on_cpu, cores = local[0].platform == "cpu", os.cpu_count() or 1
+    most = MAX_DEVICES_PER_CORE * cores if on_cpu else len(local)
+    if _limit is not None and not 1 <= _limit <= most:
+        why = f"{MAX_DEVICES_PER_CORE} for each of {cores} cores" if on_cpu else f"this process has {len(local)}"
+        raise InputError(f"--devices must be in [1, {most}] ({why}), got {_limit}; leave it out to use all.")
+    return local[:_limit]
 
 
 def device_name() -> str:
-    """The device that computes, in words."""
-    device = jax.devices()[0]
-    return f"{jax.device_count()} x {device.device_kind if device.platform != 'cpu' else cpu_name()}"
+    """What computes, in words."""
+    used = devices()
+    name = f"{len(used)} x {used[0].device_kind if used[0].platform != 'cpu' else cpu_name()}"
+    return name if jax.process_count() == 1 else f"{jax.process_count()} processes of {name}"
 
 
 def cpu_name() -> str:

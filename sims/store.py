@@ -2,26 +2,40 @@
 
     DIR/risk_sweep.zarr/
         zarr.json       configuration, seed, versions, provenance; `complete` = replicates in the results
-        blocks/         one zarr chunk per block of work, and `done`, written after its data
+        blocks/         one zarr chunk per block of work, and `done`, written when its data is on the disk
         risk_mean, ...  the results, moved in when every block is done
 
-Raw zarr writes the blocks; xarray reads the results.
+Raw zarr writes the blocks, each with its checksum; xarray reads the results.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from sims.disk import DurableStore, saving, staging, sync, sync_tree
 from sims.spec import InputError, from_json, identity, to_json
 
 Leaves = dict[str, np.ndarray]
 """The arrays of one block, by name."""
+
+FORMAT = 2
+"""Format of the stores that are written; the root attribute `format`."""
+CHANGES = {
+    2: "blocks and results carry checksums, and the store says which sweep it is of",
+}
+"""What each format changed. Every store can be read by xarray and drawn; only one of the present format goes on."""
+
+CODECS = (ZstdCodec(), Crc32cCodec())
+"""Of every array in a store: a flipped bit is an error when it is read."""
 
 
 class Store:
@@ -29,56 +43,113 @@ class Store:
 
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self.path, self.group = path, group
-        self.blocks = group["blocks"]
-        self.done = self.blocks["done"]
+        try:
+            self._find_arrays()
+        except Exception as error:
+            raise _corrupt(path, error) from error
 
     @classmethod
     def open(cls, path: Path, spec, shape: tuple[int, int], leaves: Leaves, attributes: dict) -> "Store":
         """The store at `path`, created for `shape` = (blocks, chunks) of arrays like `leaves`, or grown to it."""
-        if not path.exists():
-            _create(path, spec, shape, leaves, attributes)
-        store = cls(path, _read_group(path))
-        store._grow(shape)
+        with saving(path, "making or growing the store"):
+            if not path.exists():
+                _create(path, spec, shape, leaves, attributes)
+            check_format(path)
+            completed(path, spec)
+            store = cls(path, _open_group(path, writable=True))
+            store._grow(spec, shape)
         return store
 
+    @classmethod
+    def look(cls, path: Path) -> "Store":
+        """The store at `path`, to be read only, be it on read-only media."""
+        return cls(path, _open_group(path))
+
     def pending(self, counts: np.ndarray) -> list[tuple[int, int]]:
-        """The (block, chunk) pairs that do not yet hold `counts[block]` replicates."""
-        held = self.done[: len(counts)]
-        return [(int(b), int(c)) for b, c in np.argwhere(held != counts[:, None])]
+        """The (block, chunk) pairs that do not yet hold `counts[block, chunk]` replicates; 0 asks for none."""
+        try:
+            held = np.asarray(self.done[: len(counts)])
+        except Exception as error:
+            raise InputError(
+                f"every mark of a finished block must be readable, but one of {self.path} is not "
+                f"({type(error).__name__}); {_repair(self.path)}."
+            ) from error
+        return [(int(b), int(c)) for b, c in np.argwhere((counts > 0) & (held != counts))]
+
+    def marks(self) -> np.ndarray:
+        """Replicates that each block holds, `[blocks, chunks]`; -1 where the mark itself cannot be read."""
+        with contextlib.suppress(Exception):
+            return np.asarray(self.done[...])
+        held = np.full(self.done.shape, -1)
+        for where in np.ndindex(self.done.shape):
+            with contextlib.suppress(Exception):
+                held[where] = self.done[where]
+        return held
 
     def write(self, block: int, chunk: int, count: int, leaves: Leaves) -> None:
         """Save one block: its data first, then the mark that it is there."""
-        for name, value in leaves.items():
-            self.blocks[name][block, chunk] = value
-        self.done[block, chunk] = count
+        with saving(self.path, f"writing block {block}, chunk {chunk}"):
+            if self.done[block, chunk] != 0:  # fewer replicates: what it holds is about to be replaced
+                self.unmark(block, chunk)
+            with ThreadPoolExecutor() as pool:  # most of it is waiting for the disk
+                list(pool.map(lambda name: self._write_chunk(name, block, chunk, leaves[name]), leaves))
+            self.done[block, chunk] = count
+
+    def unmark(self, block: int, chunk: int) -> None:
+        """Have a block computed anew by the next run."""
+        self.done[block, chunk] = 0
 
     def read(self, block: int, chunk: int) -> Leaves:
         """The arrays of one block."""
-        names = [name for name in self.blocks.array_keys() if name != "done"]
         try:
-            return {name: np.asarray(self.blocks[name][block, chunk]) for name in names}
+            return {name: self._read_chunk(array, block, chunk) for name, array in self.arrays.items()}
         except Exception as error:
             raise InputError(
                 f"every block of a store must be readable, but block {block}, chunk {chunk} of {self.path} is not "
-                f"({type(error).__name__}); move the store away and run the sweep again."
+                f"({type(error).__name__}); {_repair(self.path)}."
             ) from error
 
-    def publish(self, staging: Path, complete: int) -> None:
-        """Move finished result arrays from `staging` into the store and mark them complete."""
-        self.group.attrs["complete"] = 0
-        for array in sorted(p for p in staging.iterdir() if p.is_dir()):
+    def publish(self, folder: Path, complete: int, **attributes) -> None:
+        """Move finished result arrays from `folder` into the store, and mark them complete when all are there.
+
+        A kill in between leaves `complete` at 0, and the next run assembles the results again.
+        """
+        sync_tree(folder)
+        self.withdraw()
+        for array in sorted(p for p in folder.iterdir() if p.is_dir()):
             shutil.rmtree(self.path / array.name, ignore_errors=True)
             array.rename(self.path / array.name)
-        self.group.attrs["complete"] = complete
-        shutil.rmtree(staging)
+        sync(self.path)
+        self.group.attrs.update({"complete": complete, **attributes})
 
-    def _grow(self, shape: tuple[int, int]) -> None:
+    def withdraw(self) -> None:
+        """Have the results assembled anew by the next run."""
+        self.group.attrs["complete"] = 0
+
+    def _write_chunk(self, name: str, block: int, chunk: int, value: np.ndarray) -> None:
+        self.arrays[name][block, chunk] = value
+
+    def _read_chunk(self, array: zarr.Array, block: int, chunk: int) -> np.ndarray:
+        file = self.path / array.path / array.metadata.encode_chunk_key((block, chunk, *(0,) * (array.ndim - 2)))
+        if array.size and not file.exists():  # zarr would give the fill value
+            raise FileNotFoundError(file)
+        return np.asarray(array[block, chunk])
+
+    def _find_arrays(self) -> None:
+        # A chunk of nothing but fill values is written too, so that a missing file is a missing block.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            names = sorted(p.name for p in (self.path / "blocks").iterdir() if p.is_dir())
+            self.arrays = {name: self.group["blocks"][name] for name in names}
+        self.done = self.arrays.pop("done")
+
+    def _grow(self, spec, shape: tuple[int, int]) -> None:
+        if spec.replicates > from_json(type(spec), self.group.attrs["config"]).replicates:
+            self.group.attrs["config"] = to_json(spec)
         if self.done.shape[0] < shape[0]:
             # `done` last: a kill in between leaves arrays that are too long, never a mark without its array.
-            for name in [n for n in self.blocks.array_keys() if n != "done"] + ["done"]:
-                array = self.blocks[name]
+            for array in (*self.arrays.values(), self.done):
                 array.resize((max(shape[0], array.shape[0]), *array.shape[1:]))
-            self.done = self.blocks["done"]
+            self._find_arrays()
 
 
 def check_store(path: Path, spec) -> int:
@@ -89,10 +160,22 @@ def check_store(path: Path, spec) -> int:
     parent = path.parent
     if parent.exists() and not parent.is_dir():
         raise InputError(f"--out must be a directory, got the file {parent}; choose another path.")
-    _check_writable(parent)
+    if path.exists():
+        check_format(path)
+    complete = completed(path, spec)
+    if complete != spec.replicates:
+        _check_writable(parent)
+    return complete
+
+
+def completed(path: Path, spec) -> int:
+    """Replicates in the results of the store at `path`, of whatever format; 0 where there are none yet.
+
+    Raises `InputError` if it is a store of another configuration.
+    """
     if not path.exists():
         return 0
-    attributes = _read_group(path).attrs
+    attributes = _open_group(path).attrs
     try:
         held = from_json(type(spec), attributes["config"])
         complete = int(attributes["complete"])
@@ -106,17 +189,37 @@ def check_store(path: Path, spec) -> int:
     return complete
 
 
+def check_format(path: Path) -> None:
+    """Refuse to go on with a store that another version of this program wrote."""
+    held = _open_group(path).attrs.get("format", 1)
+    if held == FORMAT:
+        return
+    later = "a later version of this program wrote it; go on with that version"
+    changes = "; ".join(text for number, text in CHANGES.items() if isinstance(held, int) and number > held)
+    earlier = f"since then {changes}; its results can still be read and drawn, and to go on, run it again with"
+    raise InputError(
+        f"a store must have format {FORMAT}, but {path} has format {held}: "
+        + (f"{earlier} --from {path} --out ANOTHER_FOLDER." if changes else f"{later}.")
+    )
+
+
 def read_config(path: Path, kind: type):
     """The specification that a store was made from."""
     if not path.exists():
         raise InputError(f"--from must name a store, but there is none at {path}; give the path of a .zarr folder.")
-    attributes = _read_group(path).attrs
+    attributes = _open_group(path).attrs
     try:
         return from_json(kind, attributes["config"])
     except InputError:
         raise
     except Exception as error:
         raise _corrupt(path, error) from error
+
+
+def save_results(data: xr.Dataset, folder: Path) -> None:
+    """Write results, or the coordinates of results to come, into the folder from which they will be published."""
+    encoding = {name: {"compressors": CODECS} for name in data.variables}
+    data.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def check_disk(path: Path, needed: int) -> None:
@@ -130,11 +233,6 @@ def check_disk(path: Path, needed: int) -> None:
         )
 
 
-def staging_folder(path: Path) -> Path:
-    """A new folder beside the store, on the same file system, so that moving out of it is a rename."""
-    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-
-
 def _check_writable(folder: Path) -> None:
     existing = next((p for p in (folder, *folder.parents) if p.exists()), None)
     if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -142,28 +240,28 @@ def _check_writable(folder: Path) -> None:
 
 
 def _create(path: Path, spec, shape: tuple[int, int], leaves: Leaves, attributes: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = staging_folder(path)
-    except OSError as error:
-        raise InputError(
-            f"--out must be a folder that can be written, got {path.parent} ({error.strerror}); choose another path."
-        ) from error
-    group = zarr.open_group(str(staging), mode="w", zarr_format=3)
-    group.attrs.update({"config": to_json(spec), "identity": identity(spec), "complete": 0, **attributes})
-    blocks = group.create_group("blocks")
-    for name, leaf in leaves.items():
-        blocks.create_array(
-            name, shape=(*shape, *leaf.shape), chunks=(1, 1, *(max(1, size) for size in leaf.shape)), dtype=leaf.dtype
-        )
-    blocks.create_array("done", shape=shape, chunks=(1, 1), dtype="int64", fill_value=0)
-    staging.rename(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staging(path) as folder:
+        new = folder / path.name
+        group = zarr.open_group(str(new), mode="w", zarr_format=3)
+        own = {"format": FORMAT, "sweep": path.stem, "config": to_json(spec), "identity": identity(spec)}
+        group.attrs.update({**own, "complete": 0, **attributes})
+        blocks = group.create_group("blocks")
+        for name, leaf in leaves.items():
+            sizes = (1, 1, *(max(1, size) for size in leaf.shape))
+            blocks.create_array(name, shape=(*shape, *leaf.shape), chunks=sizes, dtype=leaf.dtype, compressors=CODECS)
+        blocks.create_array("done", shape=shape, chunks=(1, 1), dtype="int64", fill_value=0, compressors=CODECS)
+        sync_tree(new)
+        new.rename(path)
+        sync(path.parent)
 
 
-def _read_group(path: Path) -> zarr.Group:
+def _open_group(path: Path, writable: bool = False) -> zarr.Group:
     try:
-        group = zarr.open_group(str(path), mode="r+", zarr_format=3, use_consolidated=False)
-        group["blocks"]["done"][:]
+        where, mode = (DurableStore(path), "r+") if writable else (str(path), "r")
+        group = zarr.open_group(where, mode=mode, zarr_format=3, use_consolidated=False)
+        if group["blocks"]["done"].ndim != 2:
+            raise ValueError("marks must be a table of blocks and chunks")
     except Exception as error:
         raise _corrupt(path, error) from error
     return group
@@ -174,6 +272,10 @@ def _corrupt(path: Path, error: Exception) -> InputError:
         f"a store must be a readable zarr group with a configuration, but {path} is not ({type(error).__name__}); "
         f"move it away and run the sweep again."
     )
+
+
+def _repair(path: Path) -> str:
+    return f"compute it again with: python -m sims.inspect {path} --repair"
 
 
 def _differences(held, wanted) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from sims import cli, engine
-from sims.store import Store
+from sims import cli, engine, runtime
+from sims.precision import Errors, name_cell, relative
+from sims.store import Store, save_results
 from sims.studies import STUDIES
 from sims.studies.study import TheorySpec
 from w2s_jax import statistics
@@ -86,14 +87,9 @@ def _summarise(samples: Array, counts: Array) -> statistics.Summary:
 
 def assemble(spec: TheorySpec, store: Store, counts: np.ndarray, staging: Path) -> None:
     """Merge the blocks in float64 and write the results."""
-    blocks = [store.read(block, 0) for block in range(len(counts))]
     variables, coords = {}, {}
-    for name in spec.studies:
-        study, fields = STUDIES[name], statistics.Summary._fields
-        summary = statistics.merge_all(
-            statistics.Summary(*(np.asarray(leaves[f"{name}.{field}"], np.float64) for field in fields))
-            for leaves in blocks
-        )
+    for name, summary in _merged(spec, store, np.arange(len(counts))).items():
+        study = STUDIES[name]
         every = {f"{name}_{axis}": values for axis, values in study.axes(spec).items()}
         names, dims = np.array(study.quantities(spec)), tuple(every)
         coords |= {dim: np.array(values) for dim, values in every.items()}
@@ -109,9 +105,34 @@ def assemble(spec: TheorySpec, store: Store, counts: np.ndarray, staging: Path) 
         }
         for part, (values, where, text) in parts.items():
             variables[f"{name}_{part}"] = (where, values, {"long_name": f"{name}: {text}"})
-    count = int(summary.count)
+    count = int(counts.sum())
     variables["num_replicates"] = ((), np.array(count), {"long_name": "independent replicates", "units": "1"})
-    xr.Dataset(variables, coords).to_zarr(staging, mode="w", zarr_format=3, consolidated=False)
+    save_results(xr.Dataset(variables, coords), staging)
+
+
+def relative_sem(spec: TheorySpec, store: Store, blocks: np.ndarray, chunk: int) -> Errors:
+    """Relative standard errors of the quantities that are risks, all studies in one row."""
+    values, words = [], []
+    for name, summary in _merged(spec, store, blocks).items():
+        quantities, axes = STUDIES[name].quantities(spec), STUDIES[name].axes(spec)
+        # Those of `relaxed` are called after the methods.
+        risks = [i for i, q in enumerate(quantities) if q.endswith("risk") or name == "relaxed"]
+        found = relative(statistics.sem(summary), summary.mean)[..., risks]
+        named = {**axes, "quantity": [quantities[i] for i in risks]}
+        values.append(found.ravel())
+        words += [f"{name}: {name_cell(named, at)}" for at in np.ndindex(found.shape)]
+    return Errors(np.concatenate(values), lambda at: words[at[0]])
+
+
+def _merged(spec: TheorySpec, store: Store, blocks: np.ndarray) -> Sums:
+    read, fields = [store.read(int(block), 0) for block in blocks], statistics.Summary._fields
+    return {
+        name: statistics.merge_all(
+            statistics.Summary(*(np.asarray(leaves[f"{name}.{field}"], np.float64) for field in fields))
+            for leaves in read
+        )
+        for name in spec.studies
+    }
 
 
 def prepare(spec: TheorySpec) -> engine.Job:
@@ -122,21 +143,22 @@ def prepare(spec: TheorySpec) -> engine.Job:
     seconds = sum(STUDIES[name].seconds for name in spec.studies)
     blocks = math.ceil(spec.replicates / spec.block_size)
     return engine.Job(
-        program=partial(block_sums, spec),
+        program=engine.bound(block_sums, engine.static(spec)),
         chunks=[inputs],
         assemble=partial(assemble, spec),
         plan=[
             f"{len(spec.studies)} studies, {cells:,} cells x {spec.replicates:,} independent replicates",
-            f"{blocks} blocks of {spec.block_size:,} replicates on {jax.device_count()} devices",
+            f"{blocks} blocks of {spec.block_size:,} replicates on {len(runtime.devices())} devices",
         ],
         seconds=30 + seconds * spec.replicates / 2,
         tasks_per_replicate=cells,
+        relative_sem=partial(relative_sem, spec),
     )
 
 
-def start(spec: TheorySpec, out: Path) -> Path:
+def start(spec: TheorySpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
     """Run a theory sweep, or what is missing of it, into `out`/theory_sweep.zarr."""
-    return engine.run("theory_sweep", spec, prepare, out)
+    return engine.run("theory_sweep", spec, prepare, out, options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,70 @@
+"""Looks at a block before it is saved: every risk must be finite, or the replicate to blame is named."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sims.spec import InputError
+from sims.store import Leaves
+from sims.sums import GROUP_SIZE
+from w2s_jax.rng import replicate_key
+
+
+class BadRisk(NamedTuple):
+    """A risk of one replicate that is not finite."""
+
+    method: str
+    """Name, with its penalty or time where it has a path of them."""
+    cell: str
+    """The grid values of the cell, as name=value."""
+    value: float
+
+
+def check_finite(job: Any, spec: Any, leaves: Leaves, block: int, chunk: int) -> None:
+    """Refuse a block in which a risk is NaN or infinite; nothing of it has been written then.
+
+    Args:
+        job: the sweep, an `engine.Job`. Its `diagnose(chunk, replicate) -> list[BadRisk]`, where it has one, computes
+            a replicate alone; without it the block and chunk are named, and no more.
+        spec: its specification, of which `seed` and `block_size` are read.
+        leaves: the sums of the block, by name; those that end in "risk" are means over its replicates. Other sums,
+            such as win rates or accuracies, may be NaN by definition.
+        block: number of the block.
+        chunk: number of the chunk of the grid.
+
+    Raises:
+        InputError: naming the method, cell, replicate and key of the first risk that is not finite.
+
+    >>> check_finite(None, None, {"mean.fixed_risk": np.ones(3), "ratio": np.array(np.nan)}, block=0, chunk=0)
+    """
+    bad = [name for name, leaf in leaves.items() if name.endswith("risk") and not np.isfinite(leaf).all()]
+    if not bad:
+        return
+    where = f"block {block}, chunk {chunk}"
+    first = block * spec.block_size
+    # A program computes whole groups: one that does not count spoils a mean as well, since 0 x NaN is NaN.
+    computed = range(first, first + -(-spec.block_size // GROUP_SIZE) * GROUP_SIZE) if job.diagnose else ()
+    for replicate in computed:
+        found = job.diagnose(chunk, replicate)
+        if found:
+            key = replicate_key(jax.random.key(spec.seed), replicate)
+            raise InputError(
+                f"every risk must be finite, but {found[0].method} has {found[0].value} at {found[0].cell} in "
+                f"replicate {replicate} of seed {spec.seed} (key {hex_of(key)}, {len(found)} such risks there; "
+                f"{where}); nothing of this block was written: look for a degenerate cell, or leave it out."
+            )
+    raise InputError(
+        f"every risk must be finite, but {bad[0]} of {where} is not at index "
+        f"{tuple(int(i) for i in np.argwhere(~np.isfinite(leaves[bad[0]]))[0])}; nothing of this block was written: "
+        f"look for a degenerate cell there."
+    )
+
+
+def hex_of(key: jax.Array) -> str:
+    """A key as a hexadecimal number, eight digits a word: `jax.random.wrap_key_data` of those words is the key.
+
+    >>> hex_of(jax.random.key(3))
+    '0x0000000000000003'
+    """
+    return "0x" + "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)).ravel())

@@ -1,0 +1,182 @@
+"""Tells what a store holds, where it comes from, how far it is and whether it is sound, and mends it.
+
+    python -m sims.inspect STORE [--repair]
+
+reads every finished block and the results against their checksums. Exit code 0: sound; 1: something is damaged; 2: this
+is no store that can be inspected. `--repair` computes damaged blocks again, to the same bits.
+"""
+
+import argparse
+import dataclasses
+import sys
+import textwrap
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sims import cli, engine, posterior_sweep, risk_sweep, runtime, theory_sweep
+from sims.disk import saving
+from sims.lock import RunLock, alive, owners
+from sims.precision import Target, first_counts, read_published
+from sims.spec import InputError, identity
+from sims.store import Store, check_format, read_config
+
+SWEEPS = {"risk_sweep": risk_sweep, "theory_sweep": theory_sweep, "posterior_sweep": posterior_sweep}
+WIDTH = 120
+
+
+class Fault(NamedTuple):
+    """Something in a store that does not read back."""
+
+    what: str
+    why: str
+    block: tuple[int, int] | None = None
+    """(block, chunk); None for a result."""
+
+
+def find_faults(store: Store) -> list[Fault]:
+    """Read every block that is marked, every mark, and the results where there are any."""
+    return [*_faults_of_blocks(store), *_faults_of_results(store)]
+
+
+def _faults_of_blocks(store: Store) -> Iterator[Fault]:
+    marks = store.marks()
+    for block, chunk in np.argwhere(marks).tolist():
+        where = f"block {block}, chunk {chunk}"
+        if marks[block, chunk] < 0:
+            yield Fault(f"the mark of {where}", "does not read back", (block, chunk))
+            continue
+        try:
+            store.read(block, chunk)
+        except InputError as error:
+            yield Fault(where, f"{type(error.__cause__).__name__}: {error.__cause__}", (block, chunk))
+
+
+def _faults_of_results(store: Store) -> Iterator[Fault]:
+    if not read_published(store.path).complete:
+        return
+    for name in sorted(p.name for p in store.path.iterdir() if p.is_dir() and p.name != "blocks"):
+        try:
+            array = store.group[name]
+            array[...]
+            if array.nchunks_initialized < array.nchunks:
+                yield Fault(f"result {name}", f"{array.nchunks - array.nchunks_initialized} of its files are missing")
+        except Exception as error:
+            yield Fault(f"result {name}", f"{type(error).__name__}: {error}")
+
+
+def repair(path: Path, spec: Any, faults: list[Fault]) -> None:
+    """Take back the marks of damaged blocks and the results, and run what is then missing of the sweep."""
+    held = read_published(path)
+    target = Target(held.target_sem, held.max_replicates) if held.target_sem and held.max_replicates else None
+    with RunLock(path, run=uuid.uuid4().hex[:12]), saving(path, "taking back the marks of damaged blocks"):
+        store = Store.open(path, spec, (0, 0), {}, {})
+        for fault in faults:
+            if fault.block:
+                store.unmark(*fault.block)
+        store.withdraw()
+    runtime.configure()
+    engine.run(path.stem, spec, _sweep_of(store).prepare, path.parent, engine.Options(target=target))
+
+
+def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
+    """What a store holds, as lines under headings."""
+    attributes = defaultdict(lambda: "unknown", store.group.attrs.asdict())
+    files = [p.stat().st_size for p in store.path.rglob("*") if p.is_file()]
+    yield "store", f"{store.path}, format {attributes['format']}, {sum(files) / 1e6:,.2f} MB in {len(files):,} files"
+    presets = _sweep_of(store).PRESETS
+    preset = next((f"preset {name}" for name, known in presets.items() if identity(known) == identity(spec)), "its own")
+    yield "sweep", f"{attributes['sweep']}, {preset}, identity {attributes['identity']}"
+    fields = dataclasses.asdict(spec)
+    for name, values in fields.items():
+        if isinstance(values, tuple) and values:
+            yield "grid", f"{name}: {', '.join(map(str, values))}"
+    yield "grid", ", ".join(f"{name} {value}" for name, value in fields.items() if not isinstance(value, tuple))
+    yield "provenance", f"created {attributes['created']}, commit {attributes['commit']}, on {attributes['device']}"
+    yield "provenance", ", ".join(f"{name} {version}" for name, version in dict(attributes.get("versions", {})).items())
+    for line in _progress(store, spec):
+        yield "progress", line
+    held = owners(store.path)
+    yield "lock", "nobody's" if not held else ""
+    for owner in held:
+        who = f"process {owner['pid']} on {owner['host']}, rank {owner['rank']}, since {owner['started']}"
+        yield "lock", f"held by {who}, {owner['state']}" if alive(owner) else f"left behind by {who}, which is gone"
+
+
+def _progress(store: Store, spec: Any) -> Iterator[str]:
+    marks, published = np.maximum(store.marks(), 0), read_published(store.path)
+    wanted = first_counts(published, spec, marks.shape[1], None)
+    both = min(len(marks), len(wanted))
+    finished = np.count_nonzero((wanted[:both] > 0) & (marks[:both] >= wanted[:both]))
+    grid = "" if marks.shape[1] == 1 else f", of {marks.shape[1]} chunks of the grid"
+    yield f"{finished:,} of {np.count_nonzero(wanted):,} blocks{grid}"
+    held = marks.sum(axis=0)
+    if held.min() == held.max():
+        yield f"{held[0]:,} of {spec.replicates:,} replicates of every cell"
+    else:
+        yield f"of {spec.replicates:,} replicates, by chunk of the grid: {', '.join(f'{n:,}' for n in held)}"
+    complete = published.complete
+    yield f"results are there, of {complete:,} replicates" if complete else "results are not there yet"
+
+
+def _sweep_of(store: Store) -> Any:
+    name = store.group.attrs.get("sweep")
+    if name not in SWEEPS:
+        raise InputError(
+            f"a store must be of {', '.join(SWEEPS)}, but {store.path} is of {name}; give the path of one of those."
+        )
+    return SWEEPS[name]
+
+
+def _say(heading: str, line: str) -> None:
+    print(textwrap.fill(line, WIDTH, initial_indent=f"{heading:<12}", subsequent_indent=" " * 14))
+
+
+def inspect(path: Path, mend: bool) -> int:
+    """Print what the store at `path` holds, mend it if asked to, and return the exit code."""
+    if not path.is_dir():
+        raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")
+    check_format(path)
+    store = Store.look(path)
+    spec = read_config(path, type(_sweep_of(store).QUICK))
+    last = ""
+    for heading, line in describe(store, spec):
+        if line:
+            _say(heading if heading != last else "", line)
+            last = heading
+    faults = find_faults(store)
+    if faults and mend:
+        _say_health(store, faults)
+        repair(path, spec, faults)
+        store = Store.look(path)
+        faults = find_faults(store)
+    _say_health(store, faults)
+    return 1 if faults else 0
+
+
+def _say_health(store: Store, faults: list[Fault]) -> None:
+    if not faults:
+        _say("health", f"sound: all {np.count_nonzero(store.marks()):,} finished blocks and the results read back")
+        return
+    _say("health", f"{len(faults):,} faults; --repair computes what is damaged again")
+    for fault in faults:
+        _say("", f"{fault.what}: {fault.why}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", metavar="STORE", type=Path, help="a .zarr folder that a sweep wrote")
+    parser.add_argument("--repair", action="store_true", help="compute damaged blocks and results again")
+    options = parser.parse_args(argv)
+    return cli.guarded(lambda: inspect(options.store, options.repair))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Whatever stops a sweep, wherever it stops it: what was finished stays, and the results are those of a whole run."""
+
+import contextlib
+import dataclasses
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from unittest.mock import ANY
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from sims import cli, engine, estimates, risk_sweep
+from sims.chunks import GridChunk
+from sims.health import BadRisk, check_finite
+from sims.lock import lock_folder
+from sims.simulate import Outcome
+from sims.spec import InputError
+from sims.store import Store
+from tests.conftest import ROOT
+from tests.test_engine import TINY as TINY_SPEC
+from tests.test_engine import assert_same_bits, options
+from w2s_jax.rng import replicate_key
+
+# --- health ---------------------------------------------------------------------------------------------------------
+
+SMALL = {"methods": ("source", "weak"), "sample_size": (4,), "weakness": ("noisy",), "num_icl": (0,), "dim": 5}
+
+
+def poison(monkeypatch, method: str, replicate: int, teacher: int) -> None:
+    """Have a method give NaN for one replicate of seed 0 and one teacher."""
+    original = estimates.ESTIMATES[method]
+    poisoned = jax.random.key_data(replicate_key(jax.random.key(0), replicate))
+
+    def broken(spec, world):
+        coef = original(spec, world).coef
+        here = (jax.random.key_data(world.key) == poisoned).all()
+        row = jnp.arange(len(spec.weak_accuracy)).reshape(-1, 1, 1, 1, 1, 1) == teacher
+        return estimates.Estimate(jnp.where(here & row, jnp.nan, coef))
+
+    monkeypatch.setitem(estimates.ESTIMATES, method, broken)
+
+
+def test_a_risk_that_is_not_finite_stops_its_block_and_is_named(tmp_path, capsys, monkeypatch):
+    poison(monkeypatch, "weak", replicate=17, teacher=1)
+    assert risk_sweep.main(options(tmp_path, **SMALL)) == 2
+    key = "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(replicate_key(jax.random.key(0), 17))))
+    assert re.search(
+        r"every risk must be finite, but weak has nan at weakness=noisy, weak_accuracy=0.9, sample_size=4, "
+        rf"concept_shift=0.2 in replicate 17 of seed 0 \(key 0x{key}, 2 such risks there; block 1, chunk 0\)",
+        capsys.readouterr().err.splitlines()[-1],
+    )
+    assert Store.look(tmp_path / "risk_sweep.zarr").marks()[:, 0].tolist() == [10, 0, 0, 0]
+
+
+def test_a_bad_risk_is_named_by_its_place_in_the_grid():
+    spec = dataclasses.replace(TINY_SPEC, methods=("naive_ft", "icl_refine_shared"))
+    fixed, varying = np.zeros((2, 1, 2, 2)), np.zeros((2, 1, 2, 2, 1))
+    fixed[1, 0, 1, 1], varying[0, 0, 0, 1, 0] = np.inf, np.nan
+    varying[1] = np.nan  # padding
+    piece = GridChunk(first_teacher=3, num_teachers=1, first_shift=1, num_shifts=1, shape=(2, 1))
+    outcome = Outcome(fixed, varying, fixed, varying, varying)
+    assert risk_sweep.bad_risks(spec, lambda key, grid: outcome, [piece], [None], 0, 7) == [
+        ("icl_refine_shared", "weakness=confused, weak_accuracy=0.9, sample_size=4, concept_shift=0.6, num_icl=2", ANY)
+    ]
+    whole = dataclasses.replace(piece, first_teacher=2, num_teachers=2)
+    assert risk_sweep.bad_risks(spec, lambda key, grid: outcome, [whole], [None], 0, 7)[0] == (
+        "naive_ft at 1",
+        "weakness=confused, weak_accuracy=0.9, sample_size=20, concept_shift=0.6",
+        np.inf,
+    )
+
+
+def test_a_replicate_that_does_not_count_is_found_as_well():
+    """A block of 5 computes a group of 10, and 0 x NaN is NaN."""
+    job = engine.Job(None, [], None, [], 0, 0, diagnose=lambda chunk, i: [BadRisk("weak", "x=1", np.nan)] * (i == 8))
+    spec = dataclasses.replace(TINY_SPEC, block_size=5)
+    with pytest.raises(InputError, match="weak has nan at x=1 in replicate 8 "):
+        check_finite(job, spec, {"mean.fixed_risk": np.array([np.nan])}, 0, 0)
+
+
+def test_a_sweep_that_cannot_diagnose_names_the_block():
+    job = engine.Job(None, [], None, [], 0, 0)
+    with pytest.raises(InputError, match=r"mean.fixed_risk of block 3, chunk 0 is not at index \(1,\)"):
+        check_finite(job, TINY_SPEC, {"mean.fixed_risk": np.array([1.0, np.inf])}, 3, 0)
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+TINY = {"methods": ("naive_ft",), "weakness": ("noisy",), "num_icl": (0,), "replicates": 200, "block_size": 4}
+TIMEOUT = 120
+
+
+def start(out, cache, **fields) -> subprocess.Popen:
+    """The tiny sweep in a process of its own."""
+    command = [sys.executable, "-m", "sims.risk_sweep", *options(out, **{**TINY, **fields}), "--devices", "1"]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What the process says until it ends."""
+    try:
+        return process.communicate(timeout=TIMEOUT)[1]
+    finally:
+        process.kill()
+
+
+def load(out) -> xr.Dataset:
+    return xr.open_zarr(out / "risk_sweep.zarr", consolidated=False).load()
+
+
+def marked(out) -> set[tuple[int, int]]:
+    """Blocks that are marked; every one of them reads back."""
+    if not (out / "risk_sweep.zarr").exists():
+        return set()
+    store = Store.look(out / "risk_sweep.zarr")
+    blocks = {(block, chunk) for block, chunk in np.argwhere(store.marks()).tolist()}
+    for block, chunk in blocks:
+        store.read(block, chunk)
+    return blocks
+
+
+def num_marks(out) -> int:
+    """Marks that are there, at no more than a look into a folder."""
+    return len(list((out / "risk_sweep.zarr" / "blocks" / "done" / "c").glob("*/*")))
+
+
+def publishing(out) -> bool:
+    """Whether the results are on their way into the store."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(folder.is_dir() and folder != lock_folder(out / "risk_sweep.zarr") for folder in out.glob(".risk*"))
+    return False
+
+
+def wait_until(process: subprocess.Popen, holds) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while process.poll() is None and not holds():
+        assert time.monotonic() < deadline, "the sweep makes no progress"
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """(results, compilation cache) of the tiny sweep, run at one go in a process of its own."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    process = start(out, out / "cache")
+    error = finish(process)
+    assert process.returncode == 0, error
+    return load(out), out / "cache"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_any_moment_lose_only_blocks_in_flight(tmp_path, uninterrupted):
+    kill_again_and_again(tmp_path, *uninterrupted, kills=10, seed=0)
+
+
+def kill_again_and_again(out, whole: xr.Dataset, cache, kills: int, seed: int) -> dict[str, int]:
+    """SIGKILL the sweep so many times, finish it, and compare; where the kills fell."""
+    chance, kept, fell = random.Random(seed), set(), {"before": 0, "computing": 0, "publishing": 0, "finished": 0}
+    blocks = -(-TINY["replicates"] // TINY["block_size"])
+    for number in range(kills):
+        process, before = start(out, cache), num_marks(out)
+        room = max(1, (blocks - before) // (kills - number))
+        goal = before + chance.randint(0, room)
+        if number == 0:
+            time.sleep(chance.uniform(0.5, 3))  # while it starts, compiles or creates its store
+        elif blocks - before <= 2 or number > kills - 3:
+            wait_until(process, lambda: num_marks(out) == blocks and publishing(out))
+            time.sleep(chance.uniform(0, 0.4))
+        else:
+            wait_until(process, lambda goal=goal: num_marks(out) > goal)
+            time.sleep(chance.uniform(0, 0.05))
+        moment = "publishing" if publishing(out) and num_marks(out) else "computing" if num_marks(out) else "before"
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+        fell["finished" if process.returncode == 0 else moment] += 1
+        found = marked(out)
+        assert kept <= found, "a block that was marked must stay so"
+        kept = found
+    process = start(out, cache)
+    error = finish(process)
+    assert process.returncode == 0, error
+    assert_same_bits(load(out), whole)
+    assert [p.name for p in out.iterdir()] == ["risk_sweep.zarr"], "nothing is left beside the store"
+    return fell
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(capsys):
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread alone")
+    assert cli.guarded(lambda: signal.raise_signal(signal.SIGTERM)) == 143
+    assert capsys.readouterr().err.startswith("terminated: what is finished is saved")
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "inter")]
+)
+def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, number, code, word):
+    whole, cache = uninterrupted
+    process = start(tmp_path, cache)
+    wait_until(process, lambda: num_marks(tmp_path) > 3)
+    process.send_signal(number)
+    error = finish(process)
+    assert process.returncode == code, error
+    assert word in error.splitlines()[-1] and "the same command goes on from there" in error.splitlines()[-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["risk_sweep.zarr"]
+    assert 3 < len(marked(tmp_path)) < 50
+    process = start(tmp_path, cache)
+    error = finish(process)
+    assert process.returncode == 0 and "going on" in error
+    assert_same_bits(load(tmp_path), whole)
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_goes_on_and_one_is_refused(tmp_path, uninterrupted):
+    whole, cache = uninterrupted
+    processes = [start(tmp_path, cache) for _ in range(2)]
+    errors = [finish(process) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 2], errors
+    winner, (refused,) = processes[codes.index(0)], [e for e, c in zip(errors, codes) if c == 2]
+    assert f"is held by process {winner.pid} on " in refused
+    assert_same_bits(load(tmp_path), whole)

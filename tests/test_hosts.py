@@ -1,0 +1,204 @@
+"""Devices and processes: any number of them gives the same bits, and none needs another to save its work."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from sims import hosts, risk_sweep, runtime
+from sims.hosts import Ranks
+from sims.spec import InputError
+from tests.test_engine import assert_same_bits, load, options
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates": 60}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--coordinator", "here:1234"], "belong together, but --num-processes is missing; give all three or none"),
+        (["--process-id", "0"], "belong together, but --coordinator is missing"),
+        (["--coordinator", "here", "--num-processes", "2", "--process-id", "0"], "must be HOST:PORT, got here;"),
+        (["--coordinator", "here:0", "--num-processes", "2", "--process-id", "0"], "must be HOST:PORT, got here:0;"),
+        (["--coordinator", "a:1", "--num-processes", "0", "--process-id", "0"], "must be at least 1, got 0;"),
+        (["--coordinator", "a:1", "--num-processes", "2", "--process-id", "2"], "must be in [0, 2), got 2;"),
+        (["--coordinator", "a:1", "--num-processes", "2", "--process-id", "-1"], "must be in [0, 2), got -1;"),
+        (["--cluster", "--coordinator", "a:1"], "--cluster finds out by itself what --coordinator says"),
+        (["--devices", "0"], "devices must be at least 1, got 0;"),
+        (["--devices", "100000"], "--devices must be in [1, "),
+    ],
+)
+def test_impossible_numbers(arguments, sentence, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "_limit", None)  # as it is before a command, and again after this one
+    assert risk_sweep.main([*options(tmp_path / "x"), *arguments]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and sentence in said[0]
+    assert not (tmp_path / "x").exists()
+
+
+def test_more_accelerators_than_there_are(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(platform="gpu", device_kind="H")] * 2)
+    monkeypatch.setattr(runtime, "_limit", 1)
+    assert len(runtime.devices()) == 1 and runtime.device_name() == "1 x H"
+    monkeypatch.setattr(runtime, "_limit", 3)
+    with pytest.raises(InputError, match=r"--devices must be in \[1, 2\] \(this process has 2\), got 3;"):
+        runtime.devices()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_every_unit_is_some_process_own(count):
+    units = [(block, chunk) for block in range(7) for chunk in range(3)]
+    shares = [hosts.share(units, Ranks(i, count, "run")) for i in range(count)]
+    assert sorted(unit for share in shares for unit in share) == units
+    assert all(share == sorted(share) for share in shares)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_what_a_killed_process_leaves_is_spread_over_the_next_run():
+    units = list(range(200))
+    left = set(hosts.share(units, Ranks(1, 2, "first")))
+    shares = [left.intersection(hosts.share(units, Ranks(i, 2, "second"))) for i in range(2)]
+    assert min(map(len, shares)) > 30
+
+
+def test_waiting_ends_with_what_is_waited_for_or_with_a_lost_process(monkeypatch):
+    monkeypatch.setattr(hosts, "POLL_SECONDS", 0.0)
+    answers = iter([False, False, True])
+    hosts.wait(lambda: next(answers), SimpleNamespace(lost=lambda: None), Ranks(0, 2, "a"))  # type: ignore[arg-type]
+    gone = SimpleNamespace(lost=lambda: "rank 1 of this run is gone")
+    with pytest.raises(
+        InputError, match="needs every process of its run to finish, but rank 1 of this run is gone; wh"
+    ):
+        hosts.wait(lambda: False, gone, Ranks(0, 2, "a"))  # type: ignore[arg-type]
+    late = iter([False, True, True])
+    hosts.wait(lambda: next(late), gone, Ranks(0, 2, "a"))  # type: ignore[arg-type]
+
+
+def test_a_process_that_never_signs_is_missed(monkeypatch):
+    monkeypatch.setattr(hosts, "SIGNING_SECONDS", 0.0)
+    monkeypatch.setattr(hosts, "signed", lambda lock: {0, 2})
+    lock = SimpleNamespace(lost=lambda: None, path="x.zarr")
+    with pytest.raises(InputError, match="but rank 1 of this run has not signed the lock of x"):
+        hosts.wait(lambda: False, lock, Ranks(0, 3, "a"))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Of commands that share their compiled programs."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    quiet = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        **quiet,
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def start(environment, out, *arguments: str) -> subprocess.Popen:
+    """The sweep as a process of its own."""
+    command = [sys.executable, "-m", "sims.risk_sweep", *options(out, **SMALL), *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def start_all(environment, out, count: int) -> list[subprocess.Popen]:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        where = ["--coordinator", f"localhost:{free.getsockname()[1]}", "--num-processes", str(count), "--devices", "1"]
+    return [start(environment, out, *where, "--process-id", str(i)) for i in range(count)]
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What a command said, if it ends at all."""
+    try:
+        return process.communicate(timeout=200)[1]
+    finally:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def single(environment, tmp_path_factory):
+    """The results of one process on one device."""
+    out = tmp_path_factory.mktemp("single")
+    process = start(environment, out, "--devices", "1")
+    said = finish(process)
+    assert process.returncode == 0, said
+    return load(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
+def test_any_number_of_devices_gives_the_same_bits(devices, single, environment, tmp_path):
+    process = start(environment, tmp_path, "--devices", str(devices))
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert f"on {devices} devices" in said
+    assert_same_bits(load(tmp_path), single)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_processes_gives_the_same_bits(count, single, environment, tmp_path):
+    processes = start_all(environment, tmp_path, count)
+    said = [finish(process) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, said
+    assert f"wrote {tmp_path}" in said[0]
+    assert all("wrote" not in text and "blocks" not in text for text in said[1:])
+    data = load(tmp_path)
+    assert_same_bits(data, single)
+    assert count == 1 or data.attrs["device"].startswith(f"{count} processes of 1 x ")
+    assert [path.name for path in tmp_path.iterdir()] == ["risk_sweep.zarr"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single, environment, tmp_path):
+    processes = start_all(environment, tmp_path, 2)
+    marks = tmp_path / "risk_sweep.zarr" / "blocks" / "done" / "c"
+    give_up = time.monotonic() + 200
+    while not any(marks.glob("*/*")):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    processes[victim].send_signal(signal.SIGKILL)
+    said = [finish(process) for process in processes]
+    code = processes[1 - victim].returncode
+    if code:  # unless it was killed when all its blocks were there
+        assert code == 2 and f"rank {victim} of this run is gone" in said[1 - victim]
+    again = start(environment, tmp_path, "--devices", "2")
+    assert "blocks are already there" in finish(again) or not code
+    assert again.returncode == 0
+    assert_same_bits(load(tmp_path), single)
+
+
+MEETING = """
+import functools, sys
+from sims import hosts, risk_sweep
+hosts.start = functools.partial(hosts.start, timeout=3)
+sys.exit(risk_sweep.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("index", "why"), [("0", "the others did not all call"), ("1", "it does not answer")])
+def test_a_coordinator_that_does_not_answer_is_told_in_one_sentence(index, why, environment, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    arguments = ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id", index]
+    done = subprocess.run(
+        [sys.executable, "-c", MEETING, "--preset", "smoke", "--out", str(tmp_path / "x"), *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    sentence = done.stderr.strip().splitlines()[0]
+    assert sentence.startswith(f"error: all 2 processes must meet at the coordinator at localhost:{port} within 3 s")
+    assert why in sentence
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,158 @@
+"""One run at a time: a live one is refused with its owner's name, a dead one's lock is taken over."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+from sims.lock import SILENT_SECONDS, RunLock, alive, lock_folder, owners
+from sims.spec import InputError
+from tests.toy_sweep import load, run
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "results" / "toy.zarr"
+
+
+def sign(store, run="other", age=0.0, **said) -> None:
+    """Leave the sign of another process, as this one would."""
+    with RunLock(store, run="model") as lock:
+        owner = json.loads(lock.file.read_text())
+        file = lock.file.with_name(f"{run}-{said.get('rank', 0)}.json")
+        file.write_text(json.dumps({**owner, "run": run, **said}))
+    then = time.time() - age
+    os.utime(file, (then, then))
+
+
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_lock_comes_and_goes_without_a_trace(store):
+    with RunLock(store, run="a") as lock:
+        (owner,) = owners(store)
+        assert alive(owner) and owner["pid"] == os.getpid() and owner["host"] == socket.gethostname()
+        assert {"run", "rank", "born", "started", "command"} <= set(owner) and owner["state"] == "running"
+        lock.mark("done")
+        assert owners(store)[0]["state"] == "done"
+    assert not store.parent.exists()
+
+
+def test_another_live_run_is_refused_by_name(store):
+    with RunLock(store, run="a") as held:
+        with pytest.raises(InputError, match=rf"{store} is held by process {os.getpid()} on \S+ since 20\S+; wait"):
+            RunLock(store, run="b").__enter__()
+        assert [owner["run"] for owner in owners(store)] == ["a"] and held.lost() is None
+    with RunLock(store, run="b"):
+        pass
+
+
+def test_a_sweep_on_a_held_store_ends_in_one_sentence(tmp_path, capsys):
+    with RunLock(tmp_path / "toy.zarr", run="a"):
+        assert run(tmp_path) == 2
+        assert "is held by process" in capsys.readouterr().err
+        assert not (tmp_path / "toy.zarr").exists()
+    assert run(tmp_path) == 0
+    assert load(tmp_path).attrs["complete"] == 10
+
+
+STALE = {
+    "killed": lambda: {"pid": dead_process()},
+    "its number given to another": lambda: {"born": "1"},
+    "another host, silent": lambda: {"place": "elsewhere", "age": SILENT_SECONDS + 5},
+    "a host that has been restarted since": lambda: {"place": f"{socket.gethostname()} old boot", "age": 100},
+    "failed but not yet gone": lambda: {"state": "failed: disk full"},
+}
+
+
+@pytest.mark.parametrize("kind", STALE)
+def test_a_stale_lock_is_taken_over_and_said_so(store, capsys, kind):
+    sign(store, **STALE[kind]())
+    with RunLock(store, run="mine"):
+        assert [owner["run"] for owner in owners(store)] == ["mine"]
+    assert "took over the lock of a run that is gone: process" in capsys.readouterr().err
+    assert not store.parent.exists() or not list(store.parent.iterdir())
+
+
+@pytest.mark.parametrize("said", [{"place": "elsewhere", "age": SILENT_SECONDS / 2}, {"pid": os.getpid()}])
+def test_a_lock_that_gives_signs_of_life_is_not_taken(store, said):
+    sign(store, host="far", **said)
+    with pytest.raises(InputError, match="on far since"):
+        RunLock(store, run="mine").__enter__()
+
+
+def test_a_sign_that_is_just_being_written_counts_as_alive(store):
+    lock_folder(store).mkdir(parents=True)
+    (lock_folder(store) / "other-0.json").write_text("")
+    with pytest.raises(InputError, match="is held by process unknown"):
+        RunLock(store, run="mine").__enter__()
+
+
+def test_ranks_of_a_run_share_its_lock(store):
+    with RunLock(store, run="a", rank=1), RunLock(store, run="a", rank=0) as lock:
+        assert [owner["rank"] for owner in owners(store)] == [0, 1] and lock.lost() is None
+    assert not store.parent.exists()
+
+
+def test_a_rank_that_fails_tells_the_others(store):
+    with RunLock(store, run="a") as lock:
+        with pytest.raises(InputError), RunLock(store, run="a", rank=1):
+            raise InputError("the disk is full")
+        assert lock.lost() == "rank 1 of this run failed: the disk is full"
+    assert not store.parent.exists(), "the last rank to leave takes every sign away"
+
+
+def test_a_rank_that_vanishes_is_lost_and_one_that_is_done_is_not(store):
+    with RunLock(store, run="a") as lock:
+        (gone := lock.file.with_name("a-1.json")).write_text(
+            json.dumps({**json.loads(lock.file.read_text()), "rank": 1, "pid": dead_process()})
+        )
+        assert lock.lost().startswith("rank 1 of this run is gone: process")
+        gone.write_text(gone.read_text().replace("running", "done"))
+        assert lock.lost() is None
+        gone.unlink()
+        lock.file.unlink()
+        assert "was taken away" in lock.lost()
+
+
+def test_only_what_runs_left_beside_the_store_is_cleared(store):
+    other = store.parent / ".another.zarr.staging"
+    for folder in (other, store, store.parent / ".toy.zarr.abc123" / "risk"):
+        folder.mkdir(parents=True)
+    (store.parent / ".toy.zarr.0123").write_text("half a file")
+    with RunLock(store, run="a", rank=1):
+        left = sorted(path.name for path in store.parent.iterdir())
+        assert left == [".another.zarr.staging", ".toy.zarr.lock", "toy.zarr"]
+        (being_written := store.parent / ".toy.zarr.4567").write_text("half a file")
+        with RunLock(store, run="a"):
+            assert being_written.exists()
+
+
+def test_a_folder_that_cannot_be_locked_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("keep me")
+    with pytest.raises(InputError, match=r"making its lock failed for .*; finished blocks are kept"):
+        RunLock(tmp_path / "file" / "toy.zarr", run="a").__enter__()
+
+
+def test_a_lock_works_where_the_file_system_has_no_locks(store, monkeypatch):
+    def refused(*_):
+        raise OSError
+
+    monkeypatch.setattr("sims.lock.fcntl.flock", refused)
+    test_another_live_run_is_refused_by_name(store)
+
+
+def test_a_thread_keeps_the_sign_fresh(store, monkeypatch):
+    monkeypatch.setattr("sims.lock.TOUCH_SECONDS", 0.01)
+    with RunLock(store, run="a") as lock:
+        os.utime(lock.file, (0, 0))
+        deadline = time.monotonic() + 10
+        while lock.file.stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

@@ -1,0 +1,253 @@
+"""A store survives whatever stops its writer: kills, full disks, read-only media, flipped bits, other versions."""
+
+import errno
+import json
+import os
+import pkgutil
+import re
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sims import disk
+from sims.disk import staging
+from sims.spec import InputError
+from sims.store import FORMAT, Store, read_config, save_results
+from tests.toy_sweep import ToySpec, assert_same_results, load, run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert run(out) == 0
+    return out
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def files_of(array) -> list:
+    return sorted(p for p in (array / "c").rglob("*") if p.is_file())
+
+
+def flip_a_bit(path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def one_error(capsys) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_store_says_what_it_is(whole):
+    attributes = load(whole).attrs
+    assert attributes["format"] == FORMAT and attributes["sweep"] == "toy" and attributes["complete"] == 10
+    assert [p.name for p in whole.iterdir()] == ["toy.zarr"]
+
+
+@pytest.mark.parametrize("name", ["blocks/risk", "blocks/done", "blocks/nothing", "risk", "void"])
+def test_a_flipped_bit_is_an_error_when_it_is_read(copy, name):
+    array = copy / "toy.zarr" / name
+    flip_a_bit(files_of(array)[0])
+    with pytest.raises(ValueError, match="checksum"):
+        Store.look(copy / "toy.zarr").group[name][...]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, os.unlink])
+@pytest.mark.parametrize("name", ["risk", "nothing"])
+def test_a_damaged_block_is_named_with_its_remedy(copy, name, damage):
+    """Nothing is all zeros, which zarr would take a missing file for."""
+    damage(copy / "toy.zarr" / "blocks" / name / "c" / "1" / "1" / "0")
+    store = Store.look(copy / "toy.zarr")
+    with pytest.raises(InputError, match=r"block 1, chunk 1 of .* is not .*python -m sims.inspect .*toy.zarr --repair"):
+        store.read(1, 1)
+    store.read(1, 0)
+
+
+def test_a_damaged_mark_stops_a_sweep_that_goes_on(copy, capsys):
+    flip_a_bit(files_of(copy / "toy.zarr" / "blocks" / "done")[0])
+    assert (Store.look(copy / "toy.zarr").marks() == -1).sum() == 1
+    assert run(copy, replicates=20) == 2
+    assert re.search("every mark of a finished block must be readable, .* --repair", one_error(capsys))
+
+
+def test_broken_metadata_of_a_block_is_a_corrupt_store(copy, capsys):
+    (copy / "toy.zarr" / "blocks" / "risk" / "zarr.json").write_text("{")
+    assert run(copy, replicates=20) == 2
+    assert "a store must be a readable zarr group" in one_error(capsys)
+
+
+# --- stores of other versions -----------------------------------------------------------------------------------------
+
+
+def set_format(store, number) -> None:
+    metadata = json.loads((store / "zarr.json").read_text())
+    metadata["attributes"]["format"] = number
+    if number is None:
+        del metadata["attributes"]["format"]
+    (store / "zarr.json").write_text(json.dumps(metadata))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (None, "must have format 2, but .* has format 1: since then blocks and results carry checksums, .* --from .*"),
+        (3, "has format 3: a later version of this program wrote it; go on with that version"),
+        ("two", "has format two: a later version"),
+    ],
+)
+def test_a_store_of_another_version(copy, capsys, number, message):
+    set_format(copy / "toy.zarr", number)
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
+    assert run(copy, replicates=20) == 2
+    assert re.search(message, one_error(capsys))
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
+    # Its results are read, and its configuration can be run again, as the sentence says.
+    np.testing.assert_array_equal(load(copy).risk, xr.open_zarr(copy / "toy.zarr", consolidated=False).risk)
+    assert read_config(copy / "toy.zarr", ToySpec) == ToySpec()
+
+
+# --- disks that fail --------------------------------------------------------------------------------------------------
+
+
+def failing(original, at: int, code: int):
+    """`original`, whose `at`-th call fails as a disk does."""
+    calls = []
+
+    def call(*arguments, **options):
+        calls.append(1)
+        if len(calls) == at:
+            raise OSError(code, os.strerror(code))
+        return original(*arguments, **options)
+
+    return call
+
+
+WRITES = [1, 7, 18, *(pytest.param(number, marks=pytest.mark.slow) for number in (4, 16, 17))]
+"""Of the files that are written durably: for each of 4 blocks three arrays and a mark, then `complete` = 0 and = 10."""
+
+
+@pytest.mark.parametrize("at", WRITES)
+def test_a_full_disk_is_one_sentence_and_costs_one_block(whole, tmp_path, capsys, monkeypatch, at):
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_durably", failing(disk.write_durably, at, errno.ENOSPC))
+        assert run(tmp_path) == 2
+    assert re.search(r"failed for .*toy.zarr \(No space left on device\); finished blocks are kept", one_error(capsys))
+    store = Store.look(tmp_path / "toy.zarr")
+    finished = np.argwhere(store.marks() > 0).tolist()
+    assert len(finished) == min(4, (at - 1) // 4)
+    for block, chunk in finished:
+        store.read(block, chunk)
+    assert run(tmp_path) == 0
+    assert_same_results(tmp_path, whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ("tempfile.mkdtemp", errno.EROFS),
+        ("sync_tree", errno.EDQUOT),
+        ("os.fsync", errno.EIO),
+        ("Path.replace", errno.EACCES),
+    ],
+)
+def test_every_failure_of_a_disk_is_one_sentence(tmp_path, capsys, monkeypatch, step, code):
+    with monkeypatch.context() as patch:
+        target = "sims.store.sync_tree" if step == "sync_tree" else f"sims.disk.{step}"
+        patch.setattr(target, failing(pkgutil.resolve_name(target), 1, code))
+        assert run(tmp_path) == 2
+    message = rf"a run must be able to write its store, but .* failed for .* \({os.strerror(code)}\); finished blocks"
+    assert re.search(message, one_error(capsys))
+    assert not [p for p in tmp_path.iterdir() if p.name != "toy.zarr"]
+
+
+def test_results_that_do_not_fit_leave_the_blocks(whole, tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.toy_sweep.save_results", failing(None, 1, errno.ENOSPC))
+        assert run(tmp_path) == 2
+    assert "writing the results failed" in one_error(capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
+    assert run(tmp_path) == 0
+    assert "4 blocks are already there" in capsys.readouterr().err
+    assert_same_results(tmp_path, whole)
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends the program where it stands, as SIGKILL does."""
+
+
+def killed_at(number: int, original):
+    calls = []
+
+    def call(*arguments, **options):
+        calls.append(1)
+        if len(calls) == number:
+            raise Killed
+        return original(*arguments, **options)
+
+    return call
+
+
+STEPS_OF_PUBLISHING = [
+    ("sims.disk.write_durably", 1),  # complete = 0
+    ("sims.store.shutil.rmtree", 1),
+    ("sims.store.Path.rename", 1),
+    ("sims.store.shutil.rmtree", 2),
+    ("sims.store.Path.rename", 2),
+    ("sims.store.sync", 1),
+    ("sims.disk.write_durably", 2),  # complete = 10
+]
+LATER_ONES = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS_OF_PUBLISHING[2:]]
+
+
+@pytest.mark.parametrize(("step", "at"), [*STEPS_OF_PUBLISHING[:2], *LATER_ONES])
+def test_results_that_a_kill_interrupts_are_assembled_again(whole, copy, monkeypatch, step, at):
+    store = Store.open(copy / "toy.zarr", ToySpec(), (0, 0), {}, {})
+    folder = copy / ".toy.zarr.staging"
+    folder.mkdir()
+    save_results(load(copy).drop_attrs() + 1, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(step, killed_at(at, pkgutil.resolve_name(step)))
+        with pytest.raises(Killed):
+            store.publish(folder, 10)
+    first = (step, at) == STEPS_OF_PUBLISHING[0]
+    assert load(copy).attrs["complete"] == (10 if first else 0)
+    assert run(copy) == 0
+    assert_same_results(copy, whole)
+
+
+def test_a_block_that_is_filled_up_is_unmarked_first(tmp_path, monkeypatch):
+    """A block of 2 replicates that is to hold 5 must not keep its mark while its arrays are replaced."""
+    assert run(tmp_path, replicates=7) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_durably", killed_at(3, disk.write_durably))
+        with pytest.raises(Killed):
+            run(tmp_path, replicates=10)
+    assert Store.look(tmp_path / "toy.zarr").marks()[1, 0] == 0
+
+
+def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sims.store.sync_tree", killed_at(1, disk.sync_tree))
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert not (tmp_path / "toy.zarr").exists()
+    assert run(tmp_path) == 0
+
+
+def test_staging_is_beside_the_store_and_passes(tmp_path):
+    with staging(tmp_path / "toy.zarr") as folder:
+        assert folder.parent == tmp_path and folder.name.startswith(".toy.zarr.")
+    assert not folder.exists()
