@@ -50,7 +50,7 @@ def compiler_options() -> dict[str, str]:
     XLA hands reductions on a CPU to a library (YNNPACK) that is slow at thousands of short ones: without it the engine
     ran 1.2 to 1.4 times as fast (docs/performance.md).
     """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     if jax.default_backend() != "cpu":
         return {}
     try:
