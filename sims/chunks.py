@@ -95,7 +95,7 @@ def describe(spec: SweepSpec, chunks: list[GridChunk], devices: int) -> list[str
     tasks = spec.num_cells * spec.replicates
     memory = unit_bytes(spec, *chunks[0].shape) * devices
     blocks = math.ceil(spec.replicates / spec.block_size)
-    why = f" ({spec.reads_rows} needs the examples)" if spec.draws == "auto" and spec.reads_rows else ""
+    why = f" (the examples are needed: {spec.reads_rows})" if spec.draws == "auto" and spec.reads_rows else ""
     return [
         f"{spec.num_cells:,} cells x {spec.replicates:,} independent replicates (draws shared over the cells) "
         f"= {tasks:,} tasks, {len(spec.methods)} methods",
