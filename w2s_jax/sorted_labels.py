@@ -27,19 +27,21 @@ def prefix_table(features: Float[Array, "n d"], concepts: Float[Array, "K d"]) -
 def prefix_sums(left: Float[Array, "n p"], right: Float[Array, "n *p q"]) -> Float[Array, "n+1 p q"]:
     """Sums of left_ik right_i (or right_ik, where each k has a row of its own) over i <= c, for every c = 0, ..., n."""
 
+    # A row of zeros at the end, so that n + 1 sums come out of one pass over the rows: those before each of them.
+    left, right = (jnp.concatenate([x, jnp.zeros_like(x[:1])]) for x in (left, right))
+
     def scan(left, right):
         def add(total, row):
-            total = total + _outer(*row)
-            return total, total
+            return total + _outer(*row), total
 
         return jax.lax.scan(add, jnp.zeros((left.shape[1], right.shape[-1]), right.dtype), (left, right))[1]
 
     def cumulative(left, right):
-        return jnp.cumsum(jax.vmap(_outer)(left, right), axis=0)
+        sums = jnp.cumsum(jax.vmap(_outer)(left, right), axis=0)
+        return jnp.concatenate([jnp.zeros_like(sums[:1]), sums[:-1]])
 
     # A core adds rows one after another faster than a parallel prefix sum does; an accelerator the other way round.
-    sums = jax.lax.platform_dependent(left, right, cpu=scan, default=cumulative)
-    return jnp.concatenate([jnp.zeros_like(sums[:1]), sums])
+    return jax.lax.platform_dependent(left, right, cpu=scan, default=cumulative)
 
 
 def _outer(left: Float[Array, "p"], right: Float[Array, "*p q"]) -> Float[Array, "p q"]:
