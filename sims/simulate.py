@@ -55,17 +55,12 @@ def simulate(spec: SweepSpec, key: Key, grid: Grid) -> Outcome:
     cells = (*grid.teachers.noise_var.shape, *grid.concept_shift.shape, len(spec.sample_size))
     prompted = (*cells, len(spec.num_icl))
 
-    # Features of variance 1 need no scaling, which would cost a pass over all coefficients.
-    isotropic = spec.features == "gaussian" and spec.spectrum == 0
-
     def risk(coef):
-        return excess_risk(coef, world.target_coef, 1.0 if isotropic else world.second_moment)
+        return excess_risk(coef, world.target_coef, world.second_moment)
 
     def accuracy(coef):
         if spec.features != "gaussian":  # the formula is that of rotations
             return jnp.full(coef.shape[:-1], jnp.nan)
-        if isotropic:
-            return sign_accuracy(coef, world.target_coef)
         scale = jnp.sqrt(world.second_moment)
         return sign_accuracy(coef * scale.reshape(*(1,) * (coef.ndim - 1), -1), world.target_coef * scale)
 
