@@ -214,8 +214,9 @@ def test_the_posterior_sweep_extends_and_resumes_too(tmp_path):
 
 
 THREE_MILLION_TASKS = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
+from benchmarks.timing import peak_mb
 from sims import chunks, engine, risk_sweep, runtime
 from sims.spec import SweepSpec
 
@@ -227,7 +228,7 @@ spec = SweepSpec(
 assert spec.num_cells * spec.replicates == 3_000_000
 
 def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1e6 * peak_mb()
 
 peaks, saved, blocks_of = [], 0, engine._blocks
 
