@@ -80,11 +80,11 @@ def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
     wins = len(spec.penalties)
     sums = cells * (fixed * (fixed + wins) + prompts * varying * (fixed + varying + wins)) + 2 * outcome
     coefs = cells * (fixed + prompts * varying) * spec.dim
-    row_by_row = spec.reads_rows is not None or "icl_refine_fresh" in spec.methods
+    fresh = "icl_refine_fresh" in spec.methods
+    row_by_row = spec.reads_rows is not None or fresh
     in_sample = 3 * depth * prompts * rows * concepts * row_by_row
     # Rows in R^d and a table of their prefix sums, or what sampled labels see of them, or no rows at all.
     seen = spec.dim * (3 + concepts) if not spec.direct else spec.samples_concepts * concepts * (concepts + 3)
-    fresh = "icl_refine_fresh" in spec.methods
     prompts_drawn = rows * max(spec.num_icl) if fresh else max(spec.num_icl)
     draws = rows * seen + 3 * prompts_drawn * (size + concepts) + 4 * len(spec.sample_size) * spec.dim**2
     return 4 * (3 * sums + 2 * GROUP_SIZE * outcome + 2 * coefs + in_sample + draws)

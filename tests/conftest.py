@@ -4,6 +4,7 @@ All of it must happen before the first import of w2s_jax (the import hook) or th
 """
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # batched small matrices are far slower with threads
@@ -31,3 +32,20 @@ jaxtyping.install_import_hook("w2s_jax", "beartype.beartype")
 def key():
     """A fixed typed key; tests that need another draw take a stream of it."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def whole_toy(tmp_path_factory):
+    """The folder of a finished toy sweep, for reading alone."""
+    from tests.toy_sweep import run  # not before the import hook is there
+
+    out = tmp_path_factory.mktemp("whole")
+    assert run(out) == 0
+    return out
+
+
+@pytest.fixture
+def toy_copy(whole_toy, tmp_path):
+    """A copy of it, to be damaged."""
+    shutil.copytree(whole_toy, tmp_path / "copy")
+    return tmp_path / "copy"

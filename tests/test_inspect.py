@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import stat
 
 import numpy as np
@@ -21,25 +20,12 @@ def _known_sweep(monkeypatch):
     monkeypatch.setitem(inspect.SWEEPS, "toy", SWEEP)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole")
-    assert run(out) == 0
-    return out
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "copy")
-    return tmp_path / "copy"
-
-
 def look(out, *options) -> int:
     return inspect.main([str(out / "toy.zarr"), *options])
 
 
-def test_a_sound_store(whole, capsys):
-    assert look(whole) == 0
+def test_a_sound_store(whole_toy, capsys):
+    assert look(whole_toy) == 0
     text = capsys.readouterr().out
     for line in (
         "format 2, 0.0",
@@ -90,46 +76,46 @@ RESULT, LOST = ("risk/c/0/0", "result risk"), ("void/c/0", "result void: 1 of it
         pytest.param(flip_a_bit, [RESULT], marks=pytest.mark.slow),
     ],
 )
-def test_damage_is_found_and_mended_to_the_same_bits(whole, copy, capsys, damage, faults):
+def test_damage_is_found_and_mended_to_the_same_bits(whole_toy, toy_copy, capsys, damage, faults):
     for file, _ in faults:
-        damage(copy / "toy.zarr" / file)
-    assert look(copy) == 1
+        damage(toy_copy / "toy.zarr" / file)
+    assert look(toy_copy) == 1
     text = capsys.readouterr().out
     assert f"health      {len(faults)} faults" in text
     for _, words in faults:
         assert words in text
-    assert look(copy, "--repair") == 0
+    assert look(toy_copy, "--repair") == 0
     assert "health      sound" in capsys.readouterr().out
-    assert_same_results(copy, whole)
+    assert_same_results(toy_copy, whole_toy)
     for block, chunk in np.ndindex(2, 2):
-        mended, original = (Store.look(out / "toy.zarr").read(block, chunk) for out in (copy, whole))
+        mended, original = (Store.look(out / "toy.zarr").read(block, chunk) for out in (toy_copy, whole_toy))
         for name in original:
             np.testing.assert_array_equal(mended[name], original[name])
-    assert look(copy) == 0
+    assert look(toy_copy) == 0
 
 
-def test_repair_of_a_sound_store_does_nothing(copy, monkeypatch):
+def test_repair_of_a_sound_store_does_nothing(toy_copy, monkeypatch):
     monkeypatch.setattr(inspect, "repair", lambda *_: pytest.fail("there is nothing to mend"))
-    assert look(copy, "--repair") == 0
+    assert look(toy_copy, "--repair") == 0
 
 
 @pytest.mark.slow
-def test_a_store_that_has_grown_is_mended_to_its_size(copy):
-    assert run(copy, replicates=13) == 0
-    assert run(copy.parent / "twin", replicates=13) == 0
-    flip_a_bit(copy / "toy.zarr" / BLOCKS[0])
-    assert look(copy, "--repair") == 0
-    assert_same_results(copy, copy.parent / "twin")
+def test_a_store_that_has_grown_is_mended_to_its_size(toy_copy):
+    assert run(toy_copy, replicates=13) == 0
+    assert run(toy_copy.parent / "twin", replicates=13) == 0
+    flip_a_bit(toy_copy / "toy.zarr" / BLOCKS[0])
+    assert look(toy_copy, "--repair") == 0
+    assert_same_results(toy_copy, toy_copy.parent / "twin")
 
 
-def test_looking_writes_nothing(copy, monkeypatch):
+def test_looking_writes_nothing(toy_copy, monkeypatch):
     monkeypatch.setattr(DurableStore, "set_sync", lambda *_: pytest.fail("a look must not write"))
-    for path in (*copy.rglob("*"), copy):
+    for path in (*toy_copy.rglob("*"), toy_copy):
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     try:
-        assert look(copy) == 0
+        assert look(toy_copy) == 0
     finally:
-        for path in (copy, *copy.rglob("*")):
+        for path in (toy_copy, *toy_copy.rglob("*")):
             path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
@@ -146,24 +132,24 @@ def test_no_store_there(capsys, tmp_path):
     assert "STORE must be the folder of a store" in refused(capsys, look(tmp_path))
 
 
-def test_a_store_of_another_version(capsys, copy):
-    set_format(copy / "toy.zarr", 1)
-    assert "a store must have format 2" in refused(capsys, look(copy, "--repair"))
+def test_a_store_of_another_version(capsys, toy_copy):
+    set_format(toy_copy / "toy.zarr", 1)
+    assert "a store must have format 2" in refused(capsys, look(toy_copy, "--repair"))
 
 
-def test_a_store_that_cannot_be_read(capsys, copy):
-    (copy / "toy.zarr" / "zarr.json").write_text("{")
-    assert "a store must be a readable zarr group" in refused(capsys, look(copy))
+def test_a_store_that_cannot_be_read(capsys, toy_copy):
+    (toy_copy / "toy.zarr" / "zarr.json").write_text("{")
+    assert "a store must be a readable zarr group" in refused(capsys, look(toy_copy))
 
 
-def test_a_store_of_an_unknown_sweep(capsys, copy):
-    metadata = json.loads((copy / "toy.zarr" / "zarr.json").read_text())
+def test_a_store_of_an_unknown_sweep(capsys, toy_copy):
+    metadata = json.loads((toy_copy / "toy.zarr" / "zarr.json").read_text())
     metadata["attributes"]["sweep"] = "another"
-    (copy / "toy.zarr" / "zarr.json").write_text(json.dumps(metadata))
-    assert "is of another; give the path of one of those" in refused(capsys, look(copy))
+    (toy_copy / "toy.zarr" / "zarr.json").write_text(json.dumps(metadata))
+    assert "is of another; give the path of one of those" in refused(capsys, look(toy_copy))
 
 
-def test_a_store_that_is_being_written_is_not_mended(capsys, copy):
-    flip_a_bit(copy / "toy.zarr" / BLOCKS[0])
-    with RunLock(copy / "toy.zarr", run="a"):
-        assert "is held by process" in refused(capsys, look(copy, "--repair"))
+def test_a_store_that_is_being_written_is_not_mended(capsys, toy_copy):
+    flip_a_bit(toy_copy / "toy.zarr" / BLOCKS[0])
+    with RunLock(toy_copy / "toy.zarr", run="a"):
+        assert "is held by process" in refused(capsys, look(toy_copy, "--repair"))

@@ -5,7 +5,6 @@ import json
 import os
 import pkgutil
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -16,19 +15,6 @@ from sims.disk import staging
 from sims.spec import InputError
 from sims.store import FORMAT, Store, read_config, save_results
 from tests.toy_sweep import ToySpec, assert_same_results, load, run
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole")
-    assert run(out) == 0
-    return out
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def files_of(array) -> list:
@@ -47,41 +33,41 @@ def one_error(capsys) -> str:
     return lines[0]
 
 
-def test_a_store_says_what_it_is(whole):
-    attributes = load(whole).attrs
+def test_a_store_says_what_it_is(whole_toy):
+    attributes = load(whole_toy).attrs
     assert attributes["format"] == FORMAT and attributes["sweep"] == "toy" and attributes["complete"] == 10
-    assert [p.name for p in whole.iterdir()] == ["toy.zarr"]
+    assert [p.name for p in whole_toy.iterdir()] == ["toy.zarr"]
 
 
 @pytest.mark.parametrize("name", ["blocks/risk", "blocks/done", "blocks/nothing", "risk", "void"])
-def test_a_flipped_bit_is_an_error_when_it_is_read(copy, name):
-    array = copy / "toy.zarr" / name
+def test_a_flipped_bit_is_an_error_when_it_is_read(toy_copy, name):
+    array = toy_copy / "toy.zarr" / name
     flip_a_bit(files_of(array)[0])
     with pytest.raises(ValueError, match="checksum"):
-        Store.look(copy / "toy.zarr").group[name][...]
+        Store.look(toy_copy / "toy.zarr").group[name][...]
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, os.unlink])
 @pytest.mark.parametrize("name", ["risk", "nothing"])
-def test_a_damaged_block_is_named_with_its_remedy(copy, name, damage):
+def test_a_damaged_block_is_named_with_its_remedy(toy_copy, name, damage):
     """Nothing is all zeros, which zarr would take a missing file for."""
-    damage(copy / "toy.zarr" / "blocks" / name / "c" / "1" / "1" / "0")
-    store = Store.look(copy / "toy.zarr")
+    damage(toy_copy / "toy.zarr" / "blocks" / name / "c" / "1" / "1" / "0")
+    store = Store.look(toy_copy / "toy.zarr")
     with pytest.raises(InputError, match=r"block 1, chunk 1 of .* is not .*python -m sims.inspect .*toy.zarr --repair"):
         store.read(1, 1)
     store.read(1, 0)
 
 
-def test_a_damaged_mark_stops_a_sweep_that_goes_on(copy, capsys):
-    flip_a_bit(files_of(copy / "toy.zarr" / "blocks" / "done")[0])
-    assert (Store.look(copy / "toy.zarr").marks() == -1).sum() == 1
-    assert run(copy, replicates=20) == 2
+def test_a_damaged_mark_stops_a_sweep_that_goes_on(toy_copy, capsys):
+    flip_a_bit(files_of(toy_copy / "toy.zarr" / "blocks" / "done")[0])
+    assert (Store.look(toy_copy / "toy.zarr").marks() == -1).sum() == 1
+    assert run(toy_copy, replicates=20) == 2
     assert re.search("every mark of a finished block must be readable, .* --repair", one_error(capsys))
 
 
-def test_broken_metadata_of_a_block_is_a_corrupt_store(copy, capsys):
-    (copy / "toy.zarr" / "blocks" / "risk" / "zarr.json").write_text("{")
-    assert run(copy, replicates=20) == 2
+def test_broken_metadata_of_a_block_is_a_corrupt_store(toy_copy, capsys):
+    (toy_copy / "toy.zarr" / "blocks" / "risk" / "zarr.json").write_text("{")
+    assert run(toy_copy, replicates=20) == 2
     assert "a store must be a readable zarr group" in one_error(capsys)
 
 
@@ -104,15 +90,15 @@ def set_format(store, number) -> None:
         ("two", "has format two: a later version"),
     ],
 )
-def test_a_store_of_another_version(copy, capsys, number, message):
-    set_format(copy / "toy.zarr", number)
-    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
-    assert run(copy, replicates=20) == 2
+def test_a_store_of_another_version(toy_copy, capsys, number, message):
+    set_format(toy_copy / "toy.zarr", number)
+    before = {p: p.stat().st_mtime_ns for p in toy_copy.rglob("*")}
+    assert run(toy_copy, replicates=20) == 2
     assert re.search(message, one_error(capsys))
-    assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
+    assert {p: p.stat().st_mtime_ns for p in toy_copy.rglob("*")} == before
     # Its results are read, and its configuration can be run again, as the sentence says.
-    np.testing.assert_array_equal(load(copy).risk, xr.open_zarr(copy / "toy.zarr", consolidated=False).risk)
-    assert read_config(copy / "toy.zarr", ToySpec) == ToySpec()
+    np.testing.assert_array_equal(load(toy_copy).risk, xr.open_zarr(toy_copy / "toy.zarr", consolidated=False).risk)
+    assert read_config(toy_copy / "toy.zarr", ToySpec) == ToySpec()
 
 
 # --- disks that fail --------------------------------------------------------------------------------------------------
@@ -136,7 +122,7 @@ WRITES = [1, 7, 18, *(pytest.param(number, marks=pytest.mark.slow) for number in
 
 
 @pytest.mark.parametrize("at", WRITES)
-def test_a_full_disk_is_one_sentence_and_costs_one_block(whole, tmp_path, capsys, monkeypatch, at):
+def test_a_full_disk_is_one_sentence_and_costs_one_block(whole_toy, tmp_path, capsys, monkeypatch, at):
     with monkeypatch.context() as patch:
         patch.setattr(disk, "write_durably", failing(disk.write_durably, at, errno.ENOSPC))
         assert run(tmp_path) == 2
@@ -147,7 +133,7 @@ def test_a_full_disk_is_one_sentence_and_costs_one_block(whole, tmp_path, capsys
     for block, chunk in finished:
         store.read(block, chunk)
     assert run(tmp_path) == 0
-    assert_same_results(tmp_path, whole)
+    assert_same_results(tmp_path, whole_toy)
     assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
 
 
@@ -170,7 +156,7 @@ def test_every_failure_of_a_disk_is_one_sentence(tmp_path, capsys, monkeypatch, 
     assert not [p for p in tmp_path.iterdir() if p.name != "toy.zarr"]
 
 
-def test_results_that_do_not_fit_leave_the_blocks(whole, tmp_path, capsys, monkeypatch):
+def test_results_that_do_not_fit_leave_the_blocks(whole_toy, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("tests.toy_sweep.save_results", failing(None, 1, errno.ENOSPC))
         assert run(tmp_path) == 2
@@ -178,7 +164,7 @@ def test_results_that_do_not_fit_leave_the_blocks(whole, tmp_path, capsys, monke
     assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
     assert run(tmp_path) == 0
     assert "4 blocks are already there" in capsys.readouterr().err
-    assert_same_results(tmp_path, whole)
+    assert_same_results(tmp_path, whole_toy)
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
@@ -213,19 +199,19 @@ LATER_ONES = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS_OF_P
 
 
 @pytest.mark.parametrize(("step", "at"), [*STEPS_OF_PUBLISHING[:2], *LATER_ONES])
-def test_results_that_a_kill_interrupts_are_assembled_again(whole, copy, monkeypatch, step, at):
-    store = Store.open(copy / "toy.zarr", ToySpec(), (0, 0), {}, {})
-    folder = copy / ".toy.zarr.staging"
+def test_results_that_a_kill_interrupts_are_assembled_again(whole_toy, toy_copy, monkeypatch, step, at):
+    store = Store.open(toy_copy / "toy.zarr", ToySpec(), (0, 0), {}, {})
+    folder = toy_copy / ".toy.zarr.staging"
     folder.mkdir()
-    save_results(load(copy).drop_attrs() + 1, folder)
+    save_results(load(toy_copy).drop_attrs() + 1, folder)
     with monkeypatch.context() as patch:
         patch.setattr(step, killed_at(at, pkgutil.resolve_name(step)))
         with pytest.raises(Killed):
             store.publish(folder, 10)
     first = (step, at) == STEPS_OF_PUBLISHING[0]
-    assert load(copy).attrs["complete"] == (10 if first else 0)
-    assert run(copy) == 0
-    assert_same_results(copy, whole)
+    assert load(toy_copy).attrs["complete"] == (10 if first else 0)
+    assert run(toy_copy) == 0
+    assert_same_results(toy_copy, whole_toy)
 
 
 def test_a_block_that_is_filled_up_is_unmarked_first(tmp_path, monkeypatch):
