@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from sims.precision import name_cell
 from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, InputError, SweepSpec
 from sims.sums import GROUP_SIZE
@@ -46,7 +47,8 @@ class GridChunk:
         """The grid values at an index of this chunk, in words; `i` is None for a method that reads no prompt."""
         kind, accuracy = divmod(self.first_teacher + w, len(spec.weak_accuracy))
         index = (kind, accuracy, n, self.first_shift + s, i)
-        return ", ".join(f"{axis}={getattr(spec, axis)[k]}" for axis, k in zip(GRID_AXES, index) if k is not None)
+        read = {axis: k for axis, k in zip(GRID_AXES, index) if k is not None}
+        return name_cell({axis: getattr(spec, axis) for axis in read}, tuple(read.values()))
 
 
 def plan(spec: SweepSpec) -> list[GridChunk]:
