@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from sims.spec import SweepSpec
 from w2s_jax.increments import concept_span, increment_beside, label_coordinates
-from w2s_jax.rng import stream
+from w2s_jax.rng import normals, stream
 from w2s_jax.sampling import sample_features, wishart_root
 from w2s_jax.sorted_labels import look_up, prefix_sums
 from w2s_jax.types import Design, Key, stack
@@ -69,8 +69,8 @@ def designs_of_rows(
     total = max(spec.sample_size)
     features = sample_features(stream(key, "features"), total, concepts.shape[1], spec.features)
     features = features * jnp.sqrt(feature_var)[None, :]
-    weak_noise = jax.random.normal(stream(key, "weak_noise"), (total,))
-    refined_noise = jax.random.normal(stream(key, "refined_noise"), (total,))
+    weak_noise = normals(stream(key, "weak_noise"), (total,))
+    refined_noise = normals(stream(key, "refined_noise"), (total,))
     # Drawn once: without a barrier the compiler draws the features anew for each of their many uses.
     rows = jax.lax.optimization_barrier(Rows(features, weak_noise, refined_noise))
     means = (concepts[:-1] - concepts[-1:]) @ rows.features.T
@@ -98,12 +98,12 @@ def designs_of_moments(
         batch_key = jax.random.fold_in(stream(key, "batch"), index)
         root = rests[index] * scale
         if spec.samples_concepts:
-            seen = jax.random.normal(stream(batch_key, "seen"), (basis.shape[0], size))
+            seen = normals(stream(batch_key, "seen"), (basis.shape[0], size))
             increment = increment_beside(stream(batch_key, "beside"), seen, basis, rests[index])
             increment = jax.lax.optimization_barrier(increment)
             root = increment.root * scale
             batches.append(Batch(coordinates @ seen, increment.directions.T, root[:hidden]))
-        noises = (jax.random.normal(stream(batch_key, name), root.shape[:1]) for name in ("weak", "refined"))
+        noises = (normals(stream(batch_key, name), root.shape[:1]) for name in ("weak", "refined"))
         roots.append((root, *noises))
     return _reduce(spec, roots, tuple(batches), None)
 

@@ -11,7 +11,7 @@ from sims.spec import SweepSpec
 from sims.world import Reading, World, wrong_concepts
 from w2s_jax.refinement import choose_label
 from w2s_jax.relaxed import contaminated_prior
-from w2s_jax.rng import stream
+from w2s_jax.rng import normals, stream
 from w2s_jax.sampling import design_moments, linear_labels, sample_features
 from w2s_jax.tasks import latent_dim
 from w2s_jax.types import Dataset, Scalar, Task
@@ -38,7 +38,7 @@ def draw_prompts(spec: SweepSpec, world: World, name: str, num_prompts: int) -> 
     total = max(spec.num_icl) * num_prompts
     unit = sample_features(stream(key, "features"), size, max(total, 1), spec.features)[:, :total]
     features = unit.T * jnp.sqrt(world.latent_teachers.feature_var[0])[None, :]
-    noise = jax.random.normal(stream(key, "noise"), (total,))
+    noise = normals(stream(key, "noise"), (total,))
     if not spec.mixes_weak:
         return Prompts(features, noise, None, None)
     mistaken = jax.random.uniform(stream(key, "mistake"), (num_prompts,)) < world.reading.weak_prior_error

@@ -23,7 +23,7 @@ from sims.spec import check_axis, check_each, check_members, check_one
 from sims.store import Store, save_results
 from w2s_jax import statistics, theory
 from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
-from w2s_jax.rng import stream
+from w2s_jax.rng import normals, stream
 from w2s_jax.sampling import linear_labels
 from w2s_jax.tasks import WEAKNESSES, Weakness, make_task
 from w2s_jax.types import Dataset, Key, Task, stack
@@ -119,8 +119,8 @@ def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contes
 def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
     longest, (_, _, size) = max(spec.num_icl), contests.teachers.concepts.shape
     rows = longest * PROMPTS_AT_ONCE
-    features = jax.random.normal(stream(key, "features"), (size, rows)).T
-    noise = jax.random.normal(stream(key, "noise"), (rows,))
+    features = normals(stream(key, "features"), (size, rows)).T
+    noise = normals(stream(key, "noise"), (rows,))
     count = valid.sum()
     share = valid / jnp.maximum(count, 1)
 

@@ -43,21 +43,29 @@ def configure(devices: int | None = None, compilation_cache: bool = True) -> Non
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+CPU_OPTIONS = {
+    # XLA hands reductions to a library (YNNPACK) that is slow at thousands of short ones.
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    # Random numbers and their transforms fill vectors of any width; a core without such width ignores this.
+    "xla_cpu_prefer_vector_width": "512",
+}
+"""Options under which a sweep's program is compiled for a CPU; what they are worth is in docs/performance.md."""
+
+
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """Options under which a sweep's program is compiled.
-
-    XLA hands reductions on a CPU to a library (YNNPACK) that is slow at thousands of short ones: without it the engine
-    ran 1.2 to 1.4 times as fast (docs/performance.md).
-    """
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    """Those of `CPU_OPTIONS` that this release of XLA knows; none on an accelerator."""
     if jax.default_backend() != "cpu":
         return {}
+    return {name: value for name, value in CPU_OPTIONS.items() if _compiles({name: value})}
+
+
+def _compiles(options: dict[str, str]) -> bool:
     try:
         jax.jit(jnp.negative, compiler_options=options).lower(jnp.ones(())).compile()
-    except Exception:  # a release of XLA without that option
-        return {}
-    return options
+    except Exception:  # XLA raises errors of its own for an option that it does not know
+        return False
+    return True
 
 
 def devices() -> list[jax.Device]:

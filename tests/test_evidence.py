@@ -54,7 +54,7 @@ def headline_rates() -> dict[str, float]:
 def test_the_engine_beats_its_rivals():
     rates = headline_rates()
     ours, loop, shared = (rates[name] for name in ("w2s_jax", "numpy_loop", "numpy_vectorised"))
-    assert ours >= 1000 * loop and ours >= 2.4 * shared
+    assert ours >= 1000 * loop and ours >= 3 * shared
     assert ours > rates["numpy_vectorised_every_core"]
     assert rates["w2s_jax_moments"] >= 4.5 * shared
     assert ours >= max(500 * rates[name] for name in ("jax_plain", "torch_batched", "sklearn_loop"))

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
-from tests.helpers import assert_mean
-from w2s_jax.rng import replicate_key, stream
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.rng import normals, replicate_key, stream
 
 
 def data(key):
@@ -45,3 +46,23 @@ def test_streams_are_uncorrelated(key):
     assert_mean(one * two, 0.0, scale=1.0)
     assert_mean(one[1:] * one[:-1], 0.0, scale=1.0)
     assert_mean(one**2, 1.0, scale=1.2)
+
+
+def test_single_precision_normals_are_independent_and_normal():
+    with jax.enable_x64(False):
+        drawn = np.asarray(jax.jit(lambda key: normals(key, (2, 20_001)))(jax.random.key(3)))
+    assert drawn.dtype == np.float32 and np.isfinite(drawn).all()
+    for row in drawn:
+        assert stats.kstest(row, "norm").pvalue > 1e-3
+        assert stats.kstest(1.1 * row, "norm").pvalue < 1e-6
+    # The two words of one Threefry evaluation lie half the draws apart: here, the two rows.
+    assert_mean(drawn[0] * drawn[1], 0.0, scale=1.0)
+    assert_mean(drawn[0] ** 2 * drawn[1] ** 2, 1.0)
+    assert_mean_rejects(drawn[0] ** 2, 1.1)
+
+
+def test_other_normals_are_those_of_jax():
+    rbg = jax.random.key(0, impl="rbg")
+    np.testing.assert_array_equal(normals(rbg, (3,)), jax.random.normal(rbg, (3,)))
+    np.testing.assert_array_equal(normals(jax.random.key(0), (3,)), jax.random.normal(jax.random.key(0), (3,)))
+    assert normals(jax.random.key(0), (0, 4)).shape == (0, 4)

@@ -4,9 +4,14 @@ A draw is addressed by (seed, stream name, replicate number). Nothing is ever sp
 changes no other draw, and replicate 1,000 can be made without making the 999 before it.
 """
 
+import math
 import zlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.random import threefry_2x32
+from jaxtyping import Array, Float
 
 from w2s_jax.types import Key
 
@@ -41,3 +46,31 @@ def replicate_key(key: Key, index) -> Key:
     (True, False)
     """
     return jax.random.fold_in(stream(key, "replicate"), index)
+
+
+def normals(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Standard normals as `jax.random.normal` makes them, and in single precision at half the cost.
+
+    Random bits take most of a normal's time. Threefry turns a counter into two words of which `jax.random` keeps their
+    exclusive or; here both words are used. The draws differ from `jax.random.normal`'s, their law does not.
+
+    Args:
+        key: a typed key, shape `[]`, that nothing else is drawn from or folded into.
+        shape: static.
+
+    Returns:
+        Draws of the default float type, `shape`.
+
+    >>> normals(jax.random.key(0), (2, 3)).shape
+    (2, 3)
+    """
+    size = math.prod(shape)
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    if jnp.zeros(()).dtype != jnp.float32 or not threefry or not 0 < size < 2**32:
+        return jax.random.normal(key, shape)
+    words = jax.lax.optimization_barrier(threefry_2x32(jax.random.key_data(key), jax.lax.iota(jnp.uint32, size)))
+    # 23 random bits make a number in [1, 2); stretched to (-1, 1), whose ends the normal law does not reach.
+    mantissa = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)
+    lowest = np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jnp.maximum(lowest, (mantissa - 1) * (1 - lowest) + lowest)
+    return (np.float32(math.sqrt(2)) * jax.lax.erf_inv(uniform)).reshape(shape)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from w2s_jax.rng import stream
+from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
 
 Labeler = Literal["source", "target", "weak"]
@@ -31,7 +31,7 @@ def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw =
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
     if features == "gaussian":
-        return jax.random.normal(key, (num_samples, dim))
+        return normals(key, (num_samples, dim))
     return jax.random.uniform(key, (num_samples, dim), minval=-1.0, maxval=1.0)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.refinement import choose_label, concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
-from w2s_jax.rng import stream
+from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Key, Task
 
 PROMPTS_AT_ONCE = 100
@@ -19,8 +19,8 @@ def concept_weights(key: Key, tasks: Task, lengths: tuple[int, ...]) -> Float[Ar
     """
     size, longest = tasks.concepts.shape[-1], max(*lengths, 1)
     rows = longest * PROMPTS_AT_ONCE
-    features = jax.random.normal(stream(key, "features"), (size, rows)).T
-    noise = jax.random.normal(stream(key, "noise"), (rows,))
+    features = normals(stream(key, "features"), (size, rows)).T
+    noise = normals(stream(key, "noise"), (rows,))
     uniforms = jax.random.uniform(stream(key, "concept"), (rows,))
 
     def per_task(task: Task):
