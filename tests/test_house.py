@@ -25,7 +25,9 @@ KERNELS |= {"em": _after_sampling | {"refinement"}}
 _spine = _after_sampling | {"estimators", "hull", "sorted_labels", "increments", "refinement", "em"}
 KERNELS |= {"risk": _spine}
 KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
-KERNELS |= dict.fromkeys(("incontext", "alignment"), _spine | {"risk", "transformer", "training"})
+KERNELS |= {"predictive": _after_sampling}
+_networks = _spine | {"risk", "transformer", "training", "predictive"}
+KERNELS |= {"incontext": _networks, "incontext_measures": _networks | {"incontext"}, "alignment": _networks}
 KERNELS |= {"theory": {"types"}, "statistics": {"types"}}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}

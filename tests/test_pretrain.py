@@ -1,0 +1,159 @@
+"""Fitting with checkpoints: no bit depends on a stop, a folder belongs to one run, a finished run is only loaded."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sims.checkpoints import Checkpoints
+from sims.pretrain import fit
+from sims.spec import InputError
+from w2s_jax.rng import stream
+from w2s_jax.training import TrainingConfig, init_state, make_optimizer
+
+STEPS, CHUNK = 14, 3
+TRAINING = TrainingConfig(num_steps=STEPS, learning_rate=0.05)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    training: TrainingConfig = TRAINING
+    width: int = 4
+
+
+class Stop(Exception):
+    pass
+
+
+def loss(params, key):
+    inputs = jax.random.normal(key, (8, 4))
+    error = jnp.tanh(inputs @ params["in"]) @ params["out"] - inputs.sum(axis=1)
+    return (error**2).mean(), {"largest": jnp.abs(error).max()}
+
+
+def start(key, width=4):
+    params = {
+        "in": jax.random.normal(stream(key, "in"), (4, width), "float32"),
+        "out": jax.random.normal(stream(key, "out"), (width,), "float32"),
+    }
+    return init_state(params, make_optimizer(Config().training))
+
+
+def run(folder, key, *, config=None, state=None, num_steps=STEPS, **options):
+    state = start(jax.random.key(1)) if state is None else state
+    optimizer = make_optimizer(Config().training)
+    options = {"chunk": CHUNK, "chunks_per_checkpoint": 2} | options
+    return fit("toy", folder, config or Config(), key, state, loss, optimizer, num_steps, **options)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same(state, other):
+    assert jax.tree.structure(state) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other)):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def stop_after(chunks, kind):
+    def callback(line):
+        if line["step"] == chunks * CHUNK:
+            raise kind
+
+    return callback
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, run(folder, jax.random.key(0), tokens_per_step=8)
+
+
+# A failure after 3 chunks loses the third, since every second is saved; Ctrl-C saves before it ends the run.
+@pytest.mark.parametrize(("kind", "kept"), [(Stop, 2 * CHUNK), (KeyboardInterrupt, 3 * CHUNK)])
+def test_an_interrupted_run_resumes_to_the_bit(tmp_path, key, whole, kind, kept):
+    folder, expected = whole
+    with pytest.raises(kind):
+        run(tmp_path, key, callback=stop_after(3, kind))
+    with Checkpoints(tmp_path, Config(), key, start(key)) as checkpoints:
+        assert checkpoints.latest == kept
+    seen = []
+    resumed = run(tmp_path, key, callback=seen.append)
+    assert seen[0]["step"] == kept + CHUNK
+    assert_same(resumed, expected)
+    strip = [[{name: line[name] for name in ("step", "loss", "grad_norm", "largest")} for line in lines(f)]
+             for f in (tmp_path, folder)]  # fmt: skip
+    assert strip[0] == strip[1]
+
+
+def test_a_finished_run_is_loaded_and_nothing_trained(whole, capsys):
+    folder, expected = whole
+    before = (folder / "metrics.jsonl").read_text()
+    called = []
+    assert_same(run(folder, jax.random.key(0), callback=called.append), expected)
+    assert not called and (folder / "metrics.jsonl").read_text() == before
+    assert f"all {STEPS} steps are done" in capsys.readouterr().err
+
+
+def test_metrics_have_a_line_a_chunk(whole):
+    found = lines(whole[0])
+    assert [line["step"] for line in found] == [3, 6, 9, 12, 14]
+    assert found[-1]["loss"] < found[0]["loss"]
+    for line in found:
+        assert set(line) == {"step", "loss", "grad_norm", "largest", "seconds", "tokens_per_second"}
+    assert found[0]["tokens_per_second"] == pytest.approx(8 * CHUNK / found[0]["seconds"])
+
+
+def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path, key, whole):
+    with pytest.raises(Stop):
+        run(tmp_path, key, callback=stop_after(2, Stop))
+    (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # a kill cut the line short
+    assert_same(run(tmp_path, key), whole[1])
+    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12, 14]
+
+
+def test_many_seeds_at_once_resume_too(tmp_path):
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = jax.vmap(start)(keys)
+    expected = run(tmp_path / "whole", keys, state=state)
+    with pytest.raises(Stop):
+        run(tmp_path / "part", keys, state=state, callback=stop_after(3, Stop))
+    assert_same(run(tmp_path / "part", keys, state=state), expected)
+    assert expected.params["in"].shape == (2, 4, 4) and expected.step.tolist() == [STEPS, STEPS]
+
+
+OTHER_RUNS = [
+    ({"config": Config(width=5)}, "differs in width; choose another folder"),
+    ({"config": Config(TrainingConfig(num_steps=STEPS, learning_rate=0.1))}, "differs in training; choose another"),
+    ({"key": jax.random.key(3)}, "has another key or network; choose another folder"),
+    ({"num_steps": 10}, "num_steps must be at least what the checkpoint in .* has, 14, got 10; raise it"),
+    ({"state": start(jax.random.key(1), width=5)}, "has another key or network; choose another folder"),
+    ({"chunk": 0}, "chunk must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), OTHER_RUNS, ids=lambda case: case if isinstance(case, str) else "")
+def test_another_run_is_refused_in_one_sentence(whole, change, message):
+    folder = whole[0]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(InputError, match=message) as error:
+        run(folder, **{"key": jax.random.key(0)} | change)
+    assert str(error.value).count("\n") == 0 and str(error.value).endswith(".")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_folder_that_cannot_be_written_or_read(tmp_path, key):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="must be able to write"):
+        run(tmp_path / "file" / "run", key)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"readable run\.json"):
+        run(tmp_path / "run", key)

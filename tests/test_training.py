@@ -1,0 +1,147 @@
+"""Training: it learns, and no bit depends on how a run is cut; many seeds at once are the seeds."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from w2s_jax.training import TrainingConfig, init_state, make_optimizer, make_schedule, train
+from w2s_jax.transformer import LanguageModel, TransformerConfig
+
+TINY = TransformerConfig(num_layers=1, width=16, num_heads=2, max_length=8)
+TRAINING = TrainingConfig(num_steps=60, learning_rate=0.02)
+VOCAB = 5
+
+
+def setup(config=TINY, training=TRAINING, seed=0, batch=None):
+    """A language model that learns a fixed batch, or random ones drawn from the key of each step."""
+    graph, params = nnx.split(LanguageModel(config, VOCAB, rngs=nnx.Rngs(seed)))
+
+    def loss(params, key):
+        ids = jax.random.randint(key, (4, 8), 0, VOCAB) if batch is None else batch
+        logits = nnx.merge(graph, params)(ids[:, :-1], dropout_key=key if config.dropout else None)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, ids[:, 1:]).mean()
+
+    optimizer = make_optimizer(training)
+    run = jax.jit(lambda key, state, steps: train(key, state, loss, optimizer, steps), static_argnums=2)
+    return run, init_state(params, optimizer)
+
+
+def assert_same(tree, other):
+    jax.tree.map(np.testing.assert_array_equal, tree, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_network_overfits_one_batch(key, dtype):
+    batch = jax.random.randint(key, (4, 8), 0, VOCAB)
+    # The first token says nothing of the second, so that two rows that begin alike cannot both be known.
+    batch = batch.at[:, 0].set(jnp.arange(4))
+    run, state = setup(dataclasses.replace(TINY, dtype=dtype), batch=batch)
+    state, metrics = run(key, state, 60)
+    assert metrics.loss[0] > 1.2
+    assert metrics.loss[-1] < 0.1
+    assert metrics.loss.shape == metrics.grad_norm.shape == (60,) and metrics.extra == {}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {"float32"}
+
+
+@pytest.mark.parametrize("cuts", [(5, 7), (2, 2, 8)], ids=str)
+def test_chunks_are_one_piece_to_the_bit(key, cuts):
+    run, state = setup(dataclasses.replace(TINY, dropout=0.1))
+    whole, metrics = run(key, state, 12)
+    losses = []
+    for steps in cuts:
+        state, part = run(key, state, steps)
+        losses.append(part.loss)
+    assert_same(state, whole)
+    np.testing.assert_array_equal(jnp.concatenate(losses), metrics.loss)
+    assert int(state.step) == 12
+
+
+def test_seeds_at_once_are_the_seeds(key):
+    run, _ = setup()
+    states = [setup(seed=seed)[1] for seed in range(3)]
+    keys = jax.random.split(key, 3)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    found, metrics = jax.jit(jax.vmap(lambda key, state: run(key, state, 10)))(keys, stacked)
+    for i, state in enumerate(states):
+        expected, alone = run(keys[i], state, 10)
+        np.testing.assert_allclose(metrics.loss[i], alone.loss, rtol=1e-4)
+        for leaf, single in zip(jax.tree.leaves(found.params), jax.tree.leaves(expected.params)):
+            np.testing.assert_allclose(leaf[i], single, atol=1e-3)
+    assert abs(metrics.loss[0, 0] - metrics.loss[1, 0]) > 1e-3
+
+
+def test_a_step_is_adamw_on_the_clipped_gradient(key):
+    """The first two steps against the update rule, written out in NumPy."""
+    config = TrainingConfig(num_steps=10, learning_rate=0.1, warmup_steps=0, weight_decay=0.5, clip_norm=0.3)
+    start = {"matrix": np.array([[1.0, -2.0], [3.0, 0.5]]), "scale": np.array([1.0, 2.0])}
+
+    def loss(params, key):
+        return (params["matrix"] @ params["scale"]).sum() + jax.random.normal(key) * params["scale"][0]
+
+    optimizer = make_optimizer(config)
+    state, metrics = train(key, init_state(jax.tree.map(jnp.asarray, start), optimizer), loss, optimizer, 2)
+    params = {name: value.copy() for name, value in start.items()}
+    mean, square = (dict.fromkeys(params, 0.0) for _ in range(2))
+    for step in range(2):
+        noise = float(jax.random.normal(jax.random.fold_in(key, step)))
+        gradient = {
+            "matrix": np.tile(params["scale"], (2, 1)),
+            "scale": params["matrix"].sum(axis=0) + np.array([noise, 0.0]),
+        }
+        norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
+        np.testing.assert_allclose(metrics.grad_norm[step], norm, rtol=1e-10)
+        rate = 0.1 * (0.1 + 0.9 * (1 + np.cos(np.pi * step / 10)) / 2)
+        for name in params:
+            clipped = gradient[name] * min(1, 0.3 / norm)
+            mean[name] = 0.9 * mean[name] + 0.1 * clipped
+            square[name] = 0.95 * square[name] + 0.05 * clipped**2
+            unit = mean[name] / (1 - 0.9 ** (step + 1)) / (np.sqrt(square[name] / (1 - 0.95 ** (step + 1))) + 1e-8)
+            params[name] = params[name] - rate * (unit + (0.5 * params[name] if name == "matrix" else 0))
+    # optax takes the bias correction in single precision.
+    for name in params:
+        np.testing.assert_allclose(state.params[name], params[name], rtol=1e-6)
+
+
+def test_the_rate_warms_up_and_falls_to_its_end():
+    rate = make_schedule(TrainingConfig(num_steps=200, learning_rate=2.0, final_fraction=0.25))
+    np.testing.assert_allclose([rate(s) for s in (0, 5, 10, 105, 200, 300)], [0, 1, 2, 1.25, 0.5, 0.5], rtol=1e-6)
+    assert float(make_schedule(TrainingConfig(num_steps=1))(0)) == pytest.approx(1e-3)
+
+
+def test_a_loss_may_report_more(key):
+    optimizer = make_optimizer(TRAINING)
+
+    def loss(params, key):
+        return (params["x"] ** 2).sum(), {"draw": jax.random.uniform(key), "x": params["x"]}
+
+    _, metrics = train(key, init_state({"x": jnp.ones(2)}, optimizer), loss, optimizer, 3)
+    assert metrics.extra["x"].shape == (3, 2)
+    expected = [jax.random.uniform(jax.random.fold_in(key, step)) for step in range(3)]
+    np.testing.assert_array_equal(metrics.extra["draw"], expected)
+
+
+BAD_CONFIGS = [
+    ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+    ({"warmup_steps": 11}, r"warmup_steps must be in \[0, num_steps = 10\], got 11"),
+    ({"learning_rate": 0.0}, "learning_rate must be positive and finite, got 0.0"),
+    ({"clip_norm": -1.0}, "clip_norm must be positive and finite, got -1.0"),
+    ({"final_fraction": 1.5}, r"final_fraction must be in \[0, 1\], got 1.5"),
+    ({"weight_decay": -0.1}, "weight_decay must be finite and >= 0, got -0.1"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_CONFIGS)
+def test_fields_are_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**{"num_steps": 10} | change)
+
+
+def test_a_negative_number_of_steps_is_refused(key):
+    optimizer = make_optimizer(TRAINING)
+    with pytest.raises(ValueError, match="num_steps must not be negative, got -1"):
+        train(key, init_state({"x": jnp.ones(2)}, optimizer), lambda params, key: params["x"].sum(), optimizer, -1)
