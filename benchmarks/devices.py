@@ -26,14 +26,17 @@ def start(devices: int) -> None:
 
 
 def on_every_device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One compiled program that runs `function` on every device, on its slice of the arguments' first axis."""
+    """One program, compiled as a sweep's, that runs `function` on every device, on its slice of the first axis."""
     import jax
     from jax.sharding import AxisType
     from jax.sharding import PartitionSpec as P
 
+    from sims.runtime import compiler_options
+
     mesh = jax.make_mesh((jax.device_count(),), ("device",), axis_types=(AxisType.Auto,))
     return jax.jit(
         jax.shard_map(function, mesh=mesh, in_specs=P("device"), out_specs=P("device"), check_vma=False),
+        compiler_options=compiler_options(),
     )
 
 

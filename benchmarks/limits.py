@@ -88,7 +88,8 @@ def _measure_here(workload: Workload, num_devices: int, repeats: int, seconds: f
     devices.start(num_devices)
     width, own = jax.device_count(), needs(workload)
     needed = {"bytes/s": own.bytes, "flop/s": own.flops, "normals/s": own.normals}
-    idle = ("copy, in memory", "normals, NumPy SFC64")  # a replicate stays in cache, and SFC64 draws for the rivals
+    # A replicate stays in cache, and draws by the package's own generator; SFC64 draws for the rivals.
+    idle = ("copy, in memory", "normals, jax.random", "normals, NumPy SFC64")
     limits = []
     for resource, unit, amount, run in _probes(width):
         timing = measure(run, repeats, seconds)
@@ -101,6 +102,8 @@ def _probes(width: int) -> Iterator[tuple[str, str, float, Callable]]:
     """(resource, unit, amount in one unit of work on `width` devices, what to run)."""
     import jax
     import jax.numpy as jnp
+
+    from w2s_jax.rng import normals
 
     def repeat(program, argument):
         return lambda units: jax.block_until_ready([program(argument) for _ in range(units)])
@@ -116,8 +119,9 @@ def _probes(width: int) -> Iterator[tuple[str, str, float, Callable]]:
     square = jnp.full((width, MATRIX, MATRIX), 1e-3, jnp.float32)
     yield "matmul", "flop/s", 2.0 * width * MATRIX**3, repeat(product, square)
 
-    draw = devices.on_every_device(lambda i: jax.random.normal(jax.random.key(i[0]), (1, DRAWS), jnp.float32))
-    yield "normals, jax.random", "normals/s", float(width * DRAWS), repeat(draw, np.arange(width))
+    for name, normal in (("w2s_jax", normals), ("jax.random", jax.random.normal)):
+        draw = devices.on_every_device(lambda i, normal=normal: normal(jax.random.key(i[0]), (1, DRAWS)))
+        yield f"normals, {name}", "normals/s", float(width * DRAWS), repeat(draw, np.arange(width))
 
     if jax.default_backend() != "cpu":
         return

@@ -17,6 +17,7 @@ COMMANDS = {
     "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
     "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
     "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
+    "incontext": "python -m sims.incontext --preset quick --out {folder}",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
 }
 """Stores that figures read, and the command that makes each."""

@@ -9,7 +9,20 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure as Canvas
 
-from figures import assumptions, misfit, mixtures, oracles, phase, posterior, risk_lines, scaling, style, trap
+from figures import (
+    assumptions,
+    misfit,
+    mixtures,
+    network_risk,
+    networks,
+    oracles,
+    phase,
+    posterior,
+    risk_lines,
+    scaling,
+    style,
+    trap,
+)
 from figures.data import COMMANDS, FigureError, MissingResultError, Results, command_for, open_results, path_of
 
 
@@ -96,6 +109,21 @@ FIGURES: dict[str, Entry] = {
         assumptions.proportional_limit,
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
+    ),
+    "icl_vs_bayes": Entry(
+        networks.icl_vs_bayes,
+        "incontext",
+        "On its own source a network answers as exact Bayes does; under prompts of another law it departs from it.",
+    ),
+    "concept_posterior_trace": Entry(
+        networks.concept_posterior_trace,
+        "incontext",
+        "Along a good teacher's prompt a network weighs the target as exact Bayes does; the worse, the wider the gap.",
+    ),
+    "network_vs_theory": Entry(
+        network_risk.network_vs_theory,
+        "incontext",
+        "Naive networks level off with more weak labels, refined ones fall with the prompt, as in the linear theory.",
     ),
     "scaling": Entry(
         scaling.scaling,

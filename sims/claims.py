@@ -41,22 +41,22 @@ def risk_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
     floor = _over_cells(naive.risk_mean, spec, theory.population_ridge_floor)
     smaller = _over_cells(naive.risk_mean, spec, lambda t: np.minimum(theory.source_bias(t), theory.weak_bias(t)))
     excess = (naive.risk_mean - floor) / naive.risk_sem
-    yield _worst("naive_ft at its best penalty minus the population floor, in standard errors", excess, ">=", -5)
+    yield worst("naive_ft at its best penalty minus the population floor, in standard errors", excess, ">=", -5)
     for weakness in ("rotated", "shifted"):
         if weakness in spec.weakness:
             ratio = (floor / smaller).sel(weakness=weakness)
-            yield _worst(f"{weakness}: floor over the smaller of the two biases", ratio, ">=", 0.5)
+            yield worst(f"{weakness}: floor over the smaller of the two biases", ratio, ">=", 0.5)
     largest = max(spec.sample_size)
     if "opposed" in spec.weakness:
         ratio = (naive.risk_mean / smaller).sel(weakness="opposed", sample_size=largest)
         text = f"opposed: lowest naive_ft risk at n = {largest} over the smaller bias"
-        yield _worst(text, ratio, "<=", 0.5, extreme="min")
+        yield worst(text, ratio, "<=", 0.5, extreme="min")
     if "noisy" in spec.weakness:
-        yield _worst("noisy: population floor", floor.sel(weakness="noisy"), "<=", 1e-6)
+        yield worst("noisy: population floor", floor.sel(weakness="noisy"), "<=", 1e-6)
         noisy, accuracy = naive.risk_mean.sel(weakness="noisy"), max(spec.weak_accuracy)
         ratio = noisy.sel(sample_size=largest) / noisy.sel(sample_size=min(spec.sample_size))
         text = f"noisy, a = {accuracy}: naive_ft risk at n = {largest} over n = {min(spec.sample_size)}"
-        yield _worst(text, ratio.sel(weak_accuracy=accuracy), "<=", 0.5)
+        yield worst(text, ratio.sel(weak_accuracy=accuracy), "<=", 0.5)
 
     where = {"weakness": "rotated", "weak_accuracy": 0.7, "concept_shift": 0.5, "sample_size": largest}
     if not all(value in getattr(spec, axis) for axis, value in where.items()):
@@ -181,7 +181,7 @@ def _task(spec: Any, weakness, accuracy: float, shift: float) -> Task:
     )
 
 
-def _worst(text: str, values: xr.DataArray, relation: str, bound: float, extreme: str | None = None) -> Claim:
+def worst(text: str, values: xr.DataArray, relation: str, bound: float, extreme: str | None = None) -> Claim:
     """A claim on the most adverse cell (or on the best, for a claim that some cell exists)."""
     pick = extreme or ("min" if relation == ">=" else "max")
     flat = values.stack(cell=values.dims)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from sims import posterior_sweep, risk_sweep, theory_sweep
+from sims import incontext, posterior_sweep, risk_sweep, theory_sweep
 from sims.claims import posterior_claims, risk_claims
+from sims.networks.claims import network_claims
 from sims.spec import InputError, identity
 from sims.store import completed, read_config
 from sims.theory_claims import theory_claims
@@ -24,6 +25,7 @@ SWEEPS = {
     "risk_sweep": (risk_sweep.SweepSpec, risk_sweep.PRESETS, risk_claims),
     "theory_sweep": (theory_sweep.TheorySpec, theory_sweep.PRESETS, theory_claims),
     "posterior_sweep": (posterior_sweep.PosteriorSpec, posterior_sweep.PRESETS, posterior_claims),
+    "incontext": (incontext.InContextSpec, incontext.PRESETS, network_claims),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sims import posterior_sweep, report, risk_sweep, theory_sweep
+from sims import incontext, posterior_sweep, report, risk_sweep, theory_sweep
 from sims.claims import Claim, fit_exponent
 from sims.spec import identity
 from tests.test_engine import options
@@ -16,12 +16,14 @@ PRESETS = {
     "risk_sweep": risk_sweep.PRESETS,
     "theory_sweep": theory_sweep.PRESETS,
     "posterior_sweep": posterior_sweep.PRESETS,
+    "incontext": incontext.PRESETS,
 }
 EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem != "benchmarks")
 
 
 def test_there_is_evidence_of_the_quick_presets():
-    assert {"risk_sweep-quick", "theory_sweep-quick", "posterior_sweep-quick"} <= {path.stem for path in EVIDENCE}
+    names = ("risk_sweep", "theory_sweep", "posterior_sweep", "incontext")
+    assert {f"{name}-quick" for name in names} <= {path.stem for path in EVIDENCE}
 
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
@@ -76,7 +78,7 @@ def test_the_engine_is_within_three_times_of_its_limit():
     limit = min(
         row["tasks_per_second"]
         for row in rows
-        if row["contender"] == "limit: normals, jax.random" and row["devices"] == 2
+        if row["contender"] == "limit: normals, w2s_jax" and row["devices"] == 2
     )
     assert headline_rates()["w2s_jax"] >= limit / 3
 

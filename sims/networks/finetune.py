@@ -3,6 +3,7 @@
 The risk of a network f at zero context is E_x (mean of f's law at x - beta_Q . x)^2, measured at the queries.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -78,4 +79,10 @@ def fine_tune(
         _, risks = jax.lax.scan(look, init_state(params, optimizer), length=spec.finetune_looks)
         return jnp.concatenate([risk(nnx.merge(graph, params))[None], risks])
 
-    return jax.lax.map(one, (labels, sizes), batch_size=FITS_AT_ONCE)
+    # Groups of one width, the last filled up with fits that are there already: one program for all of them.
+    num_fits = labels.shape[0]
+    groups = math.ceil(num_fits / FITS_AT_ONCE)
+    width = math.ceil(num_fits / groups)
+    lanes = jnp.arange(groups * width) % num_fits
+    risks = jax.lax.map(jax.vmap(lambda lane: one((labels[lane], sizes[lane]))), lanes.reshape(groups, width))
+    return risks.reshape(groups * width, -1)[:num_fits]

@@ -1,0 +1,56 @@
+"""What a finished in-context sweep claims: networks beside exact Bayes, and refined networks beside naive ones."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from sims.claims import Claim, worst
+from sims.networks.spec import InContextSpec
+
+REFINED = ("icl_refine_shared", "icl_refine_fresh", "intent_refine")
+"""Methods that fine-tune on the network's own labels."""
+
+
+def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
+    """What networks must show (docs/transformers.md)."""
+    yield Claim("seeds of data, teacher and fine-tuning", int(data.num_replicates), ">=", spec.replicates)
+    yield worst("share of labels beyond the bins", data.share_outside.mean("seed"), "<=", 1e-3)
+    kl = data.kl_to_bayes.sel(law="in_distribution").mean("seed")
+    yield worst("in distribution: KL(Bayes || network), mean over context lengths", kl.mean("context_length"), "<=", 0.02)
+    yield worst("in distribution: KL(Bayes || network) at the worst context length", kl, "<=", 0.04)
+    missed = abs(data.coverage.mean(["seed", "context_length"]) - data.level)
+    yield worst("in distribution: |coverage of central intervals - level|", missed, "<=", 0.02)
+    if spec.weakness == "rotated" and 0.8 in spec.weak_accuracy:
+        weights = data.concept_weight.sel(weak_accuracy=0.8).mean("seed")
+        gap = abs(weights.sel(predictor="network") - weights.sel(predictor="bayes"))
+        yield worst("rotated, a = 0.8: |weight on the target, network - Bayes|, means over prompts", gap, "<=", 0.05)
+    if 0.6 in spec.weak_accuracy:
+        yield from _refined_against_naive(data, spec)
+    if len(spec.sample_size) > 1:
+        yield from _levels_off(data, spec)
+
+
+def _refined_against_naive(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
+    """Paired differences over seeds: the lower end of a 95% t interval is above zero."""
+    largest = max(spec.sample_size)
+    cell = data.risk.sel(weak_accuracy=0.6, sample_size=largest).where(data.num_icl >= 8, drop=True)
+    if not cell.num_icl.size:
+        return
+    for method in REFINED:
+        gain = cell.sel({"method": "naive_ft"}) - cell.sel({"method": method})
+        sem = gain.std("seed", ddof=1) / np.sqrt(gain.sizes["seed"])
+        low = gain.mean("seed") - stats.t.ppf(0.975, gain.sizes["seed"] - 1) * sem
+        text = f"a = 0.6, n = {largest}, n_icl >= 8: naive_ft risk minus {method} risk, lower end of its 95% interval"
+        yield worst(text, low, ">=", 0.0)
+
+
+def _levels_off(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
+    """Ratios of risks at the largest sample size to those at the one before."""
+    before, largest = sorted(spec.sample_size)[-2:]
+    mean = data.risk.mean("seed").isel(num_icl=0)
+    ratio = mean.sel(sample_size=largest) / mean.sel(sample_size=before)
+    text = f"risk at n = {largest} over that at n = {before}"
+    yield worst(f"naive_ft levels off: {text}", ratio.sel({"method": "naive_ft"}), ">=", 0.8)
+    yield worst(f"ceiling does not: {text}", ratio.sel({"method": "ceiling"}), "<=", 0.7)

@@ -1,0 +1,181 @@
+"""The benchmark of networks: its flops against those of the traced program, its rows, and that its contenders train."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from benchmarks import devices, limits, networks
+from benchmarks.networks import FITS, Case
+from benchmarks.timing import Timing
+from sims.networks import finetune
+from sims.networks.spec import QUICK
+from sims.networks.world import bins_of
+from w2s_jax.incontext import cross_entropy
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = devices.Machine("2 cores of a processor", 2, 0)
+TINY = dataclasses.replace(
+    QUICK, max_icl=2, num_bins=8, layers=1, width=8, heads=2, pretrain_batch=4, finetune_batch=4, sample_size=(8,)
+)
+
+
+def products(jaxpr) -> int:
+    """Floating-point operations of the matrix products in a jaxpr and in all that it calls."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            summed = int(jnp.prod(jnp.array([left[i] for i in contracted])))
+            total += 2 * summed * equation.outvars[0].aval.size
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)  # closed or not
+            total += products(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+@pytest.mark.parametrize("part", ["pretraining", "finetuning"])
+@pytest.mark.parametrize("activation", ["swiglu", "gelu"])
+def test_flops_are_those_of_the_traced_program(part, activation):
+    spec = dataclasses.replace(QUICK, layers=2, activation=activation)
+    sequences, num_icl = networks.batch_of(spec, part)
+    graph, params = finetune.structure(spec), jax.eval_shape(lambda: finetune.make_network(spec, jax.random.key(0))[1])
+    features = jax.ShapeDtypeStruct((sequences, num_icl + 1, spec.dim), "float32")
+    labels = jax.ShapeDtypeStruct((sequences, num_icl + 1), "float32")
+
+    def cost(params, features, labels):
+        return cross_entropy(nnx.merge(graph, params), bins_of(spec), features, labels)
+
+    expected = sequences * networks.train_flops(spec, num_icl)
+    forward = products(jax.make_jaxpr(cost)(params, features, labels).jaxpr)
+    both = products(jax.make_jaxpr(jax.value_and_grad(cost))(params, features, labels).jaxpr)
+    # The program also embeds the last label, which nothing reads; features and labels need no gradient.
+    assert forward == pytest.approx(expected / 3, rel=0.005)
+    assert both == pytest.approx(expected, rel=0.01)
+
+
+def test_cases_are_those_that_are_promised():
+    found = networks.cases(MACHINE, quick=False)
+    assert len(set(found)) == len(found)
+    assert found[0] == Case("pretraining", "loop", 1, 1)
+    for way in ("loop", "vmap"):
+        numbers = [case.at_once for case in found if case[:2] == ("pretraining", way) and case.devices == 2]
+        assert numbers == [1, 2, 4, 8]
+    assert Case("pretraining", "devices", 2, 2) in found
+    assert [case.at_once for case in found if case.part == "finetuning"] == [1, 4, 8, 16, 32]
+    assert len(networks.cases(MACHINE, quick=True)) < len(found) / 1.5
+    on_gpu = networks.cases(devices.Machine("a GPU", 16, 1), quick=False)
+    assert {case.devices for case in on_gpu} == {1} and len(on_gpu) == 13
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Nothing is timed: a step of a network takes 2 ms on one core, and vmap makes it faster by known factors."""
+    speedup = {("loop", 1): 1.0, ("vmap", 1): 1.0, ("vmap", 2): 1.5, ("vmap", 4): 3.0, ("devices", 2): 1.8}
+
+    def timing(spec, case, repeats, seconds):
+        steps = 100 if case.part == "pretraining" else 100 * FITS
+        factor = 1.0 if case.way == "loop" else speedup[case.way, case.at_once]
+        taken = 2e-3 * steps * 10 / factor / case.devices
+        return Timing((taken,) * repeats, 10, taken / 10 + 3.0, 50.0, case.devices), steps
+
+    def fresh(function, *args, cores=None):
+        assert cores in (None, 1, 2)
+        return MACHINE if function is devices.machine else timing(*args)
+
+    def ceilings(workload, width, repeats, seconds):
+        rates = {"copy, in cache": 1.0, "matmul": 1e11 * width}
+        return [limits.Limit(name, width, rate, "flop/s", 1, True) for name, rate in rates.items()]
+
+    monkeypatch.setattr(networks, "in_fresh_process", fresh)
+    monkeypatch.setattr(limits, "measured", ceilings)
+
+
+def test_rows_follow_from_what_was_timed(tmp_path, capsys, faked):
+    path = tmp_path / "networks.json"
+    assert networks.main(["--quick", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    found = {(row["part"], row["way"], row["at_once"], row["devices"]): row for row in rows}
+    assert len(found) == len(rows) == 8
+    alone = found["pretraining", "loop", 1, 1]
+    assert alone["steps_per_second"] == pytest.approx(500)
+    assert alone["tokens_per_second"] == pytest.approx(500 * 128 * 33)
+    assert alone["flops_per_second"] == pytest.approx(500 * 128 * networks.train_flops(QUICK, 16))
+    assert alone["fraction_of_matmul"] == pytest.approx(alone["flops_per_second"] / 1e11)
+    assert alone["compile_seconds"] == pytest.approx(3.0)
+    assert found["pretraining", "loop", 1, 2]["fraction_of_matmul"] == pytest.approx(alone["fraction_of_matmul"])
+    ratios = {key: row["ratio_to_loop"] for key, row in found.items() if row["devices"] == 2}
+    assert ratios == pytest.approx(
+        {
+            ("pretraining", "loop", 1, 2): 1.0,
+            ("pretraining", "loop", 2, 2): 1.0,
+            ("pretraining", "vmap", 1, 2): 1.0,
+            ("pretraining", "vmap", 2, 2): 1.5,
+            ("pretraining", "devices", 2, 2): 1.8,
+            ("finetuning", "loop", 1, 2): 1.0,
+            ("finetuning", "vmap", 4, 2): 3.0,
+        }
+    )
+    fits = found["finetuning", "loop", 1, 2]
+    assert fits["tokens_per_second"] == pytest.approx(1000 * 64)
+    assert all(row["steps"] / row["median_seconds"] == pytest.approx(row["steps_per_second"]) for row in rows)
+    assert {row["machine"] for row in rows} == {MACHINE.name} and {row["repeats"] for row in rows} == {5}
+    printed = capsys.readouterr()
+    assert "| pretraining | 2, one a device | 2 | " in printed.out and "| finetuning | 4 by vmap | 2 | " in printed.out
+    assert "2 cores of a processor; medians of 5" in printed.out
+    assert "matrix products on 2 devices: 2e+11 flop/s" in printed.out
+    assert "[8/8]" in printed.err
+
+
+@pytest.mark.parametrize("path", ["{folder}/none/x.json", "{folder}"])
+def test_bad_options_are_one_sentence_and_write_nothing(tmp_path, capsys, faked, path):
+    assert networks.main(["--json", path.format(folder=tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: --json must name a file in an existing folder") and not printed.out
+    assert printed.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("way", ["loop", "vmap", "devices"])
+def test_every_way_of_pretraining_takes_the_steps_it_counts(way, monkeypatch):
+    number = jax.device_count() if way == "devices" else 2
+    calls = []
+    original = networks.train
+
+    def counted(key, state, loss, optimizer, num_steps):
+        calls.append(num_steps)
+        return original(key, state, loss, optimizer, num_steps)
+
+    monkeypatch.setattr(networks, "train", counted)
+    work = networks.pretraining(TINY, way, number)
+    work.run(2)
+    assert calls == [networks.PRETRAIN_STEPS]  # traced once, whatever the number of networks and calls
+    assert work.steps == number * networks.PRETRAIN_STEPS
+
+
+def test_fine_tuning_runs_at_the_width_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(finetune, "FITS_AT_ONCE", 2)
+    work = networks.finetuning(TINY, 3)
+    work.run(1)
+    assert work.steps == jax.local_device_count() * 3 * networks.FINETUNE_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_real_command_measures(tmp_path):
+    """Shortened, on the sizes of the preset: every contender in its own process."""
+    path = tmp_path / "networks.json"
+    command = [sys.executable, "-m", "benchmarks.networks", "--quick", "--json", str(path)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=560, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(path.read_text())
+    assert all(0.02 < row["fraction_of_matmul"] < 1 for row in rows), rows
+    assert "medians of 5" in done.stdout

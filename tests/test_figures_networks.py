@@ -1,0 +1,250 @@
+"""Figures of the in-context sweep: that they read its own results, what they draw of them, and what stands beside."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import zarr
+from matplotlib.text import Text
+
+from figures import data, make, network_risk, networks, style
+from sims.networks import distance
+from sims.networks import results as network_results
+from sims.networks.spec import InContextSpec
+from sims.spec import to_json
+from w2s_jax import theory
+from w2s_jax.statistics import confidence_interval
+from w2s_jax.tasks import make_task
+
+SPEC = InContextSpec(
+    sample_size=(64, 256),
+    num_icl=(1, 4, 8),
+    replicates=5,
+    max_icl=8,
+    finetune_steps=4,
+    finetune_looks=2,
+)
+ONE = dataclasses.replace(SPEC, concept_shift=(0.5,), weak_accuracy=(0.7,), sample_size=(64,), num_icl=(0,))
+"""A sweep of one cell, without a prompt."""
+MANY = dataclasses.replace(
+    SPEC, concept_shift=(0.25, 0.5, 0.75, 0.9), weak_accuracy=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+)
+NAMES = ("icl_vs_bayes", "concept_posterior_trace", "network_vs_theory")
+
+
+class Blocks:
+    """Stands for a store: blocks of the right shapes, with numbers drawn at random."""
+
+    def __init__(self, spec: InContextSpec) -> None:
+        self.draw = np.random.default_rng(0)
+        teachers, sizes, prompts = len(spec.weak_accuracy), len(spec.sample_size), len(spec.num_icl)
+        steps, contexts = len(spec.steps), spec.max_icl + 1
+        refined = (teachers, sizes, prompts, steps)
+        traced = (teachers, len(spec.trace_lengths))
+        self.shapes = {
+            "weak_risk": (teachers,),
+            "ceiling_risk": (sizes, steps),
+            "naive_risk": (teachers, sizes, steps),
+            **dict.fromkeys(("shared_risk", "fresh_risk", "intent_risk"), refined),
+            **dict.fromkeys(("shared_bayes", "fresh_bayes", "intent"), (teachers, prompts)),
+            **dict.fromkeys(("distance.kl", "distance.mean_square"), (len(distance.LAWS), contexts)),
+            "distance.coverage": (len(distance.LEVELS), contexts),
+            "distance.outside": (),
+            **dict.fromkeys(("trace.network", "trace.bayes", "trace.gap"), traced),
+        }
+
+    def read(self, seed: int, shift: int) -> dict[str, np.ndarray]:
+        return {name: self.draw.uniform(0.1, 1.0, shape) for name, shape in self.shapes.items()}
+
+
+def write(spec: InContextSpec, folder) -> data.Results:
+    """The results of a sweep, laid out by the sweep itself and read back as figures read them."""
+    path = folder / "incontext.zarr"
+    network_results.assemble(spec, Blocks(spec), np.ones(spec.replicates), path)
+    zarr.open_group(str(path), mode="r+").attrs.update({"config": to_json(spec), "complete": spec.replicates})
+    return data.open_results(folder, "incontext")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    return write(SPEC, folder)
+
+
+@pytest.fixture(scope="module")
+def figures(results):
+    """Every figure, laid out."""
+    with style.style():
+        found = {name: make.FIGURES[name].draw(results) for name in NAMES}
+        for figure in found.values():
+            figure.draw_without_rendering()
+    return found
+
+
+def line_of(panel, color: str, heights) -> bool:
+    """Whether a line of that colour has these heights."""
+    heights = np.asarray(heights, float)
+    lines = [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_color() == color]
+    return any(y.shape == heights.shape and np.allclose(y, heights, rtol=1e-6) for y in lines)
+
+
+def band_of(panel, low, high) -> bool:
+    """Whether a band reaches from the one to the other."""
+    ends = [(c.get_paths()[0].vertices[:, 1].min(), c.get_paths()[0].vertices[:, 1].max()) for c in panel.collections]
+    return any(np.allclose(end, (np.min(low), np.max(high))) for end in ends)
+
+
+# --- What is read ------------------------------------------------------------------------------------------------
+
+
+def test_laws_and_methods_are_those_of_the_sweep():
+    assert tuple(networks.LAWS) == distance.LAWS
+    assert set(network_risk.LABELS) == set(network_results.METHODS)
+
+
+def test_missing_store_names_its_command(tmp_path, capsys):
+    assert make.main(["--results", str(tmp_path), "--only", "icl_vs_bayes"]) == 2
+    error = capsys.readouterr().err
+    assert "make it with: python -m sims.incontext --preset quick --out" in error
+    assert error.count("\n") == 1
+
+
+def test_store_is_found_and_drawn_with_the_same_bytes(folder, results, capsys, monkeypatch):
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)  # what is drawn is under test, not how finely
+    only = list(itertools.chain.from_iterable(("--only", name) for name in NAMES))
+    for out in ("first", "second"):
+        assert make.main(["--results", str(folder), "--out", str(folder / out), *only]) == 0
+    assert "not drawn" not in capsys.readouterr().out
+    files = {path.name: path.read_bytes() for path in (folder / "first").iterdir()}
+    assert set(files) == {f"{name}.{kind}" for name in NAMES for kind in ("pdf", "png")}
+    assert files == {path.name: path.read_bytes() for path in (folder / "second").iterdir()}
+
+
+# --- How a network reads a context -------------------------------------------------------------------------------
+
+
+def test_distance_to_bayes_is_drawn_with_its_interval_over_seeds(figures, results):
+    for column, shift in enumerate(SPEC.concept_shift):
+        panel = figures["icl_vs_bayes"].axes[column]
+        for law, how in networks.LAWS.items():
+            values = results.at(concept_shift=shift, law=law)["kl_to_bayes"].transpose("seed", "context_length").values
+            assert line_of(panel, how.color, values.mean(0))
+            spread = values.std(0, ddof=1) / np.sqrt(SPEC.replicates)
+            low, high = confidence_interval(values.mean(0), spread, SPEC.replicates)
+            assert band_of(panel, np.maximum(low, 1e-30), high)
+
+
+def test_distance_in_distribution_is_told(figures, results):
+    title = figures["icl_vs_bayes"].axes[1].get_title(loc="left")
+    own = results.at(concept_shift=0.75, law="in_distribution")["kl_to_bayes"].mean("seed").values
+    assert f"mean {own.mean():.3f}, worst {own.max():.3f}" in title
+
+
+def test_coverage_stands_beside_its_levels(figures, results):
+    panel = figures["icl_vs_bayes"].axes[2]
+    covered = results.at(concept_shift=0.25)["coverage"].mean("seed")
+    for level in distance.LEVELS:
+        heights = covered.sel(level=level).values
+        assert any(
+            np.shape(line.get_ydata()) == heights.shape and np.allclose(line.get_ydata(), heights)
+            for line in panel.lines
+        )
+        assert line_of(panel, "black", [level, level])
+    assert panel.get_ylim()[0] < covered.min()
+
+
+def test_trace_shows_network_posterior_and_gap(figures, results):
+    top, bottom = (figures["concept_posterior_trace"].axes[i] for i in (1, 3))
+    row = results.at(concept_shift=0.75)
+    for accuracy, color in zip(SPEC.weak_accuracy, style.ordered_colors(len(SPEC.weak_accuracy) + 1)):
+        cell = row.sel(weak_accuracy=accuracy).mean("seed")
+        drawn = {line.get_linestyle(): line.get_ydata() for line in top.lines if line.get_color() == color}
+        np.testing.assert_allclose(drawn["-"], cell["concept_weight"].sel(predictor="network"))
+        np.testing.assert_allclose(drawn["--"], cell["concept_weight"].sel(predictor="bayes"))
+        assert line_of(bottom, color, cell["concept_weight_gap"])
+    assert line_of(bottom, "black", [0.05, 0.05])
+    worst = row["concept_weight_gap"].sel(weak_accuracy=0.8).mean("seed").max().item()
+    assert f"a = 0.8: ≤ {worst:.3f}" in bottom.get_title(loc="left")
+
+
+# --- What a network risks ----------------------------------------------------------------------------------------
+
+
+def test_risks_of_networks_are_drawn_at_the_cut(figures, results):
+    for row, (dim, others) in enumerate([("sample_size", {"num_icl": 8}), ("num_icl", {"sample_size": 256})]):
+        cut = results.at(concept_shift=0.75, **others)["risk"].mean("seed")
+        for column, accuracy in enumerate(SPEC.weak_accuracy):
+            panel = figures["network_vs_theory"].axes[3 * row + column]
+            for method in network_risk.LABELS:
+                heights = cut.sel({"method": method, "weak_accuracy": accuracy}).transpose(dim).values
+                assert line_of(panel, style.look(method).color, heights), (dim, accuracy, method)
+
+
+def test_theory_stands_beside_the_networks(figures, results):
+    task = make_task(num_concepts=4, dim=8, weak_accuracy=0.6, concept_shift=0.75)
+    by_size, by_length = (figures["network_vs_theory"].axes[i] for i in (1, 4))
+    perfect = task._replace(weak_concepts=task.concepts)
+    ridge = min(float(theory.ridge_risk(task, 256, eta)) for eta in network_risk.PENALTIES)
+    ends = {
+        "naive_ft": [ridge, float(theory.population_ridge_floor(task))],
+        "ceiling": [float(theory.least_squares_risk(perfect, 256))],
+    }
+    exact = results.at(concept_shift=0.75, weak_accuracy=0.6)["bayes_misalignment"].mean("seed")
+    for prompts in ("shared", "fresh"):
+        ends[f"icl_refine_{prompts}"] = [exact.sel(prompts=prompts, num_icl=8).item()]
+        along = exact.sel(prompts=prompts).values
+        assert line_of(by_length, style.look(f"icl_refine_{prompts}").color, along)
+    for method, levels in ends.items():
+        for panel in (by_size, by_length):
+            drawn = [line.get_ydata()[-1] for line in panel.lines if line.get_color() == style.look(method).color]
+            assert all(np.isclose(drawn, level, rtol=1e-6).any() for level in levels), method
+
+
+def test_advantage_is_paired_by_seed(figures, results):
+    pair = results.at(concept_shift=0.75, weak_accuracy=0.6, sample_size=256, num_icl=8)["risk"]
+    gap = (pair.sel({"method": "naive_ft"}) - pair.sel({"method": "icl_refine_fresh"})).values
+    low, high = confidence_interval(gap.mean(), gap.std(ddof=1) / np.sqrt(gap.size), gap.size)
+    title = figures["network_vs_theory"].axes[1].get_title(loc="left")
+    assert title.endswith(f"naive − fresh: {gap.mean():.2f} [{low:.2f}, {high:.2f}]")
+
+
+def test_theory_far_below_the_networks_leaves_the_frame(results):
+    tiny = results.data.assign(bayes_misalignment=1e-9 * results.data["bayes_misalignment"])
+    with style.style():
+        panel = network_risk.network_vs_theory(results._replace(data=tiny)).axes[0]
+    assert panel.get_ylim()[0] > 1e-3
+
+
+# --- Sweeps of other sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [ONE, MANY], ids=["one cell", "many"])
+def test_figures_fit_sweeps_of_other_sizes(spec, tmp_path):
+    other = write(spec, tmp_path)
+    for name in NAMES:
+        with style.style():
+            figure = make.FIGURES[name].draw(other)
+            figure.draw_without_rendering()
+        assert_legible(figure, name)
+
+
+def test_figures_are_legible(figures):
+    for name, figure in figures.items():
+        assert_legible(figure, name)
+
+
+def assert_legible(figure, name: str) -> None:
+    """No title, axis label or legend touches another, and all lie on the page."""
+    texts = [text for panel in figure.axes for text in (*panel.get_children(), panel.xaxis.label, panel.yaxis.label)]
+    texts = [text for text in texts if isinstance(text, Text) and text.get_text() and text.get_visible()]
+    boxes = [text.get_window_extent() for text in texts]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other), name
+    for box in boxes:
+        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1, name

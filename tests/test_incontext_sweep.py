@@ -1,0 +1,416 @@
+"""The in-context sweep: what it refuses, what a seed draws, how networks are fine-tuned, and what a store then says."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+import shutil
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from flax import nnx
+from scipy import stats
+
+from sims import hosts, incontext
+from sims.hosts import Ranks
+from sims.networks import finetune
+from sims.networks.distance import LAWS
+from sims.networks.results import GRID, METHODS, USES
+from sims.networks.spec import SMOKE, InContextSpec
+from sims.networks.strong import NETWORKS, pretrained, warn_of_narrow_bins
+from sims.networks.world import bins_of, draw_world, task_of
+from tests.test_bad_input import assert_refused
+from w2s_jax.types import stack
+
+TINY = InContextSpec(
+    concept_shift=(0.5,),
+    weak_accuracy=(0.4, 0.6, 0.9),
+    sample_size=(4, 8),
+    num_icl=(0, 1, 2, 3),
+    replicates=2,
+    dim=3,
+    num_concepts=2,
+    max_icl=3,
+    num_bins=8,
+    bin_limit=3.0,
+    layers=1,
+    width=8,
+    heads=2,
+    pretrain_steps=3,
+    pretrain_batch=4,
+    finetune_steps=8,
+    finetune_looks=4,
+    finetune_batch=4,
+    finetune_rate=0.02,
+    sequences=4,
+    prompts=2,
+    queries=8,
+)
+
+
+def options(out, **fields) -> list[str]:
+    """Command line arguments of the tiny sweep, with some fields replaced."""
+    arguments = ["--out", str(out)]
+    for name, value in {**dataclasses.asdict(TINY), **fields}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+def files(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_icl": (1, 4)}, r"num_icl must be in \[0, max_icl = 3\], got 4; a network reads no longer context"),
+        ({"num_icl": (-1,)}, r"num_icl must be in \[0, max_icl = 3\], got -1"),
+        ({"width": 10}, "width must be a multiple of 2 heads = 4, got 10; change either"),
+        ({"heads": 3}, "width must be a multiple of 2 heads = 6, got 8"),
+        ({"dim": 2}, r"dim must be at least num_concepts \+ 1 = 3, got 2; raise it"),
+        ({"finetune_steps": 9}, "finetune_steps must be a multiple of 4 looks, got 9; change either"),
+        ({"finetune_steps": 0}, "finetune_steps must be a multiple of 4 looks, got 0"),
+        ({"sample_size": (0,)}, "sample_size must be at least 1, got 0"),
+        ({"sample_size": (8, 8)}, "sample_size must not repeat a value, got 8 more than once"),
+        ({"concept_shift": (1.0,)}, r"concept_shift must be in \[0, 1\), got 1.0"),
+        ({"weak_accuracy": (0.0,)}, r"weak_accuracy must be in \(0, 1\], got 0.0"),
+        ({"replicates": 1}, "replicates must be at least 2, got 1"),
+        ({"networks": 0}, "networks must be at least 1, got 0"),
+        ({"pretrain_rate": float("inf")}, "pretrain_rate must be positive and finite, got inf"),
+        ({"bin_limit": 0.0}, "bin_limit must be positive and finite, got 0.0"),
+    ],
+)
+def test_a_field_out_of_range(capsys, tmp_path, fields, message):
+    out = tmp_path / "results"
+    assert_refused(capsys, incontext.main(options(out, **fields)), message, out)
+
+
+def test_several_processes_are_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
+    out = tmp_path / "results"
+    code = incontext.main([*options(out), "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0"])
+    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(1.5, True), (3.5, True), (5.0, False)])
+def test_bins_that_miss_labels_are_told_with_the_share_lost(capsys, limit, warned):
+    spec = dataclasses.replace(SMOKE, bin_limit=limit)
+    warn_of_narrow_bins(spec)
+    said = capsys.readouterr().err
+    if not warned:
+        assert not said
+        return
+    share = float(re.search(r"miss ([\d.]+)% of the weak labels", said)[1]) / 100
+    expected = 2 * stats.norm.sf(limit / np.sqrt(1 + spec.noise_var))  # teachers are of length 1
+    assert abs(share - expected) < 5 * np.sqrt(expected / 20_000)
+    assert said.startswith(f"warning: bins on [-{limit:g}, {limit:g}] miss") and said.count("\n") == 1
+
+
+# --- what a seed draws ----------------------------------------------------------------------------------------------
+
+SEED = dataclasses.replace(SMOKE, dim=6, num_concepts=3, noise_var=1e-4, weak_accuracy=(0.4, 0.8), sample_size=(4, 16))
+
+
+def world_of(key, spec=SEED):
+    teachers = stack([task_of(spec, 0.5, accuracy, spec.weakness) for accuracy in spec.weak_accuracy])
+    return jax.jit(partial(draw_world, spec))(key, teachers), teachers
+
+
+@pytest.fixture(scope="module")
+def world():
+    return world_of(jax.random.key(0))
+
+
+def test_teachers_are_turned_outside_the_concepts_alone(world):
+    drawn, plain = world
+    inside, outside = np.split(np.asarray(drawn.teachers.weak_concepts), [SEED.num_concepts], axis=-1)
+    np.testing.assert_array_equal(inside, plain.weak_concepts[..., : SEED.num_concepts])
+    before = np.asarray(plain.weak_concepts[..., SEED.num_concepts :])
+    np.testing.assert_allclose(outside @ outside.swapaxes(1, 2), before @ before.swapaxes(1, 2), rtol=1e-10, atol=1e-12)
+    assert np.abs(outside - before).max() > 0.1
+    coef = np.asarray(drawn.teachers.weak_coef)
+    np.testing.assert_allclose(np.linalg.norm(coef, axis=1), 1.0, rtol=1e-10)
+    np.testing.assert_allclose(
+        (coef * np.asarray(drawn.teachers.target_coef)).sum(axis=1), SEED.weak_accuracy, rtol=1e-10
+    )
+    # Teachers of one seed err in one direction, those of another seed in another.
+    directions = outside[:, 0] / np.linalg.norm(outside[:, 0], axis=-1, keepdims=True)
+    np.testing.assert_allclose(directions[0], directions[1], rtol=1e-10)
+    other = np.asarray(world_of(jax.random.key(1))[0].teachers.weak_concepts)[:, 0, SEED.num_concepts :]
+    assert np.abs(other[0] / np.linalg.norm(other[0]) - directions[0]).max() > 0.1
+
+
+def test_teachers_label_the_same_features_with_the_same_noise(world):
+    drawn, coef = world[0], np.asarray(world[0].teachers.weak_coef)
+    samples = [(np.broadcast_to(drawn.features, (2, *drawn.features.shape)), drawn.weak_labels)]
+    samples += [(np.asarray(prompt.features), prompt.labels) for prompt in (drawn.shared, drawn.fresh)]
+    noises = []
+    for features, labels in samples:
+        np.testing.assert_array_equal(features[0], features[1])
+        noise = np.asarray(labels) - np.einsum("w...d,wd->w...", features, coef)
+        np.testing.assert_allclose(noise[0], noise[1], atol=1e-12)
+        noises.append(noise[0].ravel())
+    noises.append(np.asarray(drawn.target_labels - drawn.features @ drawn.teachers.target_coef[0]))
+    every = np.concatenate(noises) / np.sqrt(SEED.noise_var)
+    assert np.unique(every).size == every.size  # no noise is used twice
+    assert stats.kstest(every, "norm").pvalue > 1e-3
+
+
+def test_a_clean_prompt_names_its_concept(world):
+    prompts, concepts = world[0].clean, np.asarray(world[0].teachers.concepts[0])
+    misses = np.abs(np.einsum("kmd,jd->kjm", prompts.features, concepts) - prompts.labels[:, None]).max(axis=-1)
+    np.testing.assert_array_equal(misses < 6 * np.sqrt(SEED.noise_var), np.eye(SEED.num_concepts, dtype=bool))
+
+
+def test_a_seed_draws_the_same_whatever_else_is_on_the_grid(world):
+    """Samples and prompts are nested: those of another grid with the same largest sizes are the same arrays."""
+    fewer = dataclasses.replace(SEED, weak_accuracy=(0.8,), sample_size=(16,), num_icl=(2,), replicates=9)
+    drawn, other = world[0], world_of(jax.random.key(0), fewer)[0]
+    of_teachers = ("teachers", "weak_labels", "shared", "fresh")
+    for name in drawn._fields:
+        ours, theirs = jax.tree.leaves(getattr(drawn, name)), jax.tree.leaves(getattr(other, name))
+        for a, b in zip(ours, theirs):
+            np.testing.assert_allclose(a[1:] if name in of_teachers else a, b, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------------------------
+
+FITTED = dataclasses.replace(
+    TINY, finetune_steps=60, finetune_looks=3, finetune_batch=16, finetune_rate=1e-2, num_bins=16
+)
+NUM, FEW = 24, 6
+
+
+class Fits:
+    """Three fits of a network that was never trained: to the target, to few labels of it, and to its opposite."""
+
+    def __init__(self):
+        draws = np.random.default_rng(0)
+        self.graph, self.params = finetune.make_network(FITTED, jax.random.key(0))
+        self.bins, self.coef = bins_of(FITTED), jnp.array([1.0, 0.0, 0.0])
+        self.features = jnp.asarray(draws.standard_normal((NUM, 3)))
+        self.queries = jnp.asarray(draws.standard_normal((64, 3)))
+        answers = self.features @ self.coef + 0.1 * draws.standard_normal(NUM)
+        self.labels, self.sizes = jnp.stack([answers, answers, -answers]), jnp.array([NUM, FEW, NUM])
+        self.fit = jax.jit(self.traced)
+
+    def traced(self, labels, sizes):
+        return finetune.fine_tune(
+            FITTED,
+            jax.random.key(1),
+            self.graph,
+            self.params,
+            self.bins,
+            self.features,
+            labels,
+            sizes,
+            self.queries,
+            self.coef,
+        )
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return Fits()
+
+
+def test_a_fit_to_the_target_lowers_the_risk(fits):
+    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
+    assert risks.shape == (3, len(FITTED.steps))
+    network = nnx.merge(fits.graph, fits.params)
+    untouched = finetune.zero_context_risk(network, fits.bins, fits.queries, fits.coef)
+    np.testing.assert_allclose(risks[:, 0], untouched, rtol=1e-5)
+    assert np.all(np.diff(risks[0]) < 0) and risks[0, -1] < 0.5 * risks[0, 0]
+    assert np.all(np.diff(risks[2]) > 0) and risks[2, -1] > 1.5 * risks[2, 0]
+
+
+def test_a_fit_sees_no_label_beyond_its_size(fits):
+    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
+    beyond = fits.labels.at[1, FEW:].set(jnp.nan)
+    np.testing.assert_array_equal(fits.fit(beyond, fits.sizes), risks)
+    within = np.asarray(fits.fit(fits.labels.at[1, FEW - 1].set(jnp.nan), fits.sizes))
+    assert np.all(np.isnan(within[1, 1:]))
+    np.testing.assert_array_equal(within[[0, 2]], risks[[0, 2]])
+
+
+def test_fits_do_not_depend_on_those_beside_them(fits, monkeypatch):
+    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
+    assert np.abs(risks[0, 1:] - risks[1, 1:]).min() > 1e-3  # fits do differ
+    alone = [fits.fit(fits.labels[i : i + 1], fits.sizes[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_allclose(alone, risks, rtol=1e-4)
+    # Three fits, two at once: the last group is filled up with one that is there already.
+    monkeypatch.setattr(finetune, "FITS_AT_ONCE", 2)
+    two_at_once = jax.jit(lambda labels, sizes: fits.traced(labels, sizes))(fits.labels, fits.sizes)
+    np.testing.assert_allclose(two_at_once, risks, rtol=1e-4)
+
+
+# --- the whole sweep ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished sweep, and what the command said."""
+    out, said = tmp_path_factory.mktemp("finished"), io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert incontext.main(options(out)) == 0
+    return out, said.getvalue()
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(finished[0], tmp_path / "copy")
+
+
+def load(out) -> xr.Dataset:
+    return xr.open_zarr(out / "incontext.zarr", consolidated=False).load()
+
+
+@pytest.fixture(scope="module")
+def data(finished):
+    return load(finished[0])
+
+
+def test_results_have_the_promised_dims(data):
+    assert data.risk.dims == ("method", "concept_shift", "weak_accuracy", "sample_size", "num_icl", "seed")
+    assert {"law", "context_length", "seed"} <= set(data.kl_to_bayes.dims)
+    assert data.law.values.tolist() == list(LAWS)
+    assert data.method.values.tolist() == list(METHODS)
+    for name in GRID:
+        assert tuple(data[name].values.tolist()) == getattr(TINY, name)
+    assert data.context_length.values.tolist() == [0, 1, 2, 3]
+    assert data.seed.values.tolist() == [0, 1] and data.num_replicates == 2
+    assert data.step.values.tolist() == [0, 2, 4, 6, 8]
+    for name, array in data.variables.items():
+        assert array.attrs["long_name"], name
+        assert "units" in array.attrs or name.startswith("uses_"), name
+        assert np.isfinite(array.values).all() if array.dtype.kind == "f" else True, name
+    assert np.all(data.kl_to_bayes > 0) and np.all(data.risk > 0)
+
+
+def test_the_command_tells_what_its_bins_miss(finished):
+    assert re.search(r"^warning: bins on \[-3, 3\] miss 0\.\d+% of the weak labels", finished[1], re.MULTILINE)
+
+
+def test_the_risk_is_that_at_the_best_step(data):
+    at_best = data.risk_path.sel(step=data.best_step)
+    xr.testing.assert_equal(data.risk.drop_vars("step", errors="ignore"), at_best.drop_vars("step"))
+    mean = data.risk_path.mean("seed")
+    np.testing.assert_array_equal(data.risk.mean("seed"), mean.min("step"))
+    assert np.unique(data.best_step).size > 1
+
+
+def test_methods_repeat_their_value_along_what_they_do_not_read(data):
+    for dim, users in USES.items():
+        assert data[f"uses_{dim}"].values.tolist() == [method in users for method in METHODS]
+        spread = data.risk_path.max(dim) - data.risk_path.min(dim)
+        for method in METHODS:
+            varies = float(spread.sel(method=method).max())
+            assert varies > 1e-6 if method in users else varies == 0.0, (method, dim)
+
+
+def test_the_closed_forms_are_where_they_belong(data):
+    weak = data.risk.sel(method="weak").transpose("weak_accuracy", ...)
+    for risks, accuracy in zip(weak, TINY.weak_accuracy):
+        np.testing.assert_allclose(risks, 2 - 2 * accuracy, rtol=1e-10)
+    shift = TINY.concept_shift[0]
+    empty = data.bayes_misalignment.sel(num_icl=0)  # without a prompt Bayes is the source, ||alpha - q||^2
+    np.testing.assert_allclose(empty, shift**2 * (1 + 1 / (TINY.num_concepts - 1)), rtol=1e-6)
+    prior = data.concept_weight.sel(predictor="bayes", prompt_length=0)
+    np.testing.assert_allclose(prior, 1 - shift, rtol=1e-6)
+
+
+def test_cells_that_name_the_same_concept_learn_from_the_same_labels(data):
+    path = data.risk_path.sel(method="intent_refine", concept_shift=0.5)
+    named = data.named_concept.sel(concept_shift=0.5)
+    assert np.isin(named, range(TINY.num_concepts)).all()
+    for seed in data.seed.values:
+        cells = path.sel(seed=seed).stack(cell=("weak_accuracy", "num_icl")).transpose("cell", ...)
+        names = named.sel(seed=seed).stack(cell=("weak_accuracy", "num_icl")).values
+        for concept in np.unique(names):
+            same = cells.values[names == concept]
+            np.testing.assert_array_equal(same, np.broadcast_to(same[0], same.shape))
+
+
+def test_a_finished_sweep_is_left_alone(finished, capsys):
+    out = finished[0]
+    before = files(out)
+    assert incontext.main(options(out)) == 0
+    said = capsys.readouterr().err
+    assert "already holds this sweep, complete with 2 replicates: nothing to do" in said and said.count("\n") == 1
+    assert files(out) == before
+
+
+def test_more_replicates_extend_and_do_not_redraw(data, copied):
+    networks = files(copied / NETWORKS)
+    assert incontext.main(options(copied, replicates=3)) == 0
+    longer = load(copied)
+    assert longer.sizes["seed"] == 3
+    # Not `risk`: its stopping step is that of the mean over seeds, which one more may move.
+    seeded = [name for name in data.data_vars if "seed" in data[name].dims and name != "risk"]
+    assert {"risk_path", "kl_to_bayes", "concept_weight", "named_concept"} <= set(seeded)
+    for name in seeded:
+        xr.testing.assert_equal(longer[name].isel(seed=slice(2)), data[name])
+    new, old = (longer.kl_to_bayes.sel(seed=seed) for seed in (2, 1))
+    assert np.all(new.values != old.values)
+    assert files(copied / NETWORKS) == networks
+
+
+def test_a_store_of_another_configuration(capsys, copied):
+    before = files(copied)
+    code = incontext.main(options(copied, finetune_rate=0.5))
+    message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
+    assert_refused(capsys, code, message)
+    assert files(copied) == before
+
+
+def test_networks_of_another_configuration(capsys, copied):
+    shutil.rmtree(copied / "incontext.zarr")
+    run = next((copied / NETWORKS).rglob("run.json"))
+    said = json.loads(run.read_text())
+    run.write_text(json.dumps({**said, "identity": "other", "config": {**said["config"], "pretrain_rate": 0.5}}))
+    before = files(copied)
+    assert incontext.main(options(copied)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: a checkpoint must be of the run that asks for it, but that in ")
+    assert message.endswith("differs in pretrain_rate; choose another folder, or delete this one to train again.")
+    assert files(copied) == before
+
+
+@pytest.mark.slow
+def test_a_trained_network_answers_without_a_prompt_as_the_source_does(tmp_path):
+    """Its risk at step 0 is then ||beta_P - beta_Q||^2; that of a network before training is far from it."""
+    spec = dataclasses.replace(
+        TINY,
+        concept_shift=(0.25,),
+        bin_limit=5.0,
+        num_bins=32,
+        layers=2,
+        width=32,
+        pretrain_steps=600,
+        pretrain_batch=64,
+        queries=1024,
+    )
+    shift = spec.concept_shift[0]
+    expected = shift**2 * (1 + 1 / (spec.num_concepts - 1))
+    target = task_of(spec, shift).target_coef
+    queries = jnp.asarray(np.random.default_rng(0).standard_normal((spec.queries, spec.dim)))
+
+    @jax.jit
+    def risk(params):
+        return finetune.zero_context_risk(nnx.merge(finetune.structure(spec), params), bins_of(spec), queries, target)
+
+    trained = jax.tree.map(lambda leaf: leaf[0], pretrained(spec, shift, tmp_path))
+    before, after = float(risk(finetune.make_network(spec, jax.random.key(0))[1])), float(risk(trained))
+    print(f"risk without a prompt {before:.3f} -> {after:.3f}, the source's {expected:.3f}")
+    assert abs(after - expected) < 0.02
+    assert before > 4 * expected
