@@ -3,14 +3,16 @@
     python -m benchmarks.networks [--json FILE] [--quick]
 
 Steps are those of the in-context sweep's `quick` preset: pre-training as `sims/pretrain.py` compiles it, fine-tuning
-without context as the sweep's engine runs it, on every device. Contenders run one after another, each in a process of
-its own; figures are medians, and rates count what all networks do together.
+without context as the sweep's engine runs it, on every device. Ways of training run one after another, each in a
+process of its own; figures are medians, and rates count what all networks do together.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,13 +31,14 @@ from sims.networks.world import bins_of, task_of
 from w2s_jax import incontext
 from w2s_jax.rng import stream
 from w2s_jax.training import init_state, make_optimizer, train
+from w2s_jax.types import stack
 
 SEEDS = (1, 2, 4, 8)
 """Networks that are pre-trained at once."""
 WIDTHS = (1, 4, 8, 16, 32)
 """Networks that are fine-tuned at once, of `FITS` on each device."""
 FITS = 32
-PRETRAIN_STEPS, FINETUNE_STEPS = 4, 20
+PRETRAIN_STEPS, FINETUNE_STEPS = 2, 20
 """Steps in one call of a program: few, so that a timed run holds several calls."""
 
 
@@ -51,6 +54,11 @@ class Case(NamedTuple):
     devices: int
     """Cores or accelerators that the process has."""
 
+    @property
+    def process(self) -> tuple[str, str, int]:
+        """What is measured in one process."""
+        return self.part, self.way, self.devices
+
 
 class Work(NamedTuple):
     """What a contender does, ready to be timed."""
@@ -58,6 +66,18 @@ class Work(NamedTuple):
     run: Run
     steps: int
     """Optimizer steps in a unit of it, of all networks together."""
+
+
+class Timed(NamedTuple):
+    """What was measured of it."""
+
+    timing: Timing
+    steps: int
+
+    @property
+    def rate(self) -> float:
+        """Optimizer steps per second."""
+        return self.steps * self.timing.units / self.timing.median_seconds
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
 def cases(machine: Machine, quick: bool) -> list[Case]:
     """All measurements on this machine; one core alone is measured where there are several and no accelerator."""
     width = machine.accelerators or machine.cores
-    seeds, widths = (SEEDS[:2], WIDTHS[:2]) if quick else (SEEDS, WIDTHS)
+    seeds, widths = (SEEDS[1:2], WIDTHS[:2]) if quick else (SEEDS, WIDTHS)
     found = [Case("pretraining", "loop", 1, 1)] if width > 1 and not machine.accelerators else []
     found += [Case("pretraining", way, number, width) for way in ("loop", "vmap") for number in seeds]
     found += [Case("pretraining", "devices", width, width)] if width > 1 else []
@@ -90,48 +110,46 @@ def rows_of(spec: InContextSpec, *, quick: bool) -> list[dict]:
     """Measure all cases, and the ceiling that matrix products set to each."""
     machine = in_fresh_process(devices.machine)
     todo, seconds = cases(machine, quick), 0.1 if quick else 0.4
-    ceilings, timed = {}, {}
+    ceilings = {}
     for number in sorted({case.devices for case in todo}):
         run.say(f"measuring matrix products, devices {number}")
         found = limits.measured(HEADLINE, machine.cores if machine.accelerators else number, MIN_REPEATS, seconds)
         ceilings[number] = next(limit.rate for limit in found if limit.resource == "matmul")
-    for done, case in enumerate(todo):
-        run.say(f"[{done + 1}/{len(todo)}] {case.part}, {case.way}, {case.at_once} at once, devices {case.devices}")
-        cores = None if machine.accelerators else case.devices
-        timed[case] = in_fresh_process(time_here, spec, case, MIN_REPEATS, seconds, cores=cores)
-    rates = {case: steps * timing.units / timing.median_seconds for case, (timing, steps) in timed.items()}
+    timed: dict[Case, Timed] = {}
+    for (part, way, number), group in itertools.groupby(todo, lambda case: case.process):
+        together = list(group)
+        ladder = ", ".join(str(case.at_once) for case in together)
+        run.say(f"[{len(timed)}/{len(todo)}] {part}, {way} of {ladder}, devices {number}")
+        cores = None if machine.accelerators else number
+        answers = in_fresh_process(time_here, spec, together, MIN_REPEATS, seconds, cores=cores)
+        timed |= dict(zip(together, answers))
 
-    def loop_rate(case: Case) -> float:
-        """Of as many networks in a loop; of one, where there is no such loop: a second takes as long as the first."""
-        loop = case._replace(way="loop")
-        return rates.get(loop) or rates[loop._replace(at_once=1)]
+    def ratio(case: Case) -> float:
+        """To as many networks in a loop; to fewer, where there is no such loop: a second takes as long as the first."""
+        loop = (case.part, "loop", case.devices)
+        rates = {other.at_once: answer.rate for other, answer in timed.items() if other.process == loop}
+        return timed[case].rate / rates.get(case.at_once, next(iter(rates.values())))
 
-    return [
-        row_of(spec, case, *timed[case], ceilings[case.devices], rates[case] / loop_rate(case), machine)
-        for case in todo
-    ]
+    return [row_of(spec, case, timed[case], ceilings[case.devices], ratio(case), machine) for case in todo]
 
 
-def row_of(
-    spec: InContextSpec, case: Case, timing: Timing, steps: int, ceiling: float, ratio: float, machine: Machine
-) -> dict:
-    """One measurement, as it is stored; `steps` are those of a unit of work."""
+def row_of(spec: InContextSpec, case: Case, timed: Timed, ceiling: float, ratio: float, machine: Machine) -> dict:
+    """One measurement, as it is stored."""
     sequences, num_icl = batch_of(spec, case.part)
-    rate = steps * timing.units / timing.median_seconds
+    timing, rate = timed.timing, timed.rate
     flops = rate * sequences * train_flops(spec, num_icl)
     return {
         **case._asdict(),
         "steps_per_second": rate,
-        "tokens_per_second": rate * sequences * (2 * num_icl + 1),
+        "tokens_per_second": rate * sequences * (num_icl + 1),
         "flops_per_second": flops,
         "matmul_flops_per_second": ceiling,
         "fraction_of_matmul": flops / ceiling,
         "ratio_to_loop": ratio,
         "compile_seconds": timing.compile_seconds,
-        "peak_mb": timing.peak_mb,
         "median_seconds": timing.median_seconds,
         "seconds": list(timing.seconds),
-        "steps": steps * timing.units,
+        "steps": timed.steps * timing.units,
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
         "machine": machine.name,
@@ -146,36 +164,36 @@ def batch_of(spec: InContextSpec, part: str) -> tuple[int, int]:
 def train_flops(spec: InContextSpec, num_icl: int) -> float:
     """Floating-point operations of a training step for one sequence, of its matrix products alone.
 
-    Counted by hand, two for each multiplication with its addition. With L = 2 num_icl + 1 places, a place takes
+    Counted by hand, two for each multiplication with its addition. With L = num_icl + 1 places, a place takes
     2 (w 3w + w w + 3 w h) in each block of width w and h hidden units (2 w h instead of 3 w h for gelu), and attention
     2 L w for its scores and as much for the mixture, over all L places: masked scores are computed too. Embeddings take
-    2 d w for features and 2 w for a label, the head 2 w B where features stand. Gradients take twice the forward pass,
+    2 d w for a query and 2 (d + 1) w for the example before it, the head 2 w B. Gradients take twice the forward pass,
     one product for each factor. Norms, softmax, random numbers and the optimizer are left out.
     """
-    network, places = spec.network, 2 * num_icl + 1
+    network, places = spec.network, num_icl + 1
     width, hidden = network.width, network.hidden
     mlp = (3 if network.activation == "swiglu" else 2) * width * hidden
     block = 2 * (4 * width**2 + mlp) + 4 * places * width
-    ends = (num_icl + 1) * 2 * width * (spec.dim + spec.num_bins) + num_icl * 2 * width
+    ends = places * 2 * width * (spec.dim + spec.num_bins) + num_icl * 2 * width * (spec.dim + 1)
     return 3.0 * (places * network.num_layers * block + ends)
 
 
 # --- the contenders -------------------------------------------------------------------------------------------------
 
 
-def time_here(spec: InContextSpec, case: Case, repeats: int, seconds: float) -> tuple[Timing, int]:
-    """Time a case in this process, which has no more than the case's devices: (timing, steps in a unit of work)."""
-    devices.start(case.devices)
-    if case.part == "pretraining":
-        work = pretraining(spec, case.way, case.at_once)
+def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: float) -> list[Timed]:
+    """Time cases of one part on as many devices as this process has."""
+    devices.start(cases[0].devices)
+    if cases[0].part == "pretraining":
+        work = pretraining(spec)
     else:
-        finetune.FITS_AT_ONCE = case.at_once  # in a process of its own
         work = finetuning(spec, FITS)
-    return measure(work.run, repeats, seconds), work.steps
+    found = (work(case.way, case.at_once) for case in cases)
+    return [Timed(measure(each.run, repeats, seconds), each.steps) for each in found]
 
 
-def pretraining(spec: InContextSpec, way: str, networks: int) -> Work:
-    """Steps of so many networks, each with a key and data of its own."""
+def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
+    """(way, networks) -> steps of so many networks, each with a key and data of its own."""
     own = PretrainSpec.of(spec, spec.concept_shift[0])
     task, bins, optimizer = task_of(own, own.concept_shift), bins_of(own), make_optimizer(own.training)
     graph = finetune.structure(spec)
@@ -183,62 +201,63 @@ def pretraining(spec: InContextSpec, way: str, networks: int) -> Work:
     def loss(params, key):
         return incontext.loss(nnx.merge(graph, params), key, task, bins, own.pretrain_batch, own.max_icl + 1)
 
+    @jax.jit
     def start(key):
         return init_state(finetune.make_network(spec, stream(key, "init"))[1], optimizer)
 
     def take(key, state):
         return train(key, state, loss, optimizer, PRETRAIN_STEPS)[0]
 
-    keys = jax.random.split(jax.random.key(own.seed), networks)
-    states = jax.jit(jax.vmap(start))(keys)
-    if way == "loop":
-        own_keys = list(keys)
-        own_states = [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(networks)]
-        alone = jax.jit(take)
+    programs = {
+        "loop": jax.jit(take),
+        "vmap": jax.jit(jax.vmap(take)),
+        "devices": devices.on_every_device(jax.vmap(take)),
+    }
 
-        def loop(units: int) -> None:
+    def work(way: str, networks: int) -> Work:
+        keys = jax.random.split(jax.random.key(own.seed), networks)
+        each = [(key, start(key)) for key in keys]
+        calls = each if way == "loop" else [(keys, stack(state for _, state in each))]
+
+        def repeat(units: int) -> None:
             for _ in range(units):
-                for i, key in enumerate(own_keys):
-                    own_states[i] = jax.block_until_ready(alone(key, own_states[i]))
+                for call in calls:  # always from the first state: a step costs the same wherever it starts
+                    jax.block_until_ready(programs[way](*call))
 
-        return Work(loop, networks * PRETRAIN_STEPS)
-    together = {"vmap": jax.jit, "devices": devices.on_every_device}[way](jax.vmap(take))
+        return Work(repeat, networks * PRETRAIN_STEPS)
 
-    def at_once(units: int) -> None:
-        nonlocal states
-        for _ in range(units):
-            states = jax.block_until_ready(together(keys, states))
-
-    return Work(at_once, networks * PRETRAIN_STEPS)
+    return work
 
 
-def finetuning(spec: InContextSpec, fits: int) -> Work:
-    """Steps of so many fine-tunings on every device, `finetune.FITS_AT_ONCE` of them side by side.
+def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
+    """(way, networks side by side) -> steps of so many fine-tunings on every device, through the engine's launcher.
 
-    They go through the engine's own launcher. Risks are measured at two queries, which cost nothing.
+    Risks are measured at two queries, which cost nothing.
     """
     spec = dataclasses.replace(spec, finetune_steps=FINETUNE_STEPS, finetune_looks=1)
     graph, params = finetune.make_network(spec, jax.random.key(spec.seed))
     bins, coef = bins_of(spec), task_of(spec, spec.concept_shift[0]).target_coef
-    num_samples = max(spec.sample_size)
-
-    def program(key, first, total, chunk):
-        params, features, labels = chunk
-        sizes = jnp.full(fits, num_samples)
-        own = jax.random.fold_in(key, first)
-        return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
-
+    num_samples, width = max(spec.sample_size), jax.local_device_count()
     key = jax.random.key(spec.seed)
     features = jax.random.normal(stream(key, "features"), (num_samples, spec.dim))
     labels = jax.random.normal(stream(key, "labels"), (fits, num_samples))
-    width = jax.local_device_count()
-    launch = engine.launcher(program, spec)
 
-    def at_once(units: int) -> None:
-        for _ in range(units):
-            jax.block_until_ready(launch(range(width), [(params, features, labels)] * width))
+    def work(way: str, at_once: int) -> Work:
+        def program(key, first, total, chunk):
+            params, features, labels = chunk
+            finetune.FITS_AT_ONCE = at_once  # read while this is traced, in a process of its own
+            sizes, own = jnp.full(fits, num_samples), jax.random.fold_in(key, first)
+            return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
 
-    return Work(at_once, width * fits * FINETUNE_STEPS)
+        launch = engine.launcher(program, spec)
+
+        def repeat(units: int) -> None:
+            for _ in range(units):
+                jax.block_until_ready(launch(range(width), [(params, features, labels)] * width))
+
+        return Work(repeat, width * fits * FINETUNE_STEPS)
+
+    return work
 
 
 # --- in words -------------------------------------------------------------------------------------------------------

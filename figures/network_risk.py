@@ -48,11 +48,13 @@ class Overlay(NamedTuple):
 
 def network_vs_theory(results: Results) -> Figure:
     """Excess risk at zero context, by sample size and by prompt length; a column per weak accuracy."""
+    results.require_many("sample_size", "num_icl")
     cut = results.nearest(**CUT) | {"sample_size": results.data["sample_size"].values.max().item()}
     accuracies = sorted({results.nearest(weak_accuracy=a)["weak_accuracy"] for a in ACCURACIES})
     columns = len(accuracies)
-    width = style.DOUBLE_COLUMN if columns > 1 else style.SINGLE_COLUMN
-    figure, axes = style.new_figure(width, 5.6, 2, columns, sharex="row", sharey=True)
+    # in a single column the legend is one as well
+    width, height = (style.DOUBLE_COLUMN, 5.6) if columns > 1 else (style.SINGLE_COLUMN, 7.2)
+    figure, axes = style.new_figure(width, height, 2, columns, sharex="row", sharey=True)
     axes[0, 0].set_yscale("log")
     handles: dict[str, Artist] = {}
     overlays: list[Overlay] = []
@@ -70,10 +72,10 @@ def network_vs_theory(results: Results) -> Figure:
             panel.set_xlabel("labelled examples n" if dim == "sample_size" else "weak examples in the prompt")
     drawn = results.at(concept_shift=cut["concept_shift"]).sel({"method": list(LABELS), "weak_accuracy": accuracies})
     _fit(axes[0, 0], drawn["risk"].mean("seed").values, overlays)
-    axes[0, 0].set_ylabel(f"prompts of {cut['num_icl']:g}\n{style.RISK}")
+    axes[0, 0].set_ylabel(f"prompts of {cut['num_icl']:g} examples\n{style.RISK}")
     axes[1, 0].set_ylabel(f"n = {cut['sample_size']:g}\n{style.RISK}")
     where = f"{results.config['weakness']} teacher, concept shift {cut['concept_shift']:g}"
-    paired = f"in the titles: n = {cut['sample_size']:g}, paired by seed, with its 95% interval"
+    paired = f"risks at the best fine-tuning step; in the titles at n = {cut['sample_size']:g}, by seed"
     networks.legend(figure, results, handles, f"{where}, {networks.sizes(results)}\n{paired}", narrow=1)
     return figure
 
@@ -105,7 +107,7 @@ def _theory(
     config = results.config
     law = {name: config[name] for name in ("num_concepts", "dim", "noise_var")}
     shifts = np.full((1, len(x)), cut["concept_shift"])
-    # the sweep turns teachers in the directions that no concept has, of which nothing here depends
+    # the sweep turns teachers in the directions that no concept has, on which nothing here depends
     tasks: Task = make_tasks([config["weakness"]], accuracies[:, None], shifts, **law)
     tasks = jax.tree.map(lambda leaf: leaf[0], tasks)
     found = [
@@ -133,7 +135,7 @@ def _advantage(risk: xr.DataArray) -> str:
     pair = summarize(risk.sel({"method": list(RIVALS)}).transpose("seed", "method").values)
     gap, error = paired_difference(pair, 0, 1)
     low, high = confidence_interval(gap, error, pair.count)
-    return f"naive − fresh: {gap:.2f} [{low:.2f}, {high:.2f}]"
+    return f"naive − fresh: {gap:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 
 
 def _fit(axes: Axes, risks: np.ndarray, overlays: list[Overlay]) -> None:

@@ -28,7 +28,7 @@ TOLERANCE = 0.05
 def icl_vs_bayes(results: Results) -> Figure:
     """Divergence of the network's answers from exact Bayes by context length, and coverage of its intervals."""
     shifts, levels, lengths = (results.data[dim].values for dim in ("concept_shift", "level", "context_length"))
-    figure, axes = _rows_by_shift(results, 4.6, [1.6, 1])
+    figure, axes = _rows_by_shift(results, 5.0, [1.4, 1])
     between = " " if len(shifts) <= 2 else "\n"  # narrow panels
     handles: dict[str, Artist] = {}
     for column, shift in enumerate(shifts):
@@ -52,7 +52,7 @@ def icl_vs_bayes(results: Results) -> Figure:
     lowest = min(levels.min(), results.data["coverage"].mean("seed").min().item())
     axes[1, 0].set_ylim(lowest - 0.06, 1.0)
     style.mark_values(axes[1, 0], levels, "y", "{x:.0%}")
-    axes[1, 0].set_ylabel("labels inside the network's\ncentral intervals")
+    axes[1, 0].set_ylabel("share of labels inside\ncentral intervals")
     handles["nominal level"] = Line2D([], [], linestyle=style.DOTTED, **style.THEORY)
     teachers = f"teachers of accuracy {results.config['prompt_accuracy']:g}"
     legend(figure, results, handles, f"{teachers}, {sizes(results)}")
@@ -65,7 +65,7 @@ def concept_posterior_trace(results: Results) -> Figure:
         results.data[dim].values for dim in ("concept_shift", "weak_accuracy", "prompt_length")
     )
     best, gaps = accuracies.max(), results.data["concept_weight_gap"].mean("seed")
-    figure, axes = _rows_by_shift(results, 4.6, [1.6, 1])
+    figure, axes = _rows_by_shift(results, 5.0, [1.4, 1])
     handles: dict[str, Artist] = {}
     for column, shift in enumerate(shifts):
         data, (top, bottom) = results.at(concept_shift=shift), axes[:, column]

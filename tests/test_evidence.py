@@ -76,9 +76,7 @@ def test_the_cost_of_moments_does_not_feel_the_sample():
 def test_the_engine_is_within_three_times_of_its_limit():
     rows = json.loads((RESULTS / "benchmarks.json").read_text())
     limit = min(
-        row["tasks_per_second"]
-        for row in rows
-        if row["contender"] == "limit: normals, w2s_jax" and row["devices"] == 2
+        row["tasks_per_second"] for row in rows if row["contender"] == "limit: normals, w2s_jax" and row["devices"] == 2
     )
     assert headline_rates()["w2s_jax"] >= limit / 3
 

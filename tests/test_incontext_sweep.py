@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import json
 import re
 import shutil
 from functools import partial
@@ -16,15 +15,19 @@ import xarray as xr
 from flax import nnx
 from scipy import stats
 
-from sims import hosts, incontext
+from sims import hosts, incontext, runtime
+from sims.checkpoints import Checkpoints
 from sims.hosts import Ranks
 from sims.networks import finetune
 from sims.networks.distance import LAWS
 from sims.networks.results import GRID, METHODS, USES
-from sims.networks.spec import SMOKE, InContextSpec
+from sims.networks.spec import SMOKE, InContextSpec, PretrainSpec
 from sims.networks.strong import NETWORKS, pretrained, warn_of_narrow_bins
 from sims.networks.world import bins_of, draw_world, task_of
+from sims.store import Store
 from tests.test_bad_input import assert_refused
+from w2s_jax.rng import stream
+from w2s_jax.training import init_state, make_optimizer
 from w2s_jax.types import stack
 
 TINY = InContextSpec(
@@ -51,6 +54,8 @@ TINY = InContextSpec(
     prompts=2,
     queries=8,
 )
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
+"""Programs here compute next to nothing, and compile in half the time."""
 
 
 def options(out, **fields) -> list[str]:
@@ -103,7 +108,7 @@ def test_several_processes_are_refused(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("limit", "warned"), [(1.5, True), (3.5, True), (5.0, False)])
 def test_bins_that_miss_labels_are_told_with_the_share_lost(capsys, limit, warned):
-    spec = dataclasses.replace(SMOKE, bin_limit=limit)
+    spec = dataclasses.replace(TINY, bin_limit=limit)
     warn_of_narrow_bins(spec)
     said = capsys.readouterr().err
     if not warned:
@@ -115,23 +120,54 @@ def test_bins_that_miss_labels_are_told_with_the_share_lost(capsys, limit, warne
     assert said.startswith(f"warning: bins on [-{limit:g}, {limit:g}] miss") and said.count("\n") == 1
 
 
+def test_a_store_of_another_configuration(capsys, tmp_path):
+    Store.open(tmp_path / "incontext.zarr", TINY, (2, 1), {"risk": np.zeros(3)}, {})
+    before = files(tmp_path)
+    code = incontext.main(options(tmp_path, finetune_rate=0.5))
+    message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
+    assert_refused(capsys, code, message)
+    assert files(tmp_path) == before
+
+
+def test_networks_of_another_configuration(capsys, tmp_path):
+    own = PretrainSpec.of(TINY, TINY.concept_shift[0])
+    folder = tmp_path / NETWORKS / own.folder / "0"
+    key = stream(jax.random.fold_in(stream(jax.random.key(0), "pretrain"), 0), "steps")
+    params = jax.eval_shape(lambda: finetune.make_network(TINY, key)[1])
+    state = jax.eval_shape(lambda: init_state(params, make_optimizer(own.training)))
+    with Checkpoints(folder, dataclasses.replace(own, pretrain_rate=0.5), key, state):
+        pass
+    before = files(tmp_path)
+    assert incontext.main(options(tmp_path)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: a checkpoint must be of the run that asks for it, but that in ")
+    assert message.endswith("differs in pretrain_rate; choose another folder, or delete this one to train again.")
+    assert files(tmp_path) == before
+
+
 # --- what a seed draws ----------------------------------------------------------------------------------------------
 
-SEED = dataclasses.replace(SMOKE, dim=6, num_concepts=3, noise_var=1e-4, weak_accuracy=(0.4, 0.8), sample_size=(4, 16))
+SEED = dataclasses.replace(SMOKE, dim=5, num_concepts=2, noise_var=1e-4, weak_accuracy=(0.4, 0.8), sample_size=(4, 16))
+FEWER = dataclasses.replace(SEED, weak_accuracy=(0.8,), sample_size=(16,), num_icl=(2,), replicates=9)
 
 
-def world_of(key, spec=SEED):
-    teachers = stack([task_of(spec, 0.5, accuracy, spec.weakness) for accuracy in spec.weak_accuracy])
-    return jax.jit(partial(draw_world, spec))(key, teachers), teachers
+def teachers_of(spec):
+    return stack([task_of(spec, 0.5, accuracy, spec.weakness) for accuracy in spec.weak_accuracy])
 
 
 @pytest.fixture(scope="module")
-def world():
-    return world_of(jax.random.key(0))
+def worlds():
+    """What a seed draws, the same on a smaller grid, and what another seed draws."""
+
+    @partial(jax.jit, compiler_options=UNOPTIMISED)
+    def draw(key):
+        return draw_world(SEED, key, teachers_of(SEED)), draw_world(FEWER, key, teachers_of(FEWER))
+
+    return (*draw(jax.random.key(0)), draw(jax.random.key(1))[0])
 
 
-def test_teachers_are_turned_outside_the_concepts_alone(world):
-    drawn, plain = world
+def test_teachers_are_turned_outside_the_concepts_alone(worlds):
+    drawn, plain = worlds[0], teachers_of(SEED)
     inside, outside = np.split(np.asarray(drawn.teachers.weak_concepts), [SEED.num_concepts], axis=-1)
     np.testing.assert_array_equal(inside, plain.weak_concepts[..., : SEED.num_concepts])
     before = np.asarray(plain.weak_concepts[..., SEED.num_concepts :])
@@ -145,12 +181,12 @@ def test_teachers_are_turned_outside_the_concepts_alone(world):
     # Teachers of one seed err in one direction, those of another seed in another.
     directions = outside[:, 0] / np.linalg.norm(outside[:, 0], axis=-1, keepdims=True)
     np.testing.assert_allclose(directions[0], directions[1], rtol=1e-10)
-    other = np.asarray(world_of(jax.random.key(1))[0].teachers.weak_concepts)[:, 0, SEED.num_concepts :]
+    other = np.asarray(worlds[2].teachers.weak_concepts)[:, 0, SEED.num_concepts :]
     assert np.abs(other[0] / np.linalg.norm(other[0]) - directions[0]).max() > 0.1
 
 
-def test_teachers_label_the_same_features_with_the_same_noise(world):
-    drawn, coef = world[0], np.asarray(world[0].teachers.weak_coef)
+def test_teachers_label_the_same_features_with_the_same_noise(worlds):
+    drawn, coef = worlds[0], np.asarray(worlds[0].teachers.weak_coef)
     samples = [(np.broadcast_to(drawn.features, (2, *drawn.features.shape)), drawn.weak_labels)]
     samples += [(np.asarray(prompt.features), prompt.labels) for prompt in (drawn.shared, drawn.fresh)]
     noises = []
@@ -165,16 +201,15 @@ def test_teachers_label_the_same_features_with_the_same_noise(world):
     assert stats.kstest(every, "norm").pvalue > 1e-3
 
 
-def test_a_clean_prompt_names_its_concept(world):
-    prompts, concepts = world[0].clean, np.asarray(world[0].teachers.concepts[0])
+def test_a_clean_prompt_names_its_concept(worlds):
+    prompts, concepts = worlds[0].clean, np.asarray(worlds[0].teachers.concepts[0])
     misses = np.abs(np.einsum("kmd,jd->kjm", prompts.features, concepts) - prompts.labels[:, None]).max(axis=-1)
     np.testing.assert_array_equal(misses < 6 * np.sqrt(SEED.noise_var), np.eye(SEED.num_concepts, dtype=bool))
 
 
-def test_a_seed_draws_the_same_whatever_else_is_on_the_grid(world):
+def test_a_seed_draws_the_same_whatever_else_is_on_the_grid(worlds):
     """Samples and prompts are nested: those of another grid with the same largest sizes are the same arrays."""
-    fewer = dataclasses.replace(SEED, weak_accuracy=(0.8,), sample_size=(16,), num_icl=(2,), replicates=9)
-    drawn, other = world[0], world_of(jax.random.key(0), fewer)[0]
+    drawn, other, _ = worlds
     of_teachers = ("teachers", "weak_labels", "shared", "fresh")
     for name in drawn._fields:
         ours, theirs = jax.tree.leaves(getattr(drawn, name)), jax.tree.leaves(getattr(other, name))
@@ -191,19 +226,25 @@ NUM, FEW = 24, 6
 
 
 class Fits:
-    """Three fits of a network that was never trained: to the target, to few labels of it, and to its opposite."""
+    """Three fits of a network that was never trained: to the target, to few labels of it, and to its opposite.
+
+    Two at once: the last group is filled up with one that is there already.
+    """
 
     def __init__(self):
         draws = np.random.default_rng(0)
-        self.graph, self.params = finetune.make_network(FITTED, jax.random.key(0))
+        self.graph = finetune.structure(FITTED)
+        make = jax.jit(lambda key: finetune.make_network(FITTED, key)[1], compiler_options=UNOPTIMISED)
+        self.params = make(jax.random.key(0))
         self.bins, self.coef = bins_of(FITTED), jnp.array([1.0, 0.0, 0.0])
         self.features = jnp.asarray(draws.standard_normal((NUM, 3)))
         self.queries = jnp.asarray(draws.standard_normal((64, 3)))
         answers = self.features @ self.coef + 0.1 * draws.standard_normal(NUM)
         self.labels, self.sizes = jnp.stack([answers, answers, -answers]), jnp.array([NUM, FEW, NUM])
-        self.fit = jax.jit(self.traced)
+        self.fit = jax.jit(self.traced, compiler_options=UNOPTIMISED)
 
     def traced(self, labels, sizes):
+        """The risks of fits to `labels`."""
         return finetune.fine_tune(
             FITTED,
             jax.random.key(1),
@@ -220,7 +261,11 @@ class Fits:
 
 @pytest.fixture(scope="module")
 def fits():
-    return Fits()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "FITS_AT_ONCE", 2)
+        fits = Fits()
+        fits.fit(fits.labels, fits.sizes)  # traced and compiled
+    return fits
 
 
 def test_a_fit_to_the_target_lowers_the_risk(fits):
@@ -242,15 +287,20 @@ def test_a_fit_sees_no_label_beyond_its_size(fits):
     np.testing.assert_array_equal(within[[0, 2]], risks[[0, 2]])
 
 
-def test_fits_do_not_depend_on_those_beside_them(fits, monkeypatch):
+def test_fits_do_not_depend_on_those_beside_them(fits):
     risks = np.asarray(fits.fit(fits.labels, fits.sizes))
     assert np.abs(risks[0, 1:] - risks[1, 1:]).min() > 1e-3  # fits do differ
+    for order in ([2, 0, 1], [1, 1, 0]):
+        np.testing.assert_allclose(fits.fit(fits.labels[jnp.array(order)], fits.sizes[jnp.array(order)]), risks[order])
+
+
+@pytest.mark.slow
+def test_a_fit_alone_is_that_among_others(fits):
+    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
     alone = [fits.fit(fits.labels[i : i + 1], fits.sizes[i : i + 1])[0] for i in range(3)]
     np.testing.assert_allclose(alone, risks, rtol=1e-4)
-    # Three fits, two at once: the last group is filled up with one that is there already.
-    monkeypatch.setattr(finetune, "FITS_AT_ONCE", 2)
-    two_at_once = jax.jit(lambda labels, sizes: fits.traced(labels, sizes))(fits.labels, fits.sizes)
-    np.testing.assert_allclose(two_at_once, risks, rtol=1e-4)
+    all_at_once = jax.jit(lambda labels, sizes: fits.traced(labels, sizes))(fits.labels, fits.sizes)
+    np.testing.assert_allclose(all_at_once, risks, rtol=1e-4)
 
 
 # --- the whole sweep ------------------------------------------------------------------------------------------------
@@ -260,19 +310,19 @@ def test_fits_do_not_depend_on_those_beside_them(fits, monkeypatch):
 def finished(tmp_path_factory):
     """The folder of a finished sweep, and what the command said."""
     out, said = tmp_path_factory.mktemp("finished"), io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.setattr(runtime, "compiler_options", lambda: UNOPTIMISED)
         assert incontext.main(options(out)) == 0
     return out, said.getvalue()
 
 
-@pytest.fixture
-def copied(finished, tmp_path):
-    """A copy of it, to be changed."""
-    return shutil.copytree(finished[0], tmp_path / "copy")
-
-
 def load(out) -> xr.Dataset:
     return xr.open_zarr(out / "incontext.zarr", consolidated=False).load()
+
+
+def of(method: str, array: xr.DataArray) -> xr.DataArray:
+    """One method's; `sel(method=...)` would be xarray's own option of that name."""
+    return array.sel({"method": method})
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +330,7 @@ def data(finished):
     return load(finished[0])
 
 
+@pytest.mark.slow
 def test_results_have_the_promised_dims(data):
     assert data.risk.dims == ("method", "concept_shift", "weak_accuracy", "sample_size", "num_icl", "seed")
     assert {"law", "context_length", "seed"} <= set(data.kl_to_bayes.dims)
@@ -297,10 +348,12 @@ def test_results_have_the_promised_dims(data):
     assert np.all(data.kl_to_bayes > 0) and np.all(data.risk > 0)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_its_bins_miss(finished):
     assert re.search(r"^warning: bins on \[-3, 3\] miss 0\.\d+% of the weak labels", finished[1], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_risk_is_that_at_the_best_step(data):
     at_best = data.risk_path.sel(step=data.best_step)
     xr.testing.assert_equal(data.risk.drop_vars("step", errors="ignore"), at_best.drop_vars("step"))
@@ -309,17 +362,22 @@ def test_the_risk_is_that_at_the_best_step(data):
     assert np.unique(data.best_step).size > 1
 
 
+@pytest.mark.slow
 def test_methods_repeat_their_value_along_what_they_do_not_read(data):
     for dim, users in USES.items():
         assert data[f"uses_{dim}"].values.tolist() == [method in users for method in METHODS]
         spread = data.risk_path.max(dim) - data.risk_path.min(dim)
         for method in METHODS:
-            varies = float(spread.sel(method=method).max())
-            assert varies > 1e-6 if method in users else varies == 0.0, (method, dim)
+            varies = float(of(method, spread).max())
+            if method not in users:
+                assert varies == 0.0, (method, dim)
+            elif (method, dim) != ("intent_refine", "weak_accuracy"):  # all teachers may lead to one name
+                assert varies > 1e-3, (method, dim)
 
 
+@pytest.mark.slow
 def test_the_closed_forms_are_where_they_belong(data):
-    weak = data.risk.sel(method="weak").transpose("weak_accuracy", ...)
+    weak = of("weak", data.risk).transpose("weak_accuracy", ...)
     for risks, accuracy in zip(weak, TINY.weak_accuracy):
         np.testing.assert_allclose(risks, 2 - 2 * accuracy, rtol=1e-10)
     shift = TINY.concept_shift[0]
@@ -329,8 +387,9 @@ def test_the_closed_forms_are_where_they_belong(data):
     np.testing.assert_allclose(prior, 1 - shift, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_cells_that_name_the_same_concept_learn_from_the_same_labels(data):
-    path = data.risk_path.sel(method="intent_refine", concept_shift=0.5)
+    path = of("intent_refine", data.risk_path).sel(concept_shift=0.5)
     named = data.named_concept.sel(concept_shift=0.5)
     assert np.isin(named, range(TINY.num_concepts)).all()
     for seed in data.seed.values:
@@ -341,6 +400,7 @@ def test_cells_that_name_the_same_concept_learn_from_the_same_labels(data):
             np.testing.assert_array_equal(same, np.broadcast_to(same[0], same.shape))
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_left_alone(finished, capsys):
     out = finished[0]
     before = files(out)
@@ -350,7 +410,9 @@ def test_a_finished_sweep_is_left_alone(finished, capsys):
     assert files(out) == before
 
 
-def test_more_replicates_extend_and_do_not_redraw(data, copied):
+@pytest.mark.slow
+def test_more_replicates_extend_and_do_not_redraw(data, finished, tmp_path):
+    copied = shutil.copytree(finished[0], tmp_path / "copy")
     networks = files(copied / NETWORKS)
     assert incontext.main(options(copied, replicates=3)) == 0
     longer = load(copied)
@@ -363,27 +425,6 @@ def test_more_replicates_extend_and_do_not_redraw(data, copied):
     new, old = (longer.kl_to_bayes.sel(seed=seed) for seed in (2, 1))
     assert np.all(new.values != old.values)
     assert files(copied / NETWORKS) == networks
-
-
-def test_a_store_of_another_configuration(capsys, copied):
-    before = files(copied)
-    code = incontext.main(options(copied, finetune_rate=0.5))
-    message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
-    assert_refused(capsys, code, message)
-    assert files(copied) == before
-
-
-def test_networks_of_another_configuration(capsys, copied):
-    shutil.rmtree(copied / "incontext.zarr")
-    run = next((copied / NETWORKS).rglob("run.json"))
-    said = json.loads(run.read_text())
-    run.write_text(json.dumps({**said, "identity": "other", "config": {**said["config"], "pretrain_rate": 0.5}}))
-    before = files(copied)
-    assert incontext.main(options(copied)) == 2
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("error: a checkpoint must be of the run that asks for it, but that in ")
-    assert message.endswith("differs in pretrain_rate; choose another folder, or delete this one to train again.")
-    assert files(copied) == before
 
 
 @pytest.mark.slow

@@ -127,12 +127,13 @@ class BayesPredictor(NamedTuple):
 class ConceptRegressor(nnx.Module):
     """A transformer that learns concepts from its context, and answers with laws of labels.
 
-    It reads x_1, y_1, x_2, y_2, ..., each example two places and the last label never; a law is read out where a
-    feature vector stands, so that it sees the examples before it and its own features alone. A context of m examples
-    and a query take 2m + 1 places.
+    Place i of a sequence x_1, y_1, x_2, y_2, ... holds x_i and the example (x_{i-1}, y_{i-1}) before it, each embedded
+    linearly and added; there the law of y_i is read out. It sees the examples before it and its own features alone, and
+    the last label never. One place an example, in place of one a symbol, halves the cost and leaves no pairs to be put
+    together again. A context of m examples and a query take m + 1 places.
 
     Args:
-        config: of the decoder; max_length >= 2m + 1 for prompts of m examples.
+        config: of the decoder; max_length >= m + 1 for prompts of m examples.
         dim: d >= 1.
         num_bins: B >= 2.
         rngs: parameters are drawn from its stream `params`.
@@ -142,7 +143,7 @@ class ConceptRegressor(nnx.Module):
 
     Reference: docs/transformers.md; Garg et al. (arXiv 2208.01066) for regression in context.
 
-    >>> config = TransformerConfig(num_layers=1, width=16, num_heads=2, max_length=9)
+    >>> config = TransformerConfig(num_layers=1, width=16, num_heads=2, max_length=5)
     >>> regressor = ConceptRegressor(config, dim=3, num_bins=10, rngs=nnx.Rngs(0))
     >>> prompt = Dataset(jnp.ones((4, 3)), jnp.ones(4))
     >>> jax.jit(regressor.__call__)(*prompt).shape, jax.jit(regressor.query)(prompt, jnp.ones((7, 3))).shape
@@ -154,15 +155,15 @@ class ConceptRegressor(nnx.Module):
             raise ValueError(f"dim must be at least 1 and num_bins at least 2, got {dim} and {num_bins}.")
         types = {"dtype": jnp.dtype(config.dtype), "param_dtype": config.param_dtype, "rngs": rngs}
         self.config = config
-        self.embed_features = nnx.Linear(dim, config.width, **types)
-        self.embed_label = nnx.Linear(1, config.width, **types)
+        self.embed_query = nnx.Linear(dim, config.width, **types)
+        self.embed_pair = nnx.Linear(dim + 1, config.width, **types)
         self.decoder = Decoder(config, rngs=rngs)
         self.head = nnx.Linear(config.width, num_bins, **types)
 
     def __call__(self, features: Float[Array, "m d"], labels: Float[Array, "m"]) -> Float[Array, "m B"]:
-        """Log law of each label, given the examples before it and its own features; 2m - 1 places."""
-        self._check(2 * labels.shape[0] - 1, f"a sequence of {labels.shape[0]} examples")
-        return self._read(self.decoder(self._embed(features, labels)[:-1])[::2])
+        """Log law of each label, given the examples before it and its own features; m places."""
+        self._check(labels.shape[0], f"a sequence of {labels.shape[0]} examples")
+        return self._read(self.decoder(self.embed_query(features) + self._pairs(features, labels)[:-1]))
 
     def query(self, prompt: Dataset, features: Float[Array, "n d"]) -> Float[Array, "n B"]:
         """Log law of each query's label, given the whole prompt of m >= 0 examples."""
@@ -172,24 +173,26 @@ class ConceptRegressor(nnx.Module):
         self, prompt: Dataset, lengths: tuple[int, ...], features: Float[Array, "n d"]
     ) -> Float[Array, "l n B"]:
         """The same after the first examples of the prompt, for each of `lengths`; it is encoded once for all."""
-        longest = max(lengths)
         _check_lengths(lengths, prompt)
-        self._check(2 * longest + 1, f"a prompt of {longest} examples and a query")
-        cache = init_cache(self.config)
+        longest = max(lengths)
+        self._check(longest + 1, f"a prompt of {longest} examples and a query")
+        queries, cache = self.embed_query(features), init_cache(self.config)
+        pairs = self._pairs(prompt.features[:longest], prompt.labels[:longest])
         if longest > 0:
-            _, cache = self.decoder(self._embed(prompt.features[:longest], prompt.labels[:longest]), cache)
-        tokens = self.embed_features(features)
+            _, cache = self.decoder(self.embed_query(prompt.features[:longest]) + pairs[:-1], cache)
 
-        def after(places: Int[Array, ""]) -> Float[Array, "n B"]:
-            shorter = cache._replace(length=places)  # what lies beyond is not read
+        def after(length: Int[Array, ""]) -> Float[Array, "n B"]:
+            shorter = cache._replace(length=length)  # what lies beyond is not read
+            tokens = queries + pairs[length][None, :]
             hidden, _ = jax.vmap(lambda token: self.decoder(token[None], shorter))(tokens)
             return self._read(hidden[:, 0])
 
-        return jax.lax.map(after, 2 * jnp.array(lengths, jnp.int32))
+        return jax.lax.map(after, jnp.array(lengths, jnp.int32))
 
-    def _embed(self, features, labels) -> Float[Array, "places width"]:
-        tokens = jnp.stack([self.embed_features(features), self.embed_label(labels[:, None])], axis=1)
-        return tokens.reshape(-1, self.config.width)
+    def _pairs(self, features, labels) -> Float[Array, "places width"]:
+        """What each place is told of the example before it; the first place has none."""
+        pairs = self.embed_pair(jnp.concatenate([features, labels[:, None]], axis=1))
+        return jnp.concatenate([jnp.zeros_like(pairs, shape=(1, pairs.shape[1])), pairs])
 
     def _read(self, hidden) -> Float[Array, "n B"]:
         # In the default type, float32 or wider, whatever the blocks compute in: masses then sum to 1.

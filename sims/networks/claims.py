@@ -18,7 +18,9 @@ def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
     yield Claim("seeds of data, teacher and fine-tuning", int(data.num_replicates), ">=", spec.replicates)
     yield worst("share of labels beyond the bins", data.share_outside.mean("seed"), "<=", 1e-3)
     kl = data.kl_to_bayes.sel(law="in_distribution").mean("seed")
-    yield worst("in distribution: KL(Bayes || network), mean over context lengths", kl.mean("context_length"), "<=", 0.02)
+    yield worst(
+        "in distribution: KL(Bayes || network), mean over context lengths", kl.mean("context_length"), "<=", 0.02
+    )
     yield worst("in distribution: KL(Bayes || network) at the worst context length", kl, "<=", 0.04)
     missed = abs(data.coverage.mean(["seed", "context_length"]) - data.level)
     yield worst("in distribution: |coverage of central intervals - level|", missed, "<=", 0.02)

@@ -15,7 +15,7 @@ from w2s_jax.transformer import Activation, TransformerConfig
 class InContextSpec:
     """Strong networks, weak teachers, and how many seeds of data, teacher and fine-tuning."""
 
-    concept_shift: tuple[float, ...] = (0.25, 0.75)
+    concept_shift: tuple[float, ...] = (0.5, 0.75)
     """Total variation distances between source and target prior, in [0, 1), unitless; each has a network of its own."""
     weakness: Weakness = "rotated"
     """Kind of weak teacher: rotated, shifted, noisy, confused, opposed."""
@@ -33,13 +33,13 @@ class InContextSpec:
     """Feature dimension d."""
     num_concepts: int = 4
     """Number K of latent concepts, 2 <= K <= d (K + 1 <= d with a rotated or shifted teacher)."""
-    noise_var: float = 0.25
+    noise_var: float = 1.0
     """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
     max_icl: int = 16
     """Longest context that networks are trained for, in examples, >= 1."""
     num_bins: int = 64
     """Bins of the predictive head, >= 2."""
-    bin_limit: float = 5.0
+    bin_limit: float = 6.0
     """Bins are equal on [-bin_limit, bin_limit], in label units; the outer two take what is beyond."""
     layers: int = 3
     """Transformer blocks, >= 1."""
@@ -123,7 +123,7 @@ class InContextSpec:
             width=self.width,
             num_heads=self.heads,
             activation=self.activation,
-            max_length=2 * self.max_icl + 1,
+            max_length=self.max_icl + 1,
         )
 
     @property

@@ -51,7 +51,7 @@ def _pretrain(spec: InContextSpec, own: PretrainSpec, number: int, folder: Path)
         loss,
         optimizer,
         own.pretrain_steps,
-        tokens_per_step=own.pretrain_batch * (2 * length - 1),
+        tokens_per_step=own.pretrain_batch * length,
     )
     return state.params
 
