@@ -245,7 +245,9 @@ def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
     def work(way: str, at_once: int) -> Work:
         def program(key, first, total, chunk):
             params, features, labels = chunk
-            finetune.FITS_AT_ONCE = at_once  # read while this is traced, in a process of its own
+            finetune.FITS_AT_ONCE = {
+                jax.default_backend(): at_once
+            }  # read while this is traced, in a process of its own
             sizes, own = jnp.full(fits, num_samples), jax.random.fold_in(key, first)
             return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
 

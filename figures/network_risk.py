@@ -66,16 +66,17 @@ def network_vs_theory(results: Results) -> Figure:
             panel, cell = axes[row, column], data.sel(weak_accuracy=accuracy)
             # the first panel has every marker: a method that does not read a dim is a plain line along it
             handles = _networks(panel, cell, dim) | _beside(panel, x, beside, column) | handles
-            claim = "" if row else f"\n{_advantage(results.at(weak_accuracy=accuracy, **cut)['risk'])}"
+            claim = "" if row else f"\n{_advantage(results.at(weak_accuracy=accuracy, **cut)['risk_last'])}"
             style.title(panel, row * columns + column, f"weak accuracy {accuracy:g}{claim}")
             networks.mark_counts(panel, results.data[dim].values)
             panel.set_xlabel("labelled examples n" if dim == "sample_size" else "weak examples in the prompt")
     drawn = results.at(concept_shift=cut["concept_shift"]).sel({"method": list(LABELS), "weak_accuracy": accuracies})
-    _fit(axes[0, 0], drawn["risk"].mean("seed").values, overlays)
+    shown = np.stack([drawn[name].mean("seed").values for name in ("risk", "risk_last")])
+    _fit(axes[0, 0], shown, overlays)
     axes[0, 0].set_ylabel(f"prompts of {cut['num_icl']:g} examples\n{style.RISK}")
     axes[1, 0].set_ylabel(f"n = {cut['sample_size']:g}\n{style.RISK}")
     where = f"{results.config['weakness']} teacher, concept shift {cut['concept_shift']:g}"
-    paired = f"risks at the best fine-tuning step; in the titles at n = {cut['sample_size']:g}, by seed"
+    paired = f"risks after all fine-tuning steps; in the titles at n = {cut['sample_size']:g}, by seed"
     networks.legend(figure, results, handles, f"{where}, {networks.sizes(results)}\n{paired}", narrow=1)
     return figure
 
@@ -85,7 +86,10 @@ def _networks(axes: Axes, cell: xr.Dataset, dim: str) -> dict[str, Artist]:
     for method, label in LABELS.items():
         row = cell.sel({"method": method})
         marker = None if row[f"uses_{dim}"] else ""
-        handles[label] = networks.line(axes, cell[dim].values, row["risk"], style.look(method), marker)
+        handles[label] = networks.line(axes, cell[dim].values, row["risk_last"], style.look(method), marker)
+    best = cell["risk"].sel({"method": "naive_ft"}).mean("seed")
+    how = {"color": style.look("naive_ft").color, "linestyle": "-.", "linewidth": 1.2}
+    (handles["naive fine-tuning at its best step"],) = axes.plot(cell[dim].values, best, **how)
     return handles
 
 

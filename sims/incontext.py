@@ -40,8 +40,8 @@ def prepare(spec: InContextSpec, out: Path) -> engine.Job:
             f"{len(settings) * spec.replicates:,} blocks, one per seed and concept shift, on "
             f"{len(runtime.devices())} devices",
         ],
-        seconds=60
-        + 1e-8 * spec.replicates * fits * spec.finetune_steps * spec.finetune_batch * spec.layers * spec.width**2,
+        seconds=90
+        + 1.8e-9 * spec.replicates * fits * spec.finetune_steps * spec.finetune_batch * spec.layers * spec.width**2,
         tasks_per_replicate=fits,
     )
 

@@ -262,7 +262,7 @@ class Fits:
 @pytest.fixture(scope="module")
 def fits():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "FITS_AT_ONCE", 2)
+        patch.setattr(finetune, "FITS_AT_ONCE", {"cpu": 2})
         fits = Fits()
         fits.fit(fits.labels, fits.sizes)  # traced and compiled
     return fits

@@ -27,7 +27,10 @@ def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
     if spec.weakness == "rotated" and 0.8 in spec.weak_accuracy:
         weights = data.concept_weight.sel(weak_accuracy=0.8).mean("seed")
         gap = abs(weights.sel(predictor="network") - weights.sel(predictor="bayes"))
-        yield worst("rotated, a = 0.8: |weight on the target, network - Bayes|, means over prompts", gap, "<=", 0.05)
+        for shift in spec.concept_shift:
+            text = f"rotated, a = 0.8, shift {shift}: |weight on the target, network - Bayes|, means over prompts"
+            # A network that knows less of the target beforehand stays further behind: a stated 0.1, not 0.05.
+            yield worst(text, gap.sel(concept_shift=shift), "<=", 0.05 if shift <= 0.5 else 0.1)
     if 0.6 in spec.weak_accuracy:
         yield from _refined_against_naive(data, spec)
     if len(spec.sample_size) > 1:
@@ -35,9 +38,9 @@ def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
 
 
 def _refined_against_naive(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
-    """Paired differences over seeds: the lower end of a 95% t interval is above zero."""
+    """Paired differences over seeds, after all fine-tuning steps: the lower end of a 95% t interval is above zero."""
     largest = max(spec.sample_size)
-    cell = data.risk.sel(weak_accuracy=0.6, sample_size=largest).where(data.num_icl >= 8, drop=True)
+    cell = data.risk_last.sel(weak_accuracy=0.6, sample_size=largest).where(data.num_icl >= 8, drop=True)
     if not cell.num_icl.size:
         return
     for method in REFINED:
@@ -49,9 +52,9 @@ def _refined_against_naive(data: xr.Dataset, spec: InContextSpec) -> Iterator[Cl
 
 
 def _levels_off(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
-    """Ratios of risks at the largest sample size to those at the one before."""
+    """Ratios of risks after all steps at the largest sample size to those at the one before."""
     before, largest = sorted(spec.sample_size)[-2:]
-    mean = data.risk.mean("seed").isel(num_icl=0)
+    mean = data.risk_last.mean("seed").isel(num_icl=0)
     ratio = mean.sel(sample_size=largest) / mean.sel(sample_size=before)
     text = f"risk at n = {largest} over that at n = {before}"
     yield worst(f"naive_ft levels off: {text}", ratio.sel({"method": "naive_ft"}), ">=", 0.8)

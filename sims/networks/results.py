@@ -52,6 +52,7 @@ def assemble(spec: InContextSpec, store: Store, counts: np.ndarray, staging: Pat
     misalignments = np.stack([found["shared_bayes"], found["fresh_bayes"]])
     arrays = {
         "risk": (("method", *GRID, "seed"), np.moveaxis(risk, 2, -1), "risk at the best stopping step", SQUARED),
+        "risk_last": (("method", *GRID, "seed"), np.moveaxis(paths[..., -1], 2, -1), "risk after all steps", SQUARED),
         "best_step": (("method", *GRID), steps[best], "step with the lowest mean risk over seeds", "optimizer steps"),
         "risk_path": (
             ("method", *GRID, "seed", "step"),

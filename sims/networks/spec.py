@@ -21,9 +21,9 @@ class InContextSpec:
     """Kind of weak teacher: rotated, shifted, noisy, confused, opposed."""
     weak_accuracy: tuple[float, ...] = (0.4, 0.6, 0.8)
     """Weak accuracies a, in (0, 1], unitless."""
-    sample_size: tuple[int, ...] = (64, 256, 1024, 4096)
+    sample_size: tuple[int, ...] = (64, 512, 4096)
     """Numbers n of labelled examples to fine-tune on, each >= 1; nested."""
-    num_icl: tuple[int, ...] = (1, 2, 4, 8, 16)
+    num_icl: tuple[int, ...] = (2, 4, 8, 16)
     """Numbers of weak examples in a prompt, each in [0, max_icl]."""
     replicates: int = 8
     """Seeds of data, teacher and fine-tuning, >= 2; seed s uses network s mod networks."""
@@ -55,9 +55,9 @@ class InContextSpec:
     """Sequences in one of them, >= 1."""
     pretrain_rate: float = 3e-3
     """Peak learning rate of pre-training, > 0."""
-    finetune_steps: int = 300
+    finetune_steps: int = 160
     """Optimizer steps of fine-tuning, a multiple of finetune_looks."""
-    finetune_looks: int = 12
+    finetune_looks: int = 16
     """How often the risk is measured on the way, >= 1: the best stopping time is read off."""
     finetune_batch: int = 64
     """Examples in a fine-tuning step, >= 1, drawn with replacement."""
@@ -67,7 +67,7 @@ class InContextSpec:
     """Sequences of a seed on which distances to exact Bayes are measured, per law, >= 2."""
     prompts: int = 32
     """Weak prompts of a seed along which concept weights are traced, per teacher, >= 2."""
-    queries: int = 1024
+    queries: int = 512
     """Features at which a risk is measured, >= 2."""
     prompt_accuracy: float = 0.6
     """Weak accuracy of the rotated, shifted and noisy prompts that networks have not been trained on, in (0, 1]."""
@@ -222,6 +222,6 @@ PAPER = InContextSpec(
     pretrain_steps=50_000,
     pretrain_batch=256,
     pretrain_rate=1e-3,
-    finetune_steps=1200,
+    finetune_steps=640,
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
