@@ -118,12 +118,12 @@ FIGURES: dict[str, Entry] = {
     "concept_posterior_trace": Entry(
         networks.concept_posterior_trace,
         "incontext",
-        "Along a good teacher's prompt a network weighs the target as exact Bayes does; the worse, the wider the gap.",
+        "Along a weak prompt a network is less sure than exact Bayes; the worse the teacher, the more so.",
     ),
     "network_vs_theory": Entry(
         network_risk.network_vs_theory,
         "incontext",
-        "Naive networks level off with more weak labels, refined ones fall with the prompt, as in the linear theory.",
+        "Naive networks end at their teacher's risk, refined ones fall with the prompt, as in the linear theory.",
     ),
     "scaling": Entry(
         scaling.scaling,
