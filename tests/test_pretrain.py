@@ -119,6 +119,7 @@ def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path, key, whole):
     assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12, 14]
 
 
+@pytest.mark.slow
 def test_many_seeds_at_once_resume_too(tmp_path):
     keys = jax.random.split(jax.random.key(0), 2)
     state = jax.vmap(start)(keys)

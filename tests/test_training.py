@@ -48,6 +48,7 @@ def test_a_network_overfits_one_batch(key, dtype):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {"float32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(5, 7), (2, 2, 8)], ids=str)
 def test_chunks_are_one_piece_to_the_bit(key, cuts):
     run, state = setup(dataclasses.replace(TINY, dropout=0.1))
@@ -61,6 +62,7 @@ def test_chunks_are_one_piece_to_the_bit(key, cuts):
     assert int(state.step) == 12
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_the_seeds(key):
     run, _ = setup()
     states = [setup(seed=seed)[1] for seed in range(3)]
