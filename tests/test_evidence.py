@@ -18,7 +18,8 @@ PRESETS = {
     "posterior_sweep": posterior_sweep.PRESETS,
     "incontext": incontext.PRESETS,
 }
-EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem != "benchmarks")
+TIMINGS = ("benchmarks", "networks")
+EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem not in TIMINGS)
 
 
 def test_there_is_evidence_of_the_quick_presets():
