@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from benchmarks import devices, limits, run
 from benchmarks.devices import Machine
@@ -27,8 +26,8 @@ from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measur
 from sims import engine
 from sims.networks import finetune
 from sims.networks.spec import QUICK, InContextSpec, PretrainSpec
+from sims.networks.strong import pretraining_loss
 from sims.networks.world import bins_of, task_of
-from w2s_jax import incontext
 from w2s_jax.rng import stream
 from w2s_jax.training import init_state, make_optimizer, train
 from w2s_jax.types import stack
@@ -195,11 +194,7 @@ def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: flo
 def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
     """(way, networks) -> steps of so many networks, each with a key and data of its own."""
     own = PretrainSpec.of(spec, spec.concept_shift[0])
-    task, bins, optimizer = task_of(own, own.concept_shift), bins_of(own), make_optimizer(own.training)
-    graph = finetune.structure(spec)
-
-    def loss(params, key):
-        return incontext.loss(nnx.merge(graph, params), key, task, bins, own.pretrain_batch, own.max_icl + 1)
+    optimizer, loss = make_optimizer(own.training), pretraining_loss(own, finetune.structure(spec))
 
     @jax.jit
     def start(key):
@@ -245,9 +240,8 @@ def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
     def work(way: str, at_once: int) -> Work:
         def program(key, first, total, chunk):
             params, features, labels = chunk
-            finetune.FITS_AT_ONCE = {
-                jax.default_backend(): at_once
-            }  # read while this is traced, in a process of its own
+            # Read while this is traced, in a process of its own.
+            finetune.FITS_AT_ONCE = {jax.default_backend(): at_once}
             sizes, own = jnp.full(fits, num_samples), jax.random.fold_in(key, first)
             return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from sims.claims import Claim, worst
 from sims.networks.spec import InContextSpec
+from w2s_jax import statistics
 
 REFINED = ("icl_refine_shared", "icl_refine_fresh", "intent_refine")
 """Methods that fine-tune on the network's own labels."""
@@ -44,10 +44,11 @@ def _refined_against_naive(data: xr.Dataset, spec: InContextSpec) -> Iterator[Cl
         return
     for method in REFINED:
         gain = cell.sel({"method": "naive_ft"}) - cell.sel({"method": method})
-        sem = gain.std("seed", ddof=1) / np.sqrt(gain.sizes["seed"])
-        low = gain.mean("seed") - stats.t.ppf(0.975, gain.sizes["seed"] - 1) * sem
+        mean, count = gain.mean("seed"), gain.sizes["seed"]
+        sem = gain.std("seed", ddof=1) / np.sqrt(count)
+        low, _ = statistics.confidence_interval(mean.values, sem.values, count)
         text = f"a = 0.6, n = {largest}, n_icl >= 8: naive_ft risk minus {method} risk, lower end of its 95% interval"
-        yield worst(text, low, ">=", 0.0)
+        yield worst(text, mean.copy(data=np.asarray(low)), ">=", 0.0)
 
 
 def _levels_off(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:

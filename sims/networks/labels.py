@@ -35,7 +35,6 @@ class Refined(NamedTuple):
 
 def refine(spec: InContextSpec, key: Key, network: ConceptRegressor, bins: Bins, world: World) -> Refined:
     """Refined labels of every teacher and prompt length."""
-
     target = jax.tree.map(lambda leaf: leaf[0], world.teachers)
 
     def sampled(name: str, laws: Float[Array, "*l N B"]) -> Float[Array, "*l N"]:
@@ -61,8 +60,3 @@ def refine(spec: InContextSpec, key: Key, network: ConceptRegressor, bins: Bins,
     )
     named = jax.lax.map(lambda prompt: sampled("named", network.query(prompt, world.features)), world.clean)
     return Refined(shared_labels, fresh_labels, named, intent)
-
-
-def first(prompt: Dataset, length: int) -> Dataset:
-    """The first examples of a prompt, or of many."""
-    return Dataset(prompt.features[..., :length, :], prompt.labels[..., :length])

@@ -10,14 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from sims.networks.distance import Distance, Trace, measure_distance, trace_weights
 from sims.networks.finetune import fine_tune, structure
-from sims.networks.labels import first, refine
+from sims.networks.labels import refine
 from sims.networks.spec import InContextSpec
 from sims.networks.world import World, bins_of, draw_world
-from w2s_jax.refinement import concept_log_posterior
+from w2s_jax.refinement import posterior_path
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
-from w2s_jax.types import Key, Task
+from w2s_jax.types import Dataset, Key, Task
 
 
 class Setting(NamedTuple):
@@ -61,28 +61,22 @@ def run_seed(spec: InContextSpec, key: Key, first_seed: Array, total: Array, set
     refined = refine(spec, stream(key, "refine"), network, bins, world)
     sizes = jnp.array(spec.sample_size)
 
-    def fit(labels: Float[Array, "*f N"]) -> Float[Array, "*f S T"]:
-        """Fine-tune on every set of labels at every sample size."""
-        flat = labels.reshape(-1, labels.shape[-1])
-        risks = fine_tune(
-            spec,
-            stream(key, "finetune"),
-            graph,
-            params,
-            bins,
-            world.features,
-            jnp.repeat(flat, sizes.size, axis=0),
-            jnp.tile(sizes, flat.shape[0]),
-            world.queries,
-            source.target_coef,
-        )
-        return risks.reshape(*labels.shape[:-1], sizes.size, -1)
-
-    every = [world.target_labels[None], world.weak_labels, refined.named]
-    shapes = [refined.shared, refined.fresh]
-    flat = jnp.concatenate([*every, *(labels.reshape(-1, labels.shape[-1]) for labels in shapes)])
-    risks = fit(flat)  # one call: one program, and lanes that are full
-    ends = list(itertools.accumulate(len(part) for part in every))
+    flat = [world.target_labels[None], world.weak_labels, refined.named]
+    gridded = [labels.reshape(-1, labels.shape[-1]) for labels in (refined.shared, refined.fresh)]
+    every = jnp.concatenate([*flat, *gridded])  # one call for all: one program, and lanes that are full
+    risks = fine_tune(
+        spec,
+        stream(key, "finetune"),
+        graph,
+        params,
+        bins,
+        world.features,
+        jnp.repeat(every, sizes.size, axis=0),
+        jnp.tile(sizes, every.shape[0]),
+        world.queries,
+        source.target_coef,
+    ).reshape(every.shape[0], sizes.size, -1)
+    ends = list(itertools.accumulate(len(part) for part in flat))
     ceiling, naive, named, rest = jnp.split(risks, ends)
     cells = (len(spec.weak_accuracy), len(spec.num_icl), *rest.shape[1:])
     shared, fresh = (part.reshape(cells).swapaxes(1, 2) for part in jnp.split(rest, 2))
@@ -106,11 +100,10 @@ def _bayes_misalignments(spec: InContextSpec, world: World) -> tuple[Float[Array
     def of_teacher(inputs) -> tuple[Array, Array]:
         teacher, shared, fresh = inputs
 
-        def weights(prompt, length):
-            return jnp.exp(concept_log_posterior(teacher, first(prompt, length)))
+        def weights(prompt: Dataset) -> Float[Array, "I K"]:
+            return jnp.exp(posterior_path(teacher, prompt, lengths=spec.num_icl))
 
-        alone = jnp.stack([weights(shared, length) for length in spec.num_icl])
-        mean = [jax.vmap(lambda p, m=length: weights(p, m))(fresh).mean(axis=0) for length in spec.num_icl]
-        return excess_risk(alone, teacher.target_prior), excess_risk(jnp.stack(mean), teacher.target_prior)
+        alone, mean = weights(shared), jax.vmap(weights)(fresh).mean(axis=0)
+        return excess_risk(alone, teacher.target_prior), excess_risk(mean, teacher.target_prior)
 
     return jax.lax.map(of_teacher, (world.teachers, world.shared, world.fresh))

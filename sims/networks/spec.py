@@ -82,9 +82,8 @@ class InContextSpec:
         accuracies = (*self.weak_accuracy, self.prompt_accuracy)
         check_each("weak_accuracy", accuracies, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
         check_each("sample_size", self.sample_size, lambda n: n >= 1, "at least 1", "labels are needed to fine-tune")
-        for name in ("networks", "max_icl", "layers", "heads", "pretrain_steps", "pretrain_batch"):
-            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
-        for name in ("finetune_looks", "finetune_batch"):
+        counts = ("networks", "max_icl", "layers", "heads", "pretrain_steps", "pretrain_batch")
+        for name in (*counts, "finetune_looks", "finetune_batch"):
             check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
         for name in ("sequences", "prompts", "queries", "replicates"):
             check_one(name, getattr(self, name), getattr(self, name) >= 2, "at least 2", "a standard error needs two")

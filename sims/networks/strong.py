@@ -1,5 +1,6 @@
 """Strong networks: pre-trained on the source once, and kept beside the store for every sweep that asks for the same."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from w2s_jax import incontext
 from w2s_jax.predictive import share_outside
 from w2s_jax.rng import stream
 from w2s_jax.training import Params, init_state, make_optimizer
+from w2s_jax.types import Key
 
 NETWORKS = "networks"
 """Folder of the networks, beside the stores."""
@@ -36,24 +38,29 @@ def pretrained(spec: InContextSpec, concept_shift: float, out: Path) -> Params:
 def _pretrain(spec: InContextSpec, own: PretrainSpec, number: int, folder: Path) -> Params:
     key = jax.random.fold_in(stream(jax.random.key(own.seed), "pretrain"), number)
     graph, params = make_network(spec, stream(key, "init"))
-    task, bins, length = task_of(own, own.concept_shift), bins_of(own), own.max_icl + 1
     optimizer = make_optimizer(own.training)
-
-    def loss(params: Params, step_key: jax.Array) -> jax.Array:
-        return incontext.loss(nnx.merge(graph, params), step_key, task, bins, own.pretrain_batch, length)
-
     state = fit(
         f"pre-training, concept shift {own.concept_shift:g}, network {number + 1} of {spec.networks}",
         folder,
         own,
         stream(key, "steps"),
         init_state(params, optimizer),
-        loss,
+        pretraining_loss(own, graph),
         optimizer,
         own.pretrain_steps,
-        tokens_per_step=own.pretrain_batch * length,
+        tokens_per_step=own.pretrain_batch * (own.max_icl + 1),
     )
     return state.params
+
+
+def pretraining_loss(own: PretrainSpec, graph: nnx.GraphDef) -> Callable[[Params, Key], jax.Array]:
+    """(parameters, key of a step) -> the loss of a network of this structure on its own source."""
+    task, bins, length = task_of(own, own.concept_shift), bins_of(own), own.max_icl + 1
+
+    def loss(params: Params, key: Key) -> jax.Array:
+        return incontext.loss(nnx.merge(graph, params), key, task, bins, own.pretrain_batch, length)
+
+    return loss
 
 
 def warn_of_narrow_bins(spec: InContextSpec) -> None:
