@@ -98,28 +98,35 @@ class Cache(NamedTuple):
     It is never changed in place. To ask many questions after one prompt, `vmap` over the questions and not over it.
     """
 
-    keys: Float[Array, "layers *b max_length heads head_dim"]
+    keys: Float[Array, "layers *b room heads head_dim"]
     """Rotated to their positions; places from `length` on are not read."""
-    values: Float[Array, "layers *b max_length heads head_dim"]
+    values: Float[Array, "layers *b room heads head_dim"]
     """As keys."""
     length: Int[Array, ""]
-    """Places read, in [0, max_length]."""
+    """Places read, in [0, room]."""
 
 
-def init_cache(config: TransformerConfig, batch_shape: tuple[int, ...] = ()) -> Cache:
+def init_cache(config: TransformerConfig, batch_shape: tuple[int, ...] = (), length: int | None = None) -> Cache:
     """A cache that holds nothing yet.
 
     Args:
         config: sizes of the `Decoder` that will fill it.
         batch_shape: leading dims `*b` of its inputs.
+        length: places that it has room for, in [1, max_length]; None: max_length. Attention pays for all of them.
 
     Returns:
         A `Cache` of length 0.
 
+    Raises:
+        ValueError: for a length out of range.
+
     >>> init_cache(TransformerConfig(max_length=8), (5,)).keys.shape
     (3, 5, 8, 4, 16)
     """
-    shape = (config.num_layers, *batch_shape, config.max_length, config.num_heads, config.head_dim)
+    room = config.max_length if length is None else length
+    if not 1 <= room <= config.max_length:
+        raise ValueError(f"length must be in [1, max_length = {config.max_length}], got {room}; None takes all of it.")
+    shape = (config.num_layers, *batch_shape, room, config.num_heads, config.head_dim)
     return Cache(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype), jnp.zeros((), jnp.int32))
 
 
@@ -163,7 +170,7 @@ class Decoder(nnx.Module):
         Args:
             inputs: embeddings `[*b L width]`, L <= max_length, of any float type.
             cache: the places before these (batch shape `*b`); None: there are none. The caller sees to it that
-                `cache.length` + L <= max_length.
+                `cache.length` + L fit its room.
             dropout_key: a typed key turns dropout on; None is for use and for evaluation.
 
         Returns:
@@ -181,7 +188,7 @@ class Decoder(nnx.Module):
         angles = rotary_angles(self.config, start + jnp.arange(length))
         hidden, written = inputs.astype(self.config.dtype), []
         for i, block in enumerate(self.blocks):
-            past = None if cache is None else (cache.keys[i], cache.values[i], jnp.arange(limit) < start)
+            past = None if cache is None else (cache.keys[i], cache.values[i], jnp.arange(cache.keys.shape[-3]) < start)
             key = None if dropout_key is None else jax.random.fold_in(dropout_key, i)
             hidden, keys_values = block(hidden, angles, past, key)
             written.append(keys_values)

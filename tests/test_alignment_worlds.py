@@ -1,0 +1,463 @@
+"""Every world: its law sums to one, its scores mean what they say, its concepts can be told, its beliefs nest."""
+
+import dataclasses
+from collections import Counter
+from functools import cache
+from itertools import combinations, product
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.alignment import skill
+from w2s_jax.alignment.math import operator_tables
+from w2s_jax.alignment.world import (
+    ASK,
+    END,
+    FIRST_TAG,
+    TARGET,
+    World,
+    concept_posterior,
+    read,
+    source_prior,
+    to_text,
+    to_tokens,
+)
+from w2s_jax.alignment.worlds import WORLDS, dialogues, make_world
+from w2s_jax.rng import stream
+
+SMALL = {"persona": 16, "explanation": 12, "math": 45, "bias": 16}
+CONCEPT_SHIFT = {"persona": 0.85, "explanation": 0.85, "math": 0.85, "bias": 0.75}
+CAPABILITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+every_world = pytest.mark.parametrize("task", WORLDS)
+
+
+def distinct(world: World) -> np.ndarray:
+    """Whether an answer is the first of its string among those to its question, `[Q Z V]`."""
+    return world.listing.distinct[: len(world.questions)].reshape(world.content.shape)
+
+
+@cache
+def world_of(task, small=True):
+    return make_world(task, size=SMALL[task] if small else None)
+
+
+def rows(world):
+    """Question, claim and variant of every listed answer, and its tokens: [N], [N], [N], [N a]."""
+    return *(index.ravel() for index in np.indices(world.content.shape)), world.answers.reshape(-1, world.answer_length)
+
+
+def string_laws(world, claims, concept):
+    """P(string | question, concept, beliefs) by its definition, one Counter a question."""
+    laws = [Counter() for _ in world.questions]
+    for q, z, v, tokens in zip(*rows(world)):
+        laws[q][tokens.tobytes()] += world.variant_law[concept, v] * (z == claims[q])
+    return laws
+
+
+def string_scores(world):
+    """Content and style of each string that is an answer to a question, {(question, string): (content, style)}.
+
+    A string that is listed twice has the same scores both times.
+    """
+    scores = {}
+    for q, z, v, tokens in zip(*rows(world)):
+        found = world.content[q, z, v], world.style[v]
+        assert scores.setdefault((q, tokens.tobytes()), found) == found
+    return scores
+
+
+def length_with_end(tokens):
+    return np.argmax(tokens == END, axis=-1) + 1
+
+
+# --- the grammar ----------------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_the_law_of_the_strings_sums_to_one(task):
+    world = world_of(task)
+    num_questions, num_claims, _ = world.content.shape
+    questions, _, _, tokens = rows(world)
+    first = distinct(world).ravel()
+    flagged = set(zip(questions[first], (row.tobytes() for row in tokens[first])))
+    assert len(flagged) == first.sum()  # none twice
+    assert flagged == set(zip(questions, (row.tobytes() for row in tokens)))  # and none left out
+    beliefs = [world.truth, np.random.default_rng(0).integers(num_claims, size=num_questions)]
+    for claims, concept in product(beliefs, range(world.num_concepts)):
+        for law in string_laws(world, claims, concept):
+            assert abs(sum(law.values()) - 1) < 1e-12 and min(law.values()) >= 0
+
+
+def test_only_bare_answers_to_math_are_one_string_for_several_claims():
+    for task in WORLDS:
+        assert distinct(world_of(task)).all() == (task != "math")
+    world = world_of("math")
+    bare = np.array([to_text(world, answer).startswith("all ") for answer in world.answers[0, 0]])
+    repeated = ~distinct(world)
+    assert repeated[:, 3:, bare].all() and not repeated[:, :3].any() and not repeated[..., ~bare].any()
+
+
+@every_world
+def test_a_world_is_as_large_as_the_experiments_ask(task):
+    world = world_of(task, small=False)
+    assert world.task == task and len(world.questions) >= 200 and world.answer_length <= 10
+    assert distinct(world).sum(axis=(1, 2)).max() <= 200 and world.content[0].size <= 200  # scores enumerate all pairs
+    lengths = length_with_end(world.answers)
+    assert lengths.min() >= 6
+    filled = np.arange(world.answer_length) >= lengths[..., None] - 1
+    assert ((world.answers == END) == filled).all()
+    assert (world.questions != END).all() and (world.answers != ASK).all()
+    assert len(np.unique(world.questions, axis=0)) == len(world.questions)
+
+
+@every_world
+def test_at_least_two_places_tell_the_concept(task):
+    world = world_of(task, small=False)
+    right = world.answers[np.arange(len(world.truth)), world.truth]  # [Q V a]
+    places = (right != right[:, :1]).any(axis=1).sum(axis=1)
+    assert places.min() >= 2
+    # No two concepts are the same law, and no two ways of putting the truth are the same string.
+    assert all(abs(p - q).sum() > 0.1 for p, q in combinations(world.variant_law, 2))
+    assert all(len(np.unique(strings, axis=0)) == len(strings) for strings in right)
+
+
+def roles(world, variant):
+    """What each place of an answer is for, whatever its word: a copy of place j of the question, a claim or filler."""
+    answers = world.answers[:, :, variant]
+    text = []
+    for place in range(length_with_end(answers[0, 0]) - 1):
+        tokens = answers[:, :, place]
+        copied = [j for j, asked in enumerate(world.questions.T) if (tokens == asked[:, None]).all()]
+        text.append(f"copy{copied[0]}" if copied else "claim" if (tokens != tokens[:, :1]).any() else "word")
+    return " ".join(text)
+
+
+def test_no_world_is_another_with_its_tokens_renamed():
+    grammars = {task: {roles(world_of(task), v) for v in range(len(world_of(task).style))} for task in WORLDS}
+    assert len(grammars["explanation"]) == 4 and len(grammars["math"]) == 3
+    for one, other in combinations(grammars, 2):
+        assert not grammars[one] & grammars[other], (one, other)
+    shapes = {world_of(task, small=False).answers.shape[1:] for task in WORLDS}
+    assert len(shapes) == len(WORLDS)
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_the_perfect_answerer_scores_one_and_the_targets_style(task):
+    world = world_of(task)
+    scores = string_scores(world)
+    for q, law in enumerate(string_laws(world, world.truth, TARGET)):
+        content, style = np.sum([p * np.array(scores[q, string]) for string, p in law.items()], axis=0)
+        assert abs(content - 1) < 1e-12
+        assert abs(style - world.target_style()) < 1e-12
+    for concept in range(1, world.num_concepts):  # and style tells the target from each of its rivals
+        assert world.variant_law[concept] @ world.style < world.target_style() / 2
+
+
+@every_world
+def test_target_style_is_that_of_its_default_noise(task):
+    expected = {"persona": 0.9**3, "explanation": 0.9, "math": 0.9, "bias": 0.9}[task]
+    assert world_of(task).target_style() == pytest.approx(expected, rel=1e-12)
+
+
+@every_world
+def test_one_who_guesses_scores_at_chance(task):
+    world, rng, replicates = world_of(task), np.random.default_rng(1), 6000
+    num_questions, num_claims, num_variants = world.content.shape
+    scores = string_scores(world)
+    questions = np.arange(num_questions)
+    samples = np.empty((replicates, 2))
+    for i in range(replicates):
+        claims = rng.integers(num_claims, size=num_questions)
+        variants = rng.choice(num_variants, size=num_questions, p=world.variant_law[TARGET])
+        told = world.answers[questions, claims, variants]
+        samples[i] = np.mean([scores[q, tokens.tobytes()] for q, tokens in zip(questions, told)], axis=0)
+    chance = (world.content.mean(axis=(0, 1)) @ world.variant_law[TARGET], world.target_style())
+    assert chance[0] < 0.3
+    assert_mean(samples, chance)
+    for score in range(2):
+        assert_mean_rejects(samples[:, score], 1.15 * chance[score])
+
+
+@every_world
+def test_content_is_one_for_the_truth_and_less_for_any_other_result(task):
+    world = world_of(task, small=False)
+    questions = np.arange(len(world.truth))
+    assert (world.content[questions, world.truth] == 1).all()
+    assert ((world.content >= 0) & (world.content <= 1)).all() and ((world.style >= 0) & (world.style <= 1)).all()
+    if task == "math":  # a bare answer may be right by luck
+        right = world.content == 1
+        result = np.arange(9) % 3 == world.truth[:, None] % 3
+        assert (right[..., 2:4] == result[..., None]).all() and not right[~result].any()
+        assert (right[..., [0, 1, 4, 5]].sum(axis=1) == 1).all()
+    else:
+        assert ((world.content == 1).sum(axis=1) == 1).all()
+
+
+# --- rendering and reading ------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_rendering_round_trips(task):
+    world = world_of(task)
+    for tokens in (*world.questions, *world.answers[0].reshape(-1, world.answer_length), *world.skill_answers):
+        np.testing.assert_array_equal(to_tokens(world, to_text(world, tokens)), tokens)
+    for answers, first in zip(world.answers, distinct(world)):
+        texts = [to_text(world, tokens[: length_with_end(tokens)]) for tokens in answers[first]]
+        assert len(set(texts)) == len(texts)
+
+
+@every_world
+def test_every_listed_answer_is_read(task):
+    world = world_of(task)
+    questions, claims, variants, tokens = rows(world)
+    ask = jax.jit(lambda questions, tokens: read(world, questions, tokens))
+    claim, variant, readable = ask(questions, tokens)
+    assert readable.all()
+    np.testing.assert_array_equal(variant, variants)
+    np.testing.assert_array_equal(world.answers[questions, claim, variant], tokens)
+    once = distinct(world).ravel()
+    np.testing.assert_array_equal(claim[once], claims[once])
+    # What comes after the end does not count.
+    after = np.arange(world.answer_length) >= length_with_end(tokens)[:, None]
+    noise = np.random.default_rng(0).integers(len(world.words), size=tokens.shape)
+    for found, expected in zip(ask(questions, np.where(after, noise, tokens)), (claim, variant, readable)):
+        np.testing.assert_array_equal(found, expected)
+
+
+@every_world
+def test_garbage_is_refused(task):
+    world, rng = world_of(task), np.random.default_rng(0)
+    questions, _, _, tokens = rows(world)
+    ask = jax.jit(lambda tokens: read(world, jnp.asarray(questions), tokens)[2])
+    places = np.arange(world.answer_length)
+    lengths = length_with_end(tokens)
+    blank = to_tokens(world, skill.BLANK)[0]
+    garbage = {
+        "one word is another": np.where(places == rng.integers(lengths)[:, None], blank, tokens),
+        "cut short": np.where(places >= lengths[:, None] - 2, END, tokens),
+        "goes on": np.where(places == lengths[:, None] - 1, tokens[:, :1], tokens),
+        "backwards": np.where(tokens == END, END, np.take_along_axis(tokens, abs(lengths[:, None] - 2 - places), 1)),
+        "says nothing": np.full_like(tokens, END),
+        "random": rng.integers(len(world.words), size=tokens.shape),
+    }
+    for name, wrong in garbage.items():
+        assert not ask(wrong).any(), name
+
+
+@every_world
+def test_dialogues_are_right_answers_in_the_way_of_their_concept(task, key):
+    world = world_of(task)
+    concept, count, width = world.num_concepts - 1, len(world.questions), world.questions.shape[1]
+    lines = dialogues(world, key, concept, count)
+    assert len(lines) == count and lines == dialogues(world, key, concept, count)
+    asked = []
+    for i, line in enumerate(lines):
+        tokens = to_tokens(world, line)
+        (question,) = np.flatnonzero((world.questions == tokens[:width]).all(axis=1))
+        assert tokens[width] == (FIRST_TAG + concept if i % 2 else ASK)
+        answer = np.full(world.answer_length, END)
+        answer[: len(tokens) - width - 1] = tokens[width + 1 :]
+        assert tokens[-1] == END and (world.answers[question, world.truth[question]] == answer).all(axis=1).any()
+        asked.append(question)
+    assert sorted(asked) == list(range(count))
+    assert dialogues(world, key, concept, 0) == []
+
+
+# --- concepts -------------------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_the_posterior_is_bayes_rule(task):
+    world, rng, shift = world_of(task), np.random.default_rng(0), CONCEPT_SHIFT[task]
+    prior = source_prior(world, shift)
+    assert float(abs(prior - jnp.eye(world.num_concepts)[TARGET]).sum()) / 2 == pytest.approx(shift)
+    variants = rng.integers(len(world.style), size=(50, 4))
+    readable = rng.random((50, 4)) < 0.7
+    expected = np.empty((50, world.num_concepts))
+    for i, concept in product(range(50), range(world.num_concepts)):
+        weight = 1 - shift if concept == TARGET else shift / (world.num_concepts - 1)
+        for v, counts in zip(variants[i], readable[i]):
+            weight *= world.variant_law[concept, v] if counts else 1.0
+        expected[i, concept] = weight
+    expected /= expected.sum(axis=1, keepdims=True)
+    found = concept_posterior(world, prior, jnp.asarray(variants), jnp.asarray(readable))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    nothing = concept_posterior(world, prior, jnp.asarray(variants), jnp.zeros((50, 4), bool))
+    np.testing.assert_allclose(nothing, np.tile(prior, (50, 1)), rtol=1e-12)
+
+
+@every_world
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_a_prior_that_rules_concepts_out_rules_them_out_for_ever(task, shift):
+    world = world_of(task)
+    variants = jnp.arange(len(world.style))[:, None]
+    posterior = concept_posterior(world, source_prior(world, shift), variants, jnp.ones(variants.shape, bool))
+    np.testing.assert_allclose(posterior[:, TARGET], 1 - shift)
+    np.testing.assert_allclose(posterior.sum(axis=1), 1.0)
+
+
+@every_world
+def test_five_examples_name_the_concept_and_one_does_not(task):
+    world = world_of(task)
+    prior = source_prior(world, CONCEPT_SHIFT[task])
+
+    def accuracy(num_examples):
+        """P(the likeliest concept is the true one | concept), exactly: the sum over all sequences of variants."""
+        sequences = np.array(list(product(range(len(world.style)), repeat=num_examples)))
+        law = np.prod(world.variant_law[:, sequences], axis=-1)  # [K sequences]
+        all_read = jnp.ones(sequences.shape, bool)
+        named = jax.jit(concept_posterior, static_argnums=0)(world, prior, jnp.asarray(sequences), all_read).argmax(-1)
+        return (law * (np.arange(world.num_concepts)[:, None] == np.asarray(named))).sum(axis=1)
+
+    five, one = accuracy(5), accuracy(1)
+    print(task, "named after 1:", one.round(4), "after 5:", five.round(4))
+    assert five.min() >= 0.97
+    assert one.mean() <= 0.92
+
+
+@every_world
+def test_wrong_answers_tell_the_concept_as_well_as_right_ones(task, key):
+    """Variants, answers that claim anything in these variants, and back by reading: the posterior stays."""
+    world, rng = world_of(task), np.random.default_rng(0)
+    prior, shape = source_prior(world, CONCEPT_SHIFT[task]), (200, 5)
+    questions, claims, variants = (rng.integers(size, size=shape) for size in world.content.shape)
+    told = world.answers[questions, claims, variants]
+    _, found, readable = read(world, jnp.asarray(questions), jnp.asarray(told))
+    np.testing.assert_allclose(
+        concept_posterior(world, prior, found, readable),
+        concept_posterior(world, prior, jnp.asarray(variants), jnp.ones(shape, bool)),
+        rtol=1e-12,
+    )
+
+
+# --- beliefs --------------------------------------------------------------------------------------------------------
+
+
+@every_world
+def test_beliefs_run_from_nothing_to_the_truth(task, key):
+    world = world_of(task, small=False)
+    believe = jax.jit(world.believe)  # key and capability are traced
+    claims = np.array([believe(key, capability) for capability in CAPABILITIES])
+    assert claims.min() >= 0 and claims.max() < world.content.shape[1]
+    right = claims == world.truth
+    np.testing.assert_array_equal(claims[-1], world.truth)
+    assert right[0].mean() <= 0.05
+    content = world.content[np.arange(len(world.truth)), claims] @ world.variant_law[TARGET]
+    assert content[0].mean() < 0.25
+    assert (np.diff(right.mean(axis=1)) > 0.03).all() and (np.diff(content.mean(axis=1)) > 0.03).all()
+    assert (right[1:] >= right[:-1]).all()  # what is known stays known
+    np.testing.assert_array_equal(claims[1], world.believe(key, CAPABILITIES[1]))
+    np.testing.assert_array_equal(claims, jax.vmap(world.believe, (None, 0))(key, jnp.array(CAPABILITIES)))
+    assert (claims[2] != believe(stream(key, "another"), CAPABILITIES[2])).mean() > 0.1
+
+
+@pytest.mark.parametrize("capability", [0.0, 0.3, 0.8])
+def test_wrong_reckoning_is_one_wrong_table(key, capability):
+    """Every problem that uses an entry has the same result for it; a share 1 - capability of the entries is wrong."""
+    world, p = make_world("math", size=243), 3
+    step, result = np.divmod(np.asarray(world.believe(key, capability)), p)
+    first, then = (world.questions[:, i] - to_tokens(world, "plus")[0] for i in (1, 3))
+    a, b, c = (world.questions[:, i] - to_tokens(world, "zero")[0] for i in (0, 2, 4))
+    table = np.full((3, p, p), -1)
+    table[first, a, b] = step
+    assert (table[first, a, b] == step).all() and (table[then, step, c] == result).all()
+    assert (table == operator_tables(p)).sum() == round(capability * 3 * p * p)
+    right = world.content[np.arange(243), step * p + result] == 1
+    assert (right[:, 0] == (step * p + result == world.truth)).all()
+
+
+def test_math_is_arithmetic_modulo_a_prime():
+    world = make_world("math", size=1125)
+    plus, zero = to_tokens(world, "plus zero")
+    apply = (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y)
+    for (a, first, b, then, c), claim in zip((world.questions - zero).tolist(), world.truth.tolist()):
+        step = apply[first + zero - plus](a, b) % 5
+        assert divmod(claim, 5) == (step, apply[then + zero - plus](step, c) % 5)
+    assert [make_world("math", size=size).content.shape[1] for size in (1, 243, 244, 1125, 1126)] == [9, 9, 25, 25, 49]
+
+
+# --- the skill, the seed, and what is refused -----------------------------------------------------------------------
+
+
+@every_world
+def test_the_skill_has_words_and_answers_of_its_own(task):
+    world = world_of(task, small=False)
+    assert len(np.unique(world.skill_questions, axis=0)) == len(np.unique(world.skill_answers, axis=0))
+    assert len(world.skill_questions) == len(world.skill_answers) == 90
+    np.testing.assert_array_equal(world.skill_answers[:, :2], world.skill_questions[:, 1::-1])
+    assert (length_with_end(world.skill_answers) == 3).all()
+    own = set(np.unique(world.questions)) | set(np.unique(world.answers)) | set(range(FIRST_TAG + world.num_concepts))
+    skills = set(np.unique(world.skill_questions)) | set(np.unique(world.skill_answers)) - {END}
+    assert not own & skills and {world.words[token] for token in skills} <= set(skill.WORDS)
+    tags = world.words[FIRST_TAG : FIRST_TAG + world.num_concepts]
+    assert world.words[:FIRST_TAG] == ("<end>", "?") and all(tag[0] + tag[-1] == "<>" for tag in tags)
+    assert own | skills | set(to_tokens(world, skill.BLANK)) == set(range(len(world.words)))  # no word is idle
+
+
+@every_world
+def test_a_world_is_its_seed(task):
+    one, same, other = (make_world(task, seed, SMALL[task]) for seed in (3, 3, 4))
+    for name in ("questions", "answers", "truth"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
+    assert (one.truth != other.truth).any()
+
+
+@every_world
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": -8}, {"style_noise": 0.0}, {"style_noise": 0.5}], ids=str)
+def test_sizes_and_noises_outside_their_range_are_refused(task, wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name} must be .*; try [\d.]+\.$"):
+        make_world(task, **wrong)
+
+
+def test_unknown_worlds_concepts_and_counts_are_refused(key):
+    with pytest.raises(ValueError, match="task must be one of persona, explanation, math, bias, got 'poetry'"):
+        make_world("poetry")
+    world = world_of("persona")
+    for concept in (-1, 4):
+        with pytest.raises(ValueError, match="concept must be in"):
+            dialogues(world, key, concept, 1)
+    for count in (-1, 17):
+        with pytest.raises(ValueError, match="count must be in"):
+            dialogues(world, key, 0, count)
+
+
+def without_last(name):
+    return lambda world: {name: getattr(world, name)[:-1]}
+
+
+WRONG = {
+    "questions": without_last("questions"),
+    "content": without_last("content"),
+    "style": without_last("style"),
+    "truth": without_last("truth"),
+    "variant_law must fit": lambda world: {"variant_law": world.variant_law[:, :-1]},
+    "skill_questions": lambda world: {"skill_questions": world.skill_questions[:, :1]},
+    "skill_answers": lambda world: {"skill_answers": world.skill_answers[:, 1:]},
+    "variant_law must be positive": lambda world: {"variant_law": np.eye(4, 8)},
+    "rows must sum to 1": lambda world: {"variant_law": 2 * world.variant_law},
+    "words must differ": lambda world: {"words": (*world.words[:-1], world.words[0])},
+    "no blanks": lambda world: {"words": (*world.words[:-1], "two words")},
+    "others in answers": lambda world: {"words": world.words[:-1]},
+    "others in questions": lambda world: {"questions": world.questions - 100},
+    "must end in <end>": lambda world: {"answers": np.where(world.answers == END, 5, world.answers)},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_arrays_that_make_no_world_are_refused(message):
+    world = world_of("persona")
+    wrong = object.__new__(World)  # so that the check is the world's own, not that of its annotations
+    vars(wrong).update(vars(world) | WRONG[message](world))
+    with pytest.raises(ValueError, match=message):
+        wrong.__post_init__()
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
+        dataclasses.replace(world, **WRONG[message](world))

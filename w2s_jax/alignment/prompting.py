@@ -1,0 +1,44 @@
+"""Asking a model: what it has read is a cache, a question and its mark come after it, and then the model answers."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from w2s_jax.alignment.model import AnswerModel
+from w2s_jax.alignment.world import ASK, FIRST_TAG, World
+from w2s_jax.transformer import Cache, init_cache
+
+
+class Asked(NamedTuple):
+    """A model that is about to answer."""
+
+    logits: Float[Array, "vocab"]
+    """Of the answer's first token."""
+    cache: Cache
+    """All that it has read."""
+    tags: Float[Array, "K"]
+    """Logits of the concepts' tags in the place of the mark: how the model would name the way of answering."""
+
+
+def read_prompt(model: AnswerModel, world: World, examples: Int[Array, "m L"]) -> Cache:
+    """What a model keeps of m >= 0 examples, with room for one more.
+
+    Of fewer examples it would keep the same: `shorten` the cache instead of reading again.
+    """
+    cache = init_cache(model.config, (), examples.shape[0] * world.example_length + world.example_length)
+    return model(examples.reshape(-1), cache)[1] if examples.shape[0] else cache
+
+
+def shorten(world: World, cache: Cache, num_examples: Int[Array, ""]) -> Cache:
+    """The cache of the first examples alone, as if no more had been read."""
+    return cache._replace(length=jnp.asarray(num_examples * world.example_length, cache.length.dtype))
+
+
+def ask(
+    model: AnswerModel, world: World, number: Int[Array, ""], cache: Cache, mark: Int[Array, ""] | int = ASK
+) -> Asked:
+    """Put a question of `World.listing` and a mark after what has been read."""
+    tokens = jnp.append(jnp.asarray(world.listing.questions)[number], mark)
+    logits, cache = model(tokens, cache)
+    return Asked(logits[-1], cache, logits[-2, FIRST_TAG : FIRST_TAG + world.num_concepts])

@@ -1,0 +1,73 @@
+"""Exact scores: what a model's own law gives to content and style, and how far it is from exact Bayes.
+
+Every string that is an answer to a question is listed in its world, so an expectation is a sum over the list:
+
+    content = sum_a P(a | prompt, question) content(a),        style likewise.
+
+Strings outside the grammar score 0; the share that a model gives to the list is reported as its mass.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from w2s_jax.alignment.model import AnswerModel, answer_log_probs
+from w2s_jax.alignment.world import World, find
+from w2s_jax.transformer import Cache
+
+
+class Scores(NamedTuple):
+    """Scores of a model's answer to a question."""
+
+    content: Float[Array, "*b 2"]
+    """Of the likeliest answer, token by token (temperature 0); and in expectation (temperature 1)."""
+    style: Float[Array, "*b 2"]
+    """The same of style."""
+    mass: Float[Array, "*b"]
+    """Share of the model's law that lies on answers of the grammar."""
+    truth_law: Float[Array, "*b V"]
+    """Log probability of the right claim in each variant; means nothing for a question of the skill."""
+
+
+def score(
+    model: AnswerModel, world: World, number: Int[Array, ""], logits: Float[Array, "vocab"], cache: Cache, greedy: Array
+) -> Scores:
+    """Scores of the answer that comes next.
+
+    Args:
+        model: an `AnswerModel`.
+        world: of the question.
+        number: of the question in `World.listing`.
+        logits: of the answer's first token.
+        cache: what came before, the question and its mark included; with room for an answer but its last token.
+        greedy: the likeliest answer, token by token, `[a]`: what `decode` gives at temperature 0.
+    """
+    listing, style = world.listing, jnp.asarray(world.listing.style)
+    answers, content, distinct = (
+        jnp.asarray(array)[number] for array in (listing.answers, listing.content, listing.distinct)
+    )
+    log_probs = answer_log_probs(model, logits, cache, answers)
+    probs = jnp.where(distinct, jnp.exp(log_probs), 0.0)
+    place, readable = find(world, number, greedy)
+    # Temperature 0, then 1.
+    content_scores = jnp.stack([jnp.where(readable, content[place], 0.0), (probs * content).sum()])
+    style_scores = jnp.stack([jnp.where(readable, style[place], 0.0), (probs * style).sum()])
+    num_variants = world.answers.shape[2]
+    truth = jnp.asarray(world.truth)[jnp.minimum(number, len(world.truth) - 1)] * num_variants
+    return Scores(content_scores, style_scores, probs.sum(), log_probs[truth + jnp.arange(num_variants)])
+
+
+def bayes_divergence(
+    world: World, weights: Float[Array, "*b K"], truth_law: Float[Array, "*b V"]
+) -> Float[Array, "*b"]:
+    """KL(Bayes || model) in nats over answers: the exact predictive law is on the right claim alone.
+
+    Equation: sum_v B_v log(B_v / M_v), B = weights @ variant_law.
+
+    Args:
+        weights: posterior of the concept given the prompt.
+        truth_law: log M, from `Scores`.
+    """
+    exact = weights @ jnp.asarray(world.variant_law)
+    return (exact * (jnp.log(exact) - truth_law)).sum(axis=-1)
