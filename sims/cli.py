@@ -63,7 +63,7 @@ def main(
     argv = sys.argv[1:] if argv is None else list(argv)
 
     def act() -> None:
-        command = _parse(name, description, presets, kind, argv)
+        command = parse(name, description, presets, kind, argv)
         if command.devices is not None and command.devices < 1:
             raise InputError(f"devices must be at least 1, got {command.devices}; leave it out to use all cores.")
         target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
@@ -109,7 +109,8 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _parse(name: str, description: str, presets: dict[str, Any], kind: type, argv: list[str]) -> Command:
+def parse(name: str, description: str, presets: dict[str, Any], kind: type, argv: list[str]) -> Command:
+    """The options of a sweep command; wrong ones end the program with a message."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="quick")
     first.add_argument("--from", dest="from_store", type=Path, default=None)

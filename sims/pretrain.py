@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sims.checkpoints import Checkpoints
 from sims.disk import saving, write_durably
+from sims.lanes import lanes, spread
 from sims.spec import InputError, check_one
 from w2s_jax.training import TrainState, train
 from w2s_jax.types import Key
@@ -47,7 +50,8 @@ def fit(
         name: of the run, on the progress bar.
         folder: the run's own.
         config: a frozen dataclass of plain values that, with the key, decides the run; a folder of another is refused.
-        key: `[]`, or `[seeds]` with a state stacked likewise, which trains so many networks at once by `vmap`.
+        key: `[]`, or `[seeds]` with a state stacked likewise, which trains so many networks: on CPUs one after another
+            on each device, which is the faster way there, on others at once by `vmap`.
         state: from `init_state`.
         loss, optimizer: as for `w2s_jax.training.train`.
         num_steps: steps in all, >= 1.
@@ -64,8 +68,9 @@ def fit(
     """
     for field, count in (("num_steps", num_steps), ("chunk", chunk), ("chunks_per_checkpoint", chunks_per_checkpoint)):
         check_one(field, count, count >= 1, "at least 1", "give a whole number")
-    # Not the caller's arrays but copies on a device: the first call and those after it then are one program.
-    state = jax.tree.map(jax.numpy.asarray, state)
+    # Not the caller's arrays but copies where they are needed: the first call and those after it then are one program.
+    over = lanes(key.shape[0]) if key.ndim else None
+    state = jax.tree.map(jnp.asarray, state) if over is None else jax.device_put(state, over)
     with Checkpoints(folder, config, key, state) as checkpoints:
         step = checkpoints.latest
         if step > num_steps:
@@ -79,7 +84,7 @@ def fit(
             console.print(f"{name}: all {num_steps} steps are done, in {folder}.", highlight=False)
             return state
         _forget_after(log, step)
-        program = _program(loss, optimizer, batched=key.ndim == 1)
+        program = _program(loss, optimizer, over)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -111,15 +116,15 @@ def fit(
     return state
 
 
-def _program(loss, optimizer, batched: bool):
+def _program(loss, optimizer, over: NamedSharding | None):
     """(key, state, length) -> (state, metrics), compiled once for each length."""
 
     @functools.partial(jax.jit, static_argnums=2)
     def program(key: Key, state: TrainState, length: int):
-        def one(key: Key, state: TrainState):
-            return train(key, state, loss, optimizer, length)
+        def one(lane: tuple[Key, TrainState]):
+            return train(*lane, loss, optimizer, length)
 
-        return jax.vmap(one)(key, state) if batched else one(key, state)
+        return one((key, state)) if over is None else spread(one, over)((key, state))
 
     return program
 

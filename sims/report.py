@@ -8,40 +8,69 @@ changed since.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import xarray as xr
 
-from sims import incontext, posterior_sweep, risk_sweep, theory_sweep
-from sims.claims import posterior_claims, risk_claims
+from sims import alignment, incontext, posterior_sweep, risk_sweep, theory_sweep
+from sims.claims import Claim, posterior_claims, risk_claims
+from sims.dialogues.claims import alignment_claims
 from sims.networks.claims import network_claims
 from sims.spec import InputError, identity
 from sims.store import completed, read_config
 from sims.theory_claims import theory_claims
+from w2s_jax.alignment.worlds import WORLDS
+
+
+class Sweep(NamedTuple):
+    """How evidence is made of a store."""
+
+    command: str
+    """What follows `python -m sims.`, but for the preset."""
+    kind: type
+    presets: dict[str, Any]
+    claims: Callable[[xr.Dataset, Any], Iterable[Claim]]
+
+
+def _in_world(task: str) -> dict[str, Any]:
+    """The presets of an alignment sweep in one world."""
+    return {name: dataclasses.replace(preset, task=task) for name, preset in alignment.PRESETS.items()}
+
 
 SWEEPS = {
-    "risk_sweep": (risk_sweep.SweepSpec, risk_sweep.PRESETS, risk_claims),
-    "theory_sweep": (theory_sweep.TheorySpec, theory_sweep.PRESETS, theory_claims),
-    "posterior_sweep": (posterior_sweep.PosteriorSpec, posterior_sweep.PRESETS, posterior_claims),
-    "incontext": (incontext.InContextSpec, incontext.PRESETS, network_claims),
+    "risk_sweep": Sweep("risk_sweep", risk_sweep.SweepSpec, risk_sweep.PRESETS, risk_claims),
+    "theory_sweep": Sweep("theory_sweep", theory_sweep.TheorySpec, theory_sweep.PRESETS, theory_claims),
+    "posterior_sweep": Sweep(
+        "posterior_sweep", posterior_sweep.PosteriorSpec, posterior_sweep.PRESETS, posterior_claims
+    ),
+    "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, network_claims),
+} | {
+    f"alignment_{task}": Sweep(f"alignment --task {task}", alignment.AlignmentSpec, _in_world(task), alignment_claims)
+    for task in WORLDS
 }
+"""By the name of the store."""
 
 
 def report(store: Path, name: str) -> tuple[str, dict]:
     """(preset, evidence) of a finished sweep."""
-    kind, presets, claims_of = SWEEPS[name]
-    spec = read_config(store, kind)
+    sweep = SWEEPS[name]
+    presets, spec = sweep.presets, read_config(store, sweep.kind)
     preset = next((p for p, known in presets.items() if identity(known) == identity(spec)), None)
     if preset is None:
         raise InputError(f"evidence must come from a preset, but {store} holds another configuration; run a preset.")
     if completed(store, spec) < presets[preset].replicates:
-        raise InputError(f"evidence must be complete, but {store} is not; run python -m sims.{name} --preset {preset}.")
+        raise InputError(
+            f"evidence must be complete, but {store} is not; run python -m sims.{sweep.command} --preset {preset}."
+        )
     data = xr.open_zarr(store, consolidated=False).load()
-    claims = [{**claim._asdict(), "holds": claim.holds()} for claim in claims_of(data, presets[preset])]
+    claims = [{**claim._asdict(), "holds": claim.holds()} for claim in sweep.claims(data, presets[preset])]
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
-    command = f"python -m sims.{name} --preset {preset}"
+    command = f"python -m sims.{sweep.command} --preset {preset}"
     return preset, {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims}
 
 

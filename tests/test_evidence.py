@@ -6,33 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sims import incontext, posterior_sweep, report, risk_sweep, theory_sweep
+from sims import report, risk_sweep
 from sims.claims import Claim, fit_exponent
 from sims.spec import identity
 from tests.test_engine import options
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-PRESETS = {
-    "risk_sweep": risk_sweep.PRESETS,
-    "theory_sweep": theory_sweep.PRESETS,
-    "posterior_sweep": posterior_sweep.PRESETS,
-    "incontext": incontext.PRESETS,
-}
 TIMINGS = ("benchmarks", "networks")
 EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem not in TIMINGS)
 
 
 def test_there_is_evidence_of_the_quick_presets():
-    names = ("risk_sweep", "theory_sweep", "posterior_sweep", "incontext")
-    assert {f"{name}-quick" for name in names} <= {path.stem for path in EVIDENCE}
+    assert {f"{name}-quick" for name in report.SWEEPS} <= {path.stem for path in EVIDENCE}
 
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
 def test_evidence_holds_and_belongs_to_its_preset(path):
     evidence = json.loads(path.read_text())
-    command, preset = path.stem.split("-")
-    spec = PRESETS[command][preset]
-    assert evidence["command"] == f"python -m sims.{command} --preset {preset}"
+    name, preset = path.stem.split("-")
+    spec = report.SWEEPS[name].presets[preset]
+    assert evidence["command"] == f"python -m sims.{report.SWEEPS[name].command} --preset {preset}"
     assert evidence["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
     assert evidence["seed"] == spec.seed and evidence["replicates"] >= spec.replicates
     assert evidence["device"] and evidence["commit"] and evidence["versions"]["jax"]
