@@ -19,6 +19,10 @@ COMMANDS = {
     "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
     "incontext": "python -m sims.incontext --preset quick --out {folder}",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
+    **{
+        f"alignment_{task}": f"python -m sims.alignment --task {task} --preset quick --out {{folder}}"
+        for task in ("persona", "explanation", "math", "bias")
+    },
 }
 """Stores that figures read, and the command that makes each."""
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure as Canvas
 
 from figures import (
+    alignment,
+    alignment_overview,
     assumptions,
     misfit,
     mixtures,
@@ -27,12 +29,23 @@ from figures.data import COMMANDS, FigureError, MissingResultError, Results, com
 
 
 class Entry(NamedTuple):
-    """A figure: who draws it, the store that it reads, and what it claims."""
+    """A figure: who draws it, the store that it reads, what it claims, and further stores that it reads.
 
-    draw: Callable[[Results], Canvas]
+    It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`.
+    """
+
+    draw: Callable[..., Canvas]
     store: str
     claim: str
+    others: tuple[str, ...] = ()
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """All stores that it reads."""
+        return (self.store, *self.others)
+
+
+_ALIGNMENT = tuple(f"alignment_{task}" for task in alignment.TASKS)
 
 FIGURES: dict[str, Entry] = {
     "risk_vs_sample_size": Entry(
@@ -125,6 +138,38 @@ FIGURES: dict[str, Entry] = {
         "incontext",
         "Naive networks end at their teacher's risk, refined ones fall with the prompt, as in the linear theory.",
     ),
+    "alignment_persona": Entry(
+        alignment.strong_against_weak,
+        "alignment_persona",
+        "Persona: what the strong model keeps of its content and learns of the style, by the content of its teacher.",
+    ),
+    "alignment_explanation": Entry(
+        alignment.strong_against_weak,
+        "alignment_explanation",
+        "Explanations: content and style of the strong model under each method, by the content of its teacher.",
+    ),
+    "alignment_math": Entry(
+        alignment.strong_against_weak,
+        "alignment_math",
+        "Math: how right the strong model answers, and how much in the target's way, by the content of its teacher.",
+    ),
+    "alignment_bias": Entry(
+        alignment.strong_against_weak,
+        "alignment_bias",
+        "Bias: content and rate of female subjects under each method, beside the target rate and that of exact Bayes.",
+    ),
+    "alignment_table": Entry(
+        alignment_overview.alignment_table,
+        _ALIGNMENT[0],
+        "Content and style of every method in every world of tokens, on held-out questions.",
+        _ALIGNMENT[1:],
+    ),
+    "icl_examples": Entry(
+        alignment_overview.icl_examples,
+        _ALIGNMENT[0],
+        "How content and style depend on the number of weak examples in the prompt, beside exact Bayes.",
+        _ALIGNMENT[1:],
+    ),
     "scaling": Entry(
         scaling.scaling,
         "benchmarks",
@@ -168,9 +213,14 @@ def _chosen(only: list[str]) -> list[str]:
 
 def _list(names: list[str], folder: Path) -> int:
     for name in names:
-        store, claim = FIGURES[name].store, FIGURES[name].claim
-        state = "ready" if path_of(store, folder).exists() else f"needs: {command_for(store, folder)}"
-        print(f"{name}\n    {claim}\n    {state}")
+        entry = FIGURES[name]
+        absent = [store for store in entry.stores if not path_of(store, folder).exists()]
+        commands = "; ".join(command_for(store, folder) for store in absent)
+        if len(absent) == len(entry.stores):
+            state = f"needs{' one of' * bool(entry.others)}: {commands}"
+        else:
+            state = "ready" + f", but lacks: {commands}" * bool(absent)
+        print(f"{name}\n    {entry.claim}\n    {state}")
     return 0
 
 
@@ -180,13 +230,15 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
         example = command_for(next(iter(COMMANDS)), folder)
         raise FigureError(f"--results must be a folder of stores, but {folder} is {what}; make one with: {example}")
     _check_out(out)
-    stores, missing = _open_stores(names, folder, strict=strict)
+    stores, absent = _open_stores(names, folder, strict=strict)
+    missing, partial = {}, {}
     for name in names:
         entry = FIGURES[name]
-        if entry.store not in stores:
-            continue
+        held = [stores[store] for store in entry.stores if store in stores]
         try:
-            files = draw(entry, stores[entry.store])
+            if not held:
+                raise _nothing_to_read(entry, absent)
+            files = draw(entry, *held)
         except MissingResultError as error:
             if strict:
                 raise
@@ -196,32 +248,44 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
             path = out / f"{name}.{kind}"
             _write(path, data)
             print(path)
+        partial[name] = [str(absent[store]) for store in entry.stores if store in absent]
+    for name, reasons in partial.items():
+        for reason in reasons:
+            print(f"drawn without: {name}: {reason}")
     for name, reason in missing.items():
         print(f"not drawn: {name}: {reason}")
     return 0
 
 
-def _open_stores(names: list[str], folder: Path, *, strict: bool) -> tuple[dict[str, Results], dict[str, str]]:
-    """The stores that these figures read, and why the figures of the others cannot be drawn."""
+def _open_stores(
+    names: list[str], folder: Path, *, strict: bool
+) -> tuple[dict[str, Results], dict[str, MissingResultError]]:
+    """The stores that these figures read, and why the others cannot be read."""
     stores: dict[str, Results] = {}
-    missing: dict[str, str] = {}
-    for name in names:
-        store = FIGURES[name].store
-        if store in stores:
-            continue
+    absent: dict[str, MissingResultError] = {}
+    for store in dict.fromkeys(store for name in names for store in FIGURES[name].stores):
         try:
             stores[store] = open_results(folder, store)
         except MissingResultError as error:
-            if strict:
-                raise
-            missing[name] = str(error)
-    return stores, missing
+            absent[store] = error
+    for name in names if strict else ():  # before anything is drawn
+        if not set(FIGURES[name].stores) & set(stores):
+            raise _nothing_to_read(FIGURES[name], absent)
+    return stores, absent
 
 
-def draw(entry: Entry, results: Results) -> dict[str, bytes]:
+def _nothing_to_read(entry: Entry, absent: dict[str, MissingResultError]) -> MissingResultError:
+    """Why a figure has no store; the command that is named makes the first of those that would do."""
+    first = absent[entry.store]
+    if not entry.others:
+        return first
+    return MissingResultError(f"this figure needs one of {', '.join(entry.stores)}, but {first}")
+
+
+def draw(entry: Entry, *results: Results) -> dict[str, bytes]:
     """A figure as the bytes of its files, by kind; the same results give the same bytes."""
     with style.style():
-        return style.encode(entry.draw(results))
+        return style.encode(entry.draw(*results))
 
 
 def _check_out(out: Path) -> None:

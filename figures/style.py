@@ -83,6 +83,13 @@ METHODS: dict[str, Look] = {
     "hull": Look("convex hull of the concepts", "#332288", "-", "p"),
     "em_prior": Look("EM on the prior", "#44AA99", (0, (3, 1, 1, 1)), "*"),
     "span": Look("span of the concepts", "#C08A00", (0, (6, 1.5)), "X"),
+    # of networks on tokens, which never meet those of the linear model that resemble them
+    "icl_refine": Look("refinement by examples", "#005AA0", "-", "8"),
+    "prompt_only": Look("prompt alone, no training", "#4AA8E0", (0, (3, 1, 1, 1)), "2"),
+    "aux_confidence": Look("auxiliary confidence loss", "#D98BC0", (0, (5, 1.5)), "d"),
+    "bootstrapping": Look("bootstrapping", "#E8A90C", (0, (6, 1.5, 1, 1.5)), "H"),
+    "self_label": Look("strong on its own labels", "#7B7BC8", (0, (1, 1.2)), "1"),
+    "control": Look("control (true, own style)", "#8C564B", (0, (5, 1.5, 1, 1.5)), "_"),
 }
 SPARE_COLORS = ("#AA4499", "#6699CC", "#661100", "#888888")
 

@@ -1,0 +1,384 @@
+"""Figures of the alignment experiments: what they draw of a store, and the published scores beside it."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.text import Text
+
+from figures import alignment, alignment_overview, alignment_published, data, make, paper_scores, style
+from w2s_jax.statistics import confidence_interval
+
+METHODS = (
+    "source",
+    "ceiling",
+    "control",
+    "self_label",
+    "naive_ft",
+    "icl_refine",
+    "intent_refine",
+    "aux_confidence",
+    "bootstrapping",
+    "prompt_only",
+)
+LEVEL = ("source", "ceiling", "control", "self_label")
+"""Methods that know no teacher."""
+PROMPTED = ("icl_refine", "intent_refine", "prompt_only")
+KEEPS = {
+    "source": 1.0,
+    "ceiling": 0.98,
+    "control": 0.95,
+    "self_label": 0.97,
+    "naive_ft": 0.1,
+    "aux_confidence": 0.4,
+    "bootstrapping": 0.3,
+    "icl_refine": 0.93,
+    "intent_refine": 0.9,
+    "prompt_only": 0.75,
+}
+"""Share of the way from the teacher's content to the source's at which a method ends."""
+STYLES = dict(zip(METHODS, (0.12, 0.91, 0.1, 0.14, 0.86, 0.8, 0.9, 0.7, 0.75, 0.6)))
+
+
+def dataset(capabilities=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5), seeds=3, target=0.92) -> xr.Dataset:
+    """A store of one task in the format of the sweep, with numbers that a run might give."""
+    rng = np.random.default_rng(0)
+    coords = {
+        "method": list(METHODS),
+        "capability": list(capabilities),
+        "num_icl": list(num_icl),
+        "temperature": [0, 1],
+        "split": ["train", "held_out", "unrelated"],
+        "seed": list(range(seeds)),
+        "prompts": ["source", "weak"],
+    }
+
+    def array(*dims: str) -> xr.DataArray:
+        shape = [len(coords[dim]) for dim in dims]
+        return xr.DataArray(0.02 * rng.standard_normal(shape), {dim: coords[dim] for dim in dims}, dims)
+
+    weak = array("capability", "temperature", "split", "seed")
+    held = ("method", "capability", "num_icl", "temperature", "split", "seed")
+    content, manner = array(*held), array(*held)
+    keeps = xr.DataArray([KEEPS[m] for m in METHODS], {"method": list(METHODS)}, ["method"])
+    reads = xr.DataArray([m in PROMPTED for m in METHODS], {"method": list(METHODS)}, ["method"])
+    learns = xr.where(reads, 1 - 0.6 / weak_free(coords["num_icl"]), 1.0)
+    styles = xr.DataArray([STYLES[m] for m in METHODS], {"method": list(METHODS)}, ["method"])
+    level = 0.1 + 0.8 * xr.DataArray(list(capabilities), {"capability": list(capabilities)}, ["capability"])
+    weak_content = (weak + level).clip(0, 1)
+    content = (content + level + keeps * (0.95 - level)).clip(0, 1).transpose(*held)
+    manner = (manner + styles * learns).clip(0, 1).transpose(*held)
+    for method in LEVEL:  # repeated along what a method does not read
+        content.loc[{"method": method}] = content.sel({"method": method}).isel(capability=0, num_icl=0)
+    unrelated = content["split"] == "unrelated"
+    bayes = array("capability", "num_icl", "seed") + target * (1 - 0.4 / weak_free(coords["num_icl"]))
+    uses = [m not in LEVEL for m in METHODS]
+    return xr.Dataset(
+        {
+            "content": content,
+            "style": manner.where(~unrelated),
+            "mass": abs(array("method", "capability", "num_icl", "split", "seed")),
+            "weak_content": weak_content.where(weak["split"] != "unrelated"),
+            "weak_style": (0.88 + weak).clip(0, 1).where(weak["split"] != "unrelated"),
+            "bayes_style": bayes.clip(0, 1).transpose("seed", ...),
+            "kl_to_bayes": abs(array("prompts", "num_icl", "seed")),
+            "naming_accuracy": abs(array("num_icl", "seed")),
+            "named_concept": (array("capability", "num_icl", "seed") * 0).astype(int),
+            "target_style": target,
+            "num_replicates": seeds,
+            "uses_capability": ("method", uses),
+            "uses_num_icl": ("method", [m in PROMPTED for m in METHODS]),
+        },
+        attrs={"config": json.dumps({"task": "a world"}), "complete": seeds},
+    )
+
+
+def weak_free(counts: list[int]) -> xr.DataArray:
+    """Numbers of examples as an array along themselves."""
+    return xr.DataArray(np.array(counts, float), {"num_icl": counts}, ["num_icl"])
+
+
+def write(folder, task: str, **sizes) -> data.Results:
+    """A store on disk, read back as figures read it."""
+    dataset(**sizes).to_zarr(folder / f"alignment_{task}.zarr", zarr_format=3, consolidated=False)
+    return data.open_results(folder, f"alignment_{task}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def stores(folder):
+    """Stores of all tasks, in no particular order and of different sizes."""
+    sizes = {"bias": {"num_icl": (1, 2, 5)}, "math": {"capabilities": (0.4, 0.8)}, "persona": {}, "explanation": {}}
+    return {task: write(folder, task, **size) for task, size in sizes.items()}
+
+
+@pytest.fixture(scope="module")
+def figures(stores):
+    """Every figure, laid out."""
+    with style.style():
+        found = {name: alignment.strong_against_weak(store) for name, store in stores.items()}
+        found["alignment_table"] = alignment_overview.alignment_table(*stores.values())
+        found["icl_examples"] = alignment_overview.icl_examples(*stores.values())
+        for figure in found.values():
+            figure.draw_without_rendering()
+    return found
+
+
+def lines_of(panel, method: str) -> list[np.ndarray]:
+    """Heights of the lines in a method's colour."""
+    return [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_color() == style.look(method).color]
+
+
+def drawn(panel, method: str, heights) -> bool:
+    return any(y.shape == np.shape(heights) and np.allclose(y, heights) for y in lines_of(panel, method))
+
+
+def words(figure) -> str:
+    """All that a figure says."""
+    legends = [text for legend in figure.legends for text in (*legend.get_texts(), legend.get_title())]
+    return "\n".join(text.get_text() for text in (*figure.findobj(Text), *legends))
+
+
+# --- Published scores --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "score", "expected"),
+    [
+        ("persona", ("tinyTruthfulQA", "weak", "", "falcon"), "content", 2.351),
+        ("persona", ("tinyTruthfulQA", "source", "GPT-3.5-Turbo", ""), "style", 1.783),
+        ("persona", ("tinyAlpacaEval", "icl_refine", "GPT-4o-mini", "gemma"), "style_sem", 0.334),
+        ("persona", ("tinyMMLU", "naive_ft", "GPT-4o-mini", "gemma"), "content", 2.432),
+        ("explanation", ("chatgpt_questions_test", "intent_refine", "GPT-4o-mini", "mistral"), "style", 9.171),
+        ("math", ("MATH", "naive_ft", "GPT-4o-mini", "llama2"), "content", 0.0679),
+        ("math", ("MATH", "icl_refine", "GPT-4o-mini", "mistral"), "content_sem", 0.0431),
+        ("bias", ("biographies", "intent_refine", "GPT-3.5-Turbo", ""), "style", 0.963),
+    ],
+)
+def test_published_scores_are_those_of_the_paper(task, key, score, expected):
+    rows = [r for r in paper_scores.published(task) if (r.test_set, r.method, r.strong_model, r.weak_model) == key]
+    assert [getattr(row, score) for row in rows] == [expected]
+
+
+def test_published_scores_are_whole():
+    counts = {task: len(paper_scores.published(task)) for task in alignment.TASKS}
+    assert counts == {"persona": 90, "explanation": 30, "math": 7, "bias": 6}
+    for task in alignment.TASKS:
+        for score in alignment.SCORES:
+            values = np.array([getattr(row, score) for row in paper_scores.published(task)])
+            scale = paper_scores.scale(task, score)
+            if scale is None:
+                assert np.isnan(values).all()
+            else:
+                assert (values >= scale[0]).all() and (values <= scale[1]).all()
+    assert "2405.16236" in json.loads(paper_scores.FILE.read_text())["citation"]
+
+
+def test_published_scores_are_drawn_against_their_teachers(figures):
+    panel = next(p for p in figures["explanation"].axes if "chatgpt" in p.get_title(loc="left"))
+    of_gpt = [r for r in paper_scores.published("explanation") if r.strong_model == "GPT-4o-mini"]
+    naive = {r.weak_model: r.content for r in of_gpt if r.method == "naive_ft"}
+    by_content = ["gemma", "falcon", "llama2", "mistral"]
+    assert drawn(panel, "naive_ft", [naive[name] for name in by_content])
+    assert drawn(panel, "source", [9.58, 9.58])
+
+
+def test_published_scores_without_teachers_are_marks(figures):
+    panel = next(p for p in figures["math"].axes if "MATH" in p.get_title(loc="left"))
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["llama2", "gemma", "mistral"]
+    assert drawn(panel, "naive_ft", [0.0679]) and drawn(panel, "icl_refine", [0.7295])
+    panels = [p for p in figures["bias"].axes if "biographies" in p.get_title(loc="left")]
+    for panel in panels:
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["GPT-3.5-Turbo", "GPT-4o-mini"]
+    assert "no style score\nwas published" in words(figures["math"])
+
+
+# --- Strong against weak -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", alignment.TASKS)
+def test_scores_are_drawn_against_the_measured_content(task, figures, stores):
+    held = stores[task].at(temperature=1).isel(num_icl=-1)
+    panels = {
+        (score, split): [p for p in figures[task].axes if p.get_title(loc="left").endswith(name)][row]
+        for row, score in enumerate(alignment.SCORES)
+        for split, name in alignment.SPLITS.items()
+    }
+    for (score, split), panel in panels.items():
+        cut = held.sel(split=split)
+        for method in METHODS:
+            mean = cut[score].sel({"method": method}).mean("seed").values
+            expected = [mean[0]] * 2 if method in LEVEL else mean
+            assert drawn(panel, method, expected) == (method != "self_label"), (score, split, method)
+        naive = next(line for line in panel.lines if line.get_color() == style.look("naive_ft").color)
+        np.testing.assert_allclose(naive.get_xdata(), cut["weak_content"].mean("seed"))
+        low, high = panel.get_ylim()
+        assert all(low <= y.min() and y.max() <= high for method in METHODS for y in lines_of(panel, method))
+        if score == "style":
+            assert drawn(panel, "weak", cut["weak_style"].mean("seed").values)
+            black = [line.get_ydata() for line in panel.lines if line.get_color() == "black"]
+            np.testing.assert_allclose(black[0], held["bayes_style"].mean("seed"))
+            np.testing.assert_allclose(black[1], held["target_style"].item())
+
+
+def test_intervals_are_over_seeds(figures, stores):
+    values = stores["persona"].at(temperature=1, num_icl=5, split="train")["content"].sel({"method": "naive_ft"})
+    values = values.transpose("seed", "capability").values
+    low, high = confidence_interval(values.mean(0), values.std(0, ddof=1) / np.sqrt(3), 3)
+    ends = [c.get_paths()[0].vertices[:, 1] for c in figures["persona"].axes[0].collections]
+    assert any(np.isclose(y.min(), low.min()) and np.isclose(y.max(), high.max()) for y in ends)
+
+
+def test_labels_name_what_is_drawn(figures):
+    for task in alignment.TASKS:
+        said = words(figures[task])
+        for method in set(METHODS) - {"self_label"}:
+            assert alignment.label_of(method) in said, (task, method)
+        for word in ("weak content, measured", "strong = weak", "95% interval", "exact Bayes", "temperature 1"):
+            assert word in said, (task, word)
+    assert "rate of female subjects" in words(figures["bias"])
+    assert "rate of female subjects" not in words(figures["persona"])
+
+
+def test_store_without_temperature_one_or_with_one_capability_is_refused(stores):
+    greedy = stores["persona"]._replace(data=stores["persona"].data.sel(temperature=[0]))
+    with pytest.raises(data.MissingResultError, match="needs temperature 1"):
+        alignment.strong_against_weak(greedy)
+    single = stores["persona"]._replace(data=stores["persona"].data.isel(capability=[0]))
+    with pytest.raises(data.MissingResultError, match="at least two values of capability"):
+        alignment.strong_against_weak(single)
+
+
+# --- All worlds --------------------------------------------------------------------------------------------------
+
+
+def test_table_holds_every_method_of_every_task(figures, stores):
+    said = words(figures["alignment_table"])
+    for task, store in stores.items():
+        capabilities = store.data["capability"].values
+        middle = capabilities[len(capabilities) // 2]
+        assert f"{task}\nweak capability {middle:g}" in said
+        cut = store.at(temperature=1, split="held_out", capability=middle).isel(num_icl=-1)
+        for method in METHODS:
+            for score in alignment.SCORES:
+                values = cut[score].sel({"method": method}).values
+                assert f"{values.mean():.2f} ± {values.std(ddof=1) / np.sqrt(3):.2f}" in said, (task, method, score)
+    assert all(alignment.label_of(method) in said for method in METHODS)
+    assert all(row in said for row in alignment_overview.ROWS.values())
+
+
+def test_examples_are_drawn_beside_exact_bayes(figures, stores):
+    top, bottom = (figures["icl_examples"].axes[4 * row + alignment.TASKS.index("bias")] for row in range(2))
+    cut = stores["bias"].at(temperature=1, split="held_out").mean("seed")
+    for capability in (0.3, 0.7):
+        row = cut.sel(capability=capability)
+        for method in alignment_overview.PROMPTED:
+            assert drawn(top, method, row["content"].sel({"method": method}))
+            assert drawn(bottom, method, row["style"].sel({"method": method}))
+        exact = [line.get_ydata() for line in bottom.lines if line.get_color() == "black"]
+        assert any(np.shape(y) == (3,) and np.allclose(y, row["bayes_style"]) for y in exact)
+
+
+def test_tasks_without_results_are_named(stores):
+    with style.style():
+        for draw in (alignment_overview.alignment_table, alignment_overview.icl_examples):
+            figure = draw(stores["math"])
+            assert "no results yet: persona, explanation, bias" in words(figure)
+            figure.draw_without_rendering()
+            assert_legible(figure, "math alone")
+
+
+def test_examples_need_the_methods_that_read_them(stores):
+    fewer = stores["math"]._replace(data=stores["math"].data.sel({"method": ["source", "naive_ft", "icl_refine"]}))
+    with pytest.raises(data.MissingResultError, match="needs method prompt_only, which alignment_math"):
+        alignment_overview.icl_examples(fewer)
+    with style.style():  # the others take what there is
+        alignment.strong_against_weak(fewer)
+        alignment_overview.alignment_table(fewer)
+
+
+# --- The command -------------------------------------------------------------------------------------------------
+
+
+def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)  # what is drawn is under test, not how finely
+    arguments = ["--results", str(tmp_path), "--only", "alignment_table"]
+    assert make.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "needs one of alignment_persona, alignment_explanation, alignment_math, alignment_bias" in error
+    assert f"python -m sims.alignment --task persona --preset quick --out {tmp_path}" in error
+    assert error.count("\n") == 1
+    write(tmp_path, "math")
+    assert make.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"alignment_table.pdf", "alignment_table.png"}
+    lacking = [line for line in lines if line.startswith("drawn without: alignment_table: ")]
+    assert [task for task in alignment.TASKS if any(f"--task {task} " in line for line in lacking)] == [
+        "persona",
+        "explanation",
+        "bias",
+    ]
+    assert make.main([*arguments, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "ready, but lacks: " in listed and "--task math" not in listed
+
+
+@pytest.mark.slow
+def test_all_are_drawn_from_their_stores(folder, stores, capsys, monkeypatch):
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
+    names = [name for name, entry in make.FIGURES.items() if entry.store.startswith("alignment_")]
+    assert len(names) == 6
+    assert make.main(["--results", str(folder), *(word for name in names for word in ("--only", name))]) == 0
+    assert "drawn" not in capsys.readouterr().out
+    assert {path.stem for path in (folder / "figures").iterdir()} == set(names)
+
+
+# --- Legibility --------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_legible(figures):
+    for name, figure in figures.items():
+        assert_legible(figure, name)
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    store = write(tmp_path, "bias", seeds=1)
+    with style.style():
+        for figure in (alignment.strong_against_weak(store), alignment_overview.alignment_table(store)):
+            figure.draw_without_rendering()
+
+
+def test_every_test_set_has_its_panels():
+    assert alignment_published.test_sets("persona") == ("tinyTruthfulQA", "tinyAlpacaEval", "tinyMMLU")
+    assert alignment_published.test_sets("bias") == ("biographies",)
+
+
+def ticks_of(panel) -> list[Text]:
+    """The numbers on both axes that lie inside the frame."""
+    sides = ((panel.xaxis, panel.get_xlim()), (panel.yaxis, panel.get_ylim()))
+    found = [
+        (tick, min(ends) <= tick.get_loc() <= max(ends)) for side, ends in sides for tick in side.get_major_ticks()
+    ]
+    return [label for tick, inside in found if inside for label in (tick.label1, tick.label2)]
+
+
+def assert_legible(figure, name: str) -> None:
+    """No title, label or legend touches another, and all lie on the page, which is no wider than two columns."""
+    assert figure.get_figwidth() <= style.DOUBLE_COLUMN
+    texts = [text for panel in figure.axes for text in (*panel.get_children(), panel.xaxis.label, panel.yaxis.label)]
+    texts += [text for panel in figure.axes for text in ticks_of(panel)]
+    texts += [figure._supxlabel] if figure._supxlabel else []
+    shown = [text for text in texts if isinstance(text, Text) and text.get_text() and text.get_visible()]
+    shown = [text for text in shown if text.axes is None or text.axes.axison or text in text.axes.texts]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
+    boxes += [("legend", legend.get_window_extent()) for legend in figure.legends]
+    for (first, one), (second, other) in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other), (name, first, second)
+    for text, box in boxes:
+        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1, (name, text)
