@@ -8,6 +8,7 @@ is no store that can be inspected. `--repair` computes damaged blocks again, to 
 
 import argparse
 import dataclasses
+import functools
 import sys
 import textwrap
 import uuid
@@ -18,14 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sims import cli, engine, posterior_sweep, risk_sweep, runtime, theory_sweep
+from sims import cli, engine, runtime
 from sims.disk import saving
 from sims.lock import RunLock, alive, owners
 from sims.precision import Target, first_counts, read_published
 from sims.spec import InputError, identity
 from sims.store import Store, check_format, read_config
+from sims.sweeps import SWEEPS, Sweep
 
-SWEEPS = {"risk_sweep": risk_sweep, "theory_sweep": theory_sweep, "posterior_sweep": posterior_sweep}
 WIDTH = 120
 
 
@@ -80,7 +81,8 @@ def repair(path: Path, spec: Any, faults: list[Fault]) -> None:
                 store.unmark(*fault.block)
         store.withdraw()
     runtime.configure()
-    engine.run(path.stem, spec, _sweep_of(store).prepare, path.parent, engine.Options(target=target))
+    prepare = functools.partial(_sweep_of(store).prepare, out=path.parent)
+    engine.run(path.stem, spec, prepare, path.parent, engine.Options(target=target))
 
 
 def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
@@ -88,7 +90,7 @@ def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
     attributes = defaultdict(lambda: "unknown", store.group.attrs.asdict())
     files = [p.stat().st_size for p in store.path.rglob("*") if p.is_file()]
     yield "store", f"{store.path}, format {attributes['format']}, {sum(files) / 1e6:,.2f} MB in {len(files):,} files"
-    presets = _sweep_of(store).PRESETS
+    presets = _sweep_of(store).presets
     preset = next((f"preset {name}" for name, known in presets.items() if identity(known) == identity(spec)), "its own")
     yield "sweep", f"{attributes['sweep']}, {preset}, identity {attributes['identity']}"
     fields = dataclasses.asdict(spec)
@@ -123,7 +125,7 @@ def _progress(store: Store, spec: Any) -> Iterator[str]:
     yield f"results are there, of {complete:,} replicates" if complete else "results are not there yet"
 
 
-def _sweep_of(store: Store) -> Any:
+def _sweep_of(store: Store) -> Sweep:
     name = store.group.attrs.get("sweep")
     if name not in SWEEPS:
         raise InputError(
@@ -142,7 +144,7 @@ def inspect(path: Path, mend: bool) -> int:
         raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")
     check_format(path)
     store = Store.look(path)
-    spec = read_config(path, type(_sweep_of(store).QUICK))
+    spec = read_config(path, _sweep_of(store).kind)
     last = ""
     for heading, line in describe(store, spec):
         if line:

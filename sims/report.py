@@ -8,52 +8,29 @@ changed since.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import xarray as xr
 
-from sims import alignment, incontext, posterior_sweep, risk_sweep, theory_sweep
 from sims.claims import Claim, posterior_claims, risk_claims
 from sims.dialogues.claims import alignment_claims
 from sims.networks.claims import network_claims
 from sims.spec import InputError, identity
 from sims.store import completed, read_config
+from sims.sweeps import SWEEPS
 from sims.theory_claims import theory_claims
-from w2s_jax.alignment.worlds import WORLDS
 
-
-class Sweep(NamedTuple):
-    """How evidence is made of a store."""
-
-    command: str
-    """What follows `python -m sims.`, but for the preset."""
-    kind: type
-    presets: dict[str, Any]
-    claims: Callable[[xr.Dataset, Any], Iterable[Claim]]
-
-
-def _in_world(task: str) -> dict[str, Any]:
-    """The presets of an alignment sweep in one world."""
-    return {name: dataclasses.replace(preset, task=task) for name, preset in alignment.PRESETS.items()}
-
-
-SWEEPS = {
-    "risk_sweep": Sweep("risk_sweep", risk_sweep.SweepSpec, risk_sweep.PRESETS, risk_claims),
-    "theory_sweep": Sweep("theory_sweep", theory_sweep.TheorySpec, theory_sweep.PRESETS, theory_claims),
-    "posterior_sweep": Sweep(
-        "posterior_sweep", posterior_sweep.PosteriorSpec, posterior_sweep.PRESETS, posterior_claims
-    ),
-    "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, network_claims),
-} | {
-    f"alignment_{task}": Sweep(f"alignment --task {task}", alignment.AlignmentSpec, _in_world(task), alignment_claims)
-    for task in WORLDS
+CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
+    "risk_sweep": risk_claims,
+    "theory_sweep": theory_claims,
+    "posterior_sweep": posterior_claims,
+    "incontext": network_claims,
+    **{name: alignment_claims for name in SWEEPS if name.startswith("alignment_")},
 }
-"""By the name of the store."""
 
 
 def report(store: Path, name: str) -> tuple[str, dict]:
@@ -68,7 +45,7 @@ def report(store: Path, name: str) -> tuple[str, dict]:
             f"evidence must be complete, but {store} is not; run python -m sims.{sweep.command} --preset {preset}."
         )
     data = xr.open_zarr(store, consolidated=False).load()
-    claims = [{**claim._asdict(), "holds": claim.holds()} for claim in sweep.claims(data, presets[preset])]
+    claims = [{**claim._asdict(), "holds": claim.holds()} for claim in CLAIMS[name](data, presets[preset])]
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
     command = f"python -m sims.{sweep.command} --preset {preset}"
     return preset, {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims}

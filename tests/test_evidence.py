@@ -9,6 +9,7 @@ import pytest
 from sims import report, risk_sweep
 from sims.claims import Claim, fit_exponent
 from sims.spec import identity
+from sims.sweeps import SWEEPS
 from tests.test_engine import options
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -17,15 +18,15 @@ EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem not in TI
 
 
 def test_there_is_evidence_of_the_quick_presets():
-    assert {f"{name}-quick" for name in report.SWEEPS} <= {path.stem for path in EVIDENCE}
+    assert {f"{name}-quick" for name in SWEEPS} <= {path.stem for path in EVIDENCE}
 
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)
 def test_evidence_holds_and_belongs_to_its_preset(path):
     evidence = json.loads(path.read_text())
     name, preset = path.stem.split("-")
-    spec = report.SWEEPS[name].presets[preset]
-    assert evidence["command"] == f"python -m sims.{report.SWEEPS[name].command} --preset {preset}"
+    spec = SWEEPS[name].presets[preset]
+    assert evidence["command"] == f"python -m sims.{SWEEPS[name].command} --preset {preset}"
     assert evidence["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
     assert evidence["seed"] == spec.seed and evidence["replicates"] >= spec.replicates
     assert evidence["device"] and evidence["commit"] and evidence["versions"]["jax"]

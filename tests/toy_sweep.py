@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import xarray as xr
 
 from sims import cli, engine
 from sims.store import save_results
+from sims.sweeps import Sweep
 from w2s_jax.rng import replicate_key
 
 
@@ -62,5 +62,5 @@ def assert_same_results(out: Path, other: Path) -> None:
         np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
 
 
-SWEEP = SimpleNamespace(PRESETS={"quick": ToySpec()}, QUICK=ToySpec(), prepare=prepare)
+SWEEP = Sweep("toy", ToySpec, {"quick": ToySpec()}, lambda spec, out: prepare(spec))
 """What `sims.inspect` knows of a sweep."""

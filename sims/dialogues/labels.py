@@ -77,7 +77,7 @@ def refine(
     world, count, longest = spec.world, questions.train.size, max(spec.num_icl)
     own = _others(jnp.arange(count), longest)
     asked = questions.all
-    foreign = (jnp.arange(asked.size - count) * spec.slots % count)[:, None] + jnp.arange(longest)
+    foreign = (jnp.arange(asked.size - count) * spec.slots % count)[:, None] + jnp.arange(longest)[None]
     prior = source_prior(world, spec.concept_shift)
 
     def one(labels: Int[Array, "n a"]) -> Refined:
@@ -106,7 +106,7 @@ def refine(
 def _others(places: Int[Array, "n"], longest: int) -> Int[Array, "n m"]:
     """The other members of each one's batch, starting after itself."""
     size = longest + 1
-    turns = (places[:, None] % size + 1 + jnp.arange(longest)) % size
+    turns = (places[:, None] % size + 1 + jnp.arange(longest)[None]) % size
     return places[:, None] // size * size + turns
 
 

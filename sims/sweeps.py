@@ -1,0 +1,41 @@
+"""Every sweep by the name of its store: for what reads stores of any kind."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from sims import alignment, incontext, posterior_sweep, risk_sweep, theory_sweep
+from sims.engine import Job
+from w2s_jax.alignment.worlds import WORLDS
+
+
+class Sweep(NamedTuple):
+    """A sweep, as others need to know it."""
+
+    command: str
+    """What follows `python -m sims.`, but for the preset and the folder."""
+    kind: type
+    """Of its specification."""
+    presets: dict[str, Any]
+    prepare: Callable[[Any, Path], Job]
+    """(specification, folder of the store) -> what is to be computed."""
+
+
+def _of(module: ModuleType, kind: type) -> Sweep:
+    return Sweep(module.__name__.removeprefix("sims."), kind, module.PRESETS, lambda spec, out: module.prepare(spec))
+
+
+def _in_world(task: str) -> Sweep:
+    presets = {name: dataclasses.replace(preset, task=task) for name, preset in alignment.PRESETS.items()}
+    return Sweep(f"alignment --task {task}", alignment.AlignmentSpec, presets, alignment.prepare)
+
+
+SWEEPS = {
+    "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec),
+    "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec),
+    "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec),
+    "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, incontext.prepare),
+    **{f"alignment_{task}": _in_world(task) for task in WORLDS},
+}
