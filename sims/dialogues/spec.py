@@ -16,6 +16,8 @@ METHODS = (
     *("bootstrapping", "prompt_only"),
 )
 USES_CAPABILITY = METHODS[4:]
+STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (500, 800), "bias": (300, 500)}
+"""Steps of pre-training that a network of the quick preset needs to master each world."""
 USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
 
 
@@ -56,14 +58,14 @@ class AlignmentSpec:
     """The same of the weak models."""
     heads: int = 4
     """Attention heads, >= 1."""
-    single_steps: int = 300
-    """Steps of pre-training on single examples, >= 1."""
+    single_steps: int | None = None
+    """Steps of pre-training on single examples, >= 1; None: as many as the world needs."""
     single_batch: int = 128
     """Examples in one of them, >= 1."""
     single_rate: float = 3e-3
     """Their peak learning rate, > 0."""
-    document_steps: int = 800
-    """Steps of pre-training on documents of max num_icl + 1 examples, >= 1."""
+    document_steps: int | None = None
+    """Steps of pre-training on documents of max num_icl + 1 examples, >= 1; None: as many as the world needs."""
     document_batch: int = 32
     """Documents in one of them, >= 1."""
     document_rate: float = 3e-3
@@ -78,11 +80,11 @@ class AlignmentSpec:
     """Examples in one of them, >= 1."""
     weak_rate: float = 3e-3
     """Their peak learning rate, > 0."""
-    finetune_steps: int = 200
+    finetune_steps: int = 150
     """Steps of fine-tuning, a multiple of 5."""
     finetune_batch: int = 32
     """Examples in one of them, >= 1, drawn with replacement."""
-    finetune_rate: float = 3e-4
+    finetune_rate: float = 1.5e-4
     """Their learning rate, > 0, constant after a short warm-up."""
     confidence: float = 0.5
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
@@ -104,8 +106,10 @@ class AlignmentSpec:
             check_axis(name, getattr(self, name))
         check_each("capability", self.capability, lambda c: 0 <= c <= 1, "in [0, 1]", "1 knows the whole world")
         check_each("num_icl", self.num_icl, lambda m: m >= 1, "at least 1", "prompt_only of none is source")
-        for name in ("layers", "heads", "single_steps", "single_batch", "document_steps", "document_batch"):
+        for name in ("layers", "heads", "single_batch", "document_batch"):
             check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
+        for name, steps in zip(("single_steps", "document_steps"), self.pretrain_steps):
+            check_one(name, steps, steps >= 1, "at least 1", "give a whole number, or leave it out")
         for name in ("weak_steps", "weak_batch", "finetune_batch"):
             check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
         fifths = self.finetune_steps >= 5 and self.finetune_steps % 5 == 0
@@ -142,6 +146,15 @@ class AlignmentSpec:
     def world(self) -> World:
         """The world, the same for all seeds."""
         return _world(self.task, self.size, self.style_noise)
+
+    @property
+    def pretrain_steps(self) -> tuple[int, int]:
+        """Steps of pre-training on single examples and on documents."""
+        single, documents = STEPS[self.task]
+        return (
+            single if self.single_steps is None else self.single_steps,
+            documents if self.document_steps is None else self.document_steps,
+        )
 
     @property
     def slots(self) -> int:
@@ -215,7 +228,9 @@ class PretrainSpec:
     @classmethod
     def of(cls, spec: AlignmentSpec, width: int) -> "PretrainSpec":
         """Of the networks of one width."""
+        single, documents = spec.pretrain_steps
         own = {"networks": spec.replicates, "examples": spec.slots, "width": width}
+        own |= {"single_steps": single, "document_steps": documents}
         names = [field.name for field in dataclasses.fields(cls) if field.name not in own]
         return cls(**own, **{name: getattr(spec, name) for name in names})
 

@@ -71,9 +71,10 @@ class _Phase:
 
 
 def _phases(spec: AlignmentSpec) -> tuple[_Phase, ...]:
-    single = TrainingConfig(spec.single_steps, spec.single_rate)
+    single_steps, document_steps = spec.pretrain_steps
+    single = TrainingConfig(single_steps, spec.single_rate)
     # The rate falls to 0: what is left of it at the end would blur laws that are compared with exact ones.
-    documents = TrainingConfig(spec.document_steps, spec.document_rate, final_fraction=0.0)
+    documents = TrainingConfig(document_steps, spec.document_rate, final_fraction=0.0)
     return (
         _Phase("single", 1, spec.single_batch, single),
         _Phase("documents", spec.slots, spec.document_batch, documents),
