@@ -14,11 +14,14 @@ from tests.test_engine import options
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TIMINGS = ("benchmarks", "networks")
+NOT_CLAIMED = ("alignment_explanation", "alignment_math", "alignment_bias")
+"""Sweeps whose quick preset has not been run to the end, of which nothing is claimed."""
 EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem not in TIMINGS)
 
 
 def test_there_is_evidence_of_the_quick_presets():
-    assert {f"{name}-quick" for name in SWEEPS} <= {path.stem for path in EVIDENCE}
+    claimed = {name for name in SWEEPS if name not in NOT_CLAIMED}
+    assert {f"{name}-quick" for name in claimed} == {path.stem for path in EVIDENCE}
 
 
 @pytest.mark.parametrize("path", EVIDENCE, ids=lambda path: path.stem)

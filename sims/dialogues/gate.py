@@ -19,9 +19,10 @@ from sims.dialogues.strong import structure
 from sims.lanes import lanes, spread
 from sims.spec import InputError
 from w2s_jax.alignment.documents import sample_questions, sample_variants, to_examples
+from w2s_jax.alignment.model import answer_log_probs
 from w2s_jax.alignment.prompting import ask, read_prompt, shorten
-from w2s_jax.alignment.scores import Scores, bayes_divergence, score
-from w2s_jax.alignment.world import ASK, END, FIRST_TAG, World, concept_posterior, source_prior
+from w2s_jax.alignment.scores import bayes_divergence
+from w2s_jax.alignment.world import ASK, FIRST_TAG, World, concept_posterior, source_prior
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
 from w2s_jax.types import Key
@@ -34,9 +35,9 @@ class Mastery(NamedTuple):
     """What one network has mastered, by length M = 0, 1, ... of the prompt and concept K of its examples."""
 
     content: Float[Array, "M K"]
-    """Of answers to ?."""
+    """Probability of a right answer, in whatever way, to ?; its content where content is all or nothing."""
     tagged_content: Float[Array, "M K"]
-    """Of answers under the concept's tag."""
+    """The same under the concept's tag."""
     naming: Float[Array, "M K"]
     """How often it names the concept."""
     bayes_naming: Float[Array, "M K"]
@@ -84,28 +85,27 @@ def _examine_one(spec: AlignmentSpec, key: Key, params: Params) -> Mastery:
     world, longest = spec.world, max(spec.num_icl)
     model = nnx.merge(structure(spec, spec.width), params)
     prior = source_prior(world, spec.concept_shift)
-    nothing = jnp.full(world.answer_length, END)
 
     def of_document(key: Key, concept: Array) -> Mastery:
         questions = sample_questions(stream(key, "questions"), jnp.arange(len(world.questions)), longest + 1)
         variants = sample_variants(stream(key, "variants"), world, jnp.broadcast_to(concept, (longest,)))
         cache = read_prompt(model, world, true_examples(world, questions[:-1], variants))
+        right = jnp.asarray(world.answers)[questions[-1], jnp.asarray(world.truth)[questions[-1]]]
 
         def after(length: Array) -> Mastery:
             short = shorten(world, cache, length)
 
-            def under(mark: Array) -> tuple[Scores, Array]:
+            def under(mark: Array) -> tuple[Array, Array]:
                 asked = ask(model, world, questions[-1], short, mark)
-                # Expected scores are looked at alone, so that no likeliest answer is needed.
-                return score(model, world, questions[-1], asked.logits, asked.cache, nothing), asked.tags
+                return answer_log_probs(model, asked.logits, asked.cache, right), asked.tags
 
-            scores, tags = jax.lax.map(under, jnp.stack([jnp.asarray(ASK), FIRST_TAG + concept]))
+            laws, tags = jax.lax.map(under, jnp.stack([jnp.asarray(ASK), FIRST_TAG + concept]))
             posterior = concept_posterior(world, prior, variants, jnp.arange(longest) < length)
             return Mastery(
-                *scores.content[:, 1],
+                *jnp.exp(laws).sum(axis=-1),
                 (jnp.argmax(tags[0]) == concept).astype(float),
                 (jnp.argmax(posterior) == concept).astype(float),
-                bayes_divergence(world, posterior, scores.truth_law[0]),
+                bayes_divergence(world, posterior, laws[0]),
             )
 
         return jax.lax.map(after, jnp.arange(longest + 1))
