@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -382,3 +383,44 @@ def assert_legible(figure, name: str) -> None:
         assert not one.overlaps(other), (name, first, second)
     for text, box in boxes:
         assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1, (name, text)
+
+
+def test_the_published_patterns_are_counted_right():
+    """The table of docs/alignment.md, counted again from the scores."""
+    cells, untouched, weak = {}, {}, {}
+    for task in alignment.TASKS:
+        for score in paper_scores.published(task):
+            place = (score.task, score.test_set)
+            if score.method == "source":
+                untouched[(*place, score.strong_model)] = score
+            elif score.method == "weak":
+                weak[(*place, score.weak_model)] = score
+            else:
+                cells.setdefault((*place, score.strong_model, score.weak_model), {})[score.method] = score
+
+    def count(method, other, field="content", tasks=alignment.TASKS):
+        """(cells where the method's score is above the other's, cells that have both)."""
+        pairs = [
+            (c[method], c.get(other) or untouched[k[:3]]) for k, c in cells.items() if k[0] in tasks and method in c
+        ]
+        pairs = [pair for pair in pairs if other == "source" or pair[1].method == other]
+        return sum(getattr(a, field) > getattr(b, field) for a, b in pairs), len(pairs)
+
+    assert count("naive_ft", "source") == (0, 37)
+    assert count("icl_refine", "naive_ft") == (35, 35)
+    assert count("intent_refine", "naive_ft") == (33, 34)
+    assert count("icl_refine", "source") == (3, 35) and count("intent_refine", "source") == (3, 34)
+    assert count("intent_refine", "icl_refine", "style") == (31, 32)
+    assert count("icl_refine", "naive_ft", "style", ("persona",)) == (4, 24)
+    assert count("icl_refine", "naive_ft", "style", ("explanation",)) == (0, 8)
+    assert count("icl_refine", "intent_refine", tasks=("persona",)) == (18, 24)
+    assert count("icl_refine", "intent_refine", tasks=("explanation",)) == (8, 8)
+    apart = {
+        k: c["naive_ft"].content - weak[(*k[:2], k[3])].content for k, c in cells.items() if (*k[:2], k[3]) in weak
+    }
+    assert sum(abs(gap) <= 0.5 for k, gap in apart.items() if k[0] == "persona") == 16
+    assert sum(gap > 0 for k, gap in apart.items() if k[0] == "explanation") == 8
+    assert all(
+        count in (Path(__file__).parent.parent / "docs" / "alignment.md").read_text()
+        for count in ("37 of 37", "33 of 34", "31 of 32")
+    )

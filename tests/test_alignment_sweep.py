@@ -1,0 +1,845 @@
+"""The alignment sweep: what it refuses, its gate, what a seed draws and who sees it, fine-tuning, and its store."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import xarray as xr
+from flax import nnx
+
+from sims import alignment, hosts, runtime
+from sims.checkpoints import Checkpoints
+from sims.claims import Claim
+from sims.dialogues import gate, labels, seeds
+from sims.dialogues.answers import Questions, Report, answer, label, report_unprompted
+from sims.dialogues.claims import alignment_claims
+from sims.dialogues.finetune import fine_tune
+from sims.dialogues.gate import Mastery, check_mastery, examine
+from sims.dialogues.labels import own_labels, refine, teach, true_labels
+from sims.dialogues.seeds import split_questions
+from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
+from sims.dialogues.strong import NETWORKS, make_network, pretrained, structure
+from sims.hosts import Ranks
+from sims.lanes import lanes, spread
+from sims.spec import InputError
+from sims.store import Store
+from tests.conftest import ROOT
+from tests.test_alignment_models import Bayesian, make_model
+from tests.test_bad_input import assert_refused
+from w2s_jax.alignment.documents import to_examples
+from w2s_jax.alignment.world import ASK, END, TARGET, source_prior
+from w2s_jax.rng import replicate_key, stream
+from w2s_jax.types import stack
+
+TINY = AlignmentSpec(
+    task="persona",
+    capability=(0.25, 0.75),
+    num_icl=(1, 2),
+    replicates=2,
+    size=16,
+    style_noise=0.1,
+    train_questions=6,
+    held_out_questions=4,
+    skill_questions=2,
+    layers=1,
+    width=8,
+    middle_width=8,
+    weak_width=4,
+    heads=2,
+    single_steps=3,
+    single_batch=4,
+    document_steps=3,
+    document_batch=4,
+    weak_steps=10,
+    weak_batch=8,
+    weak_rate=0.1,
+    finetune_steps=5,
+    finetune_batch=4,
+    finetune_rate=0.02,
+    min_content=0.0,
+    min_naming=0.0,
+)
+WORLD = TINY.world
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
+"""Programs here compute next to nothing, and compile in half the time."""
+compiled = partial(jax.jit, compiler_options=UNOPTIMISED)
+
+
+def options(out, **fields) -> list[str]:
+    """Command line arguments of the tiny sweep, with some fields replaced."""
+    arguments = ["--out", str(out)]
+    for name, value in {**dataclasses.asdict(TINY), **fields}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+def files(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task": "poetry"}, "task must be among persona, explanation, math, bias; got 'poetry'; choose from the list"),
+        ({"methods": ("source", "oracle")}, "methods must be among source, ceiling, .*; got 'oracle'"),
+        ({"methods": ("source", "source")}, "methods must not repeat a value, got source more than once"),
+        ({"capability": (0.5, 1.5)}, r"capability must be in \[0, 1\], got 1.5; 1 knows the whole world"),
+        ({"capability": (-0.1,)}, r"capability must be in \[0, 1\], got -0.1"),
+        ({"capability": (float("nan"),)}, r"capability must be in \[0, 1\], got nan"),
+        ({"num_icl": (0, 2)}, "num_icl must be at least 1, got 0; prompt_only of none is source"),
+        ({"num_icl": (90,), "size": 104, "train_questions": 91}, "num_icl must be at most 89, got 90; give shorter"),
+        ({"train_questions": 7}, "train_questions must be a multiple of 3 examples, got 7; change it"),
+        ({"train_questions": 0}, "train_questions must be a multiple of 3 examples, got 0"),
+        ({"train_questions": 18}, "train_questions must be at most 14 in this world, got 18; ask fewer, or raise size"),
+        ({"held_out_questions": 11}, "held_out_questions must be at most 10 in this world, got 11; ask fewer"),
+        ({"held_out_questions": 1}, "held_out_questions must be at least 2, got 1; a standard error needs two"),
+        ({"skill_questions": 91}, "skill_questions must be at most 90 in this world, got 91; ask fewer"),
+        ({"size": 15}, "size must be a multiple of the 8 relations, got 15; try 208"),
+        ({"style_noise": 0.5}, r"style_noise must be in \(0, 1/2\), got 0.5; try 0.1"),
+        ({"width": 10}, "width must be a multiple of 2 heads = 4, got 10; change either"),
+        ({"middle_width": 0}, "middle_width must be a multiple of 2 heads = 4, got 0"),
+        ({"weak_width": 6}, "weak_width must be a multiple of 2 heads = 4, got 6"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"single_rate": 0.0}, "single_rate must be positive and finite, got 0.0"),
+        ({"document_rate": float("nan")}, "document_rate must be positive and finite, got nan"),
+        ({"weak_rate": -1e-3}, "weak_rate must be positive and finite, got -0.001"),
+        ({"finetune_rate": float("inf")}, "finetune_rate must be positive and finite, got inf"),
+        ({"finetune_steps": 7}, "finetune_steps must be a positive multiple of 5, got 7"),
+        ({"concept_shift": 1.0}, r"concept_shift must be in \(0, 1\), got 1.0"),
+        ({"tag_share": 0.0}, r"tag_share must be in \(0, 1\), got 0.0"),
+        ({"skill_share": 1.0}, r"skill_share must be in \(0, 1\), got 1.0"),
+        ({"confidence": 1.5}, r"confidence must be in \[0, 1\], got 1.5"),
+        ({"min_content": -0.1}, r"min_content must be in \[0, 1\], got -0.1"),
+        ({"replicates": 1}, "replicates must be at least 2, got 1"),
+        ({"seed": -1}, r"seed must be in \[0, 2\^63\), got -1"),
+    ],
+)
+def test_a_field_out_of_range(capsys, tmp_path, fields, message):
+    out = tmp_path / "results"
+    assert_refused(capsys, alignment.main(options(out, **fields)), message, out)
+
+
+def test_a_field_that_must_hold_a_value():
+    for name in ("capability", "num_icl", "methods"):
+        with pytest.raises(InputError, match=f"{name} must hold at least one value"):
+            dataclasses.replace(TINY, **{name: ()})
+
+
+def test_several_processes_are_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
+    out = tmp_path / "results"
+    code = alignment.main([*options(out), "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0"])
+    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+
+
+def test_a_store_of_another_configuration(capsys, tmp_path):
+    Store.open(tmp_path / "alignment_persona.zarr", TINY, (2, 1), {"content": np.zeros(3)}, {})
+    before = files(tmp_path)
+    message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
+    assert_refused(capsys, alignment.main(options(tmp_path, finetune_rate=0.5)), message)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"task": "math"}, {"size": 24}, {"single_rate": 0.5}])
+def test_networks_of_another_world_or_training(capsys, tmp_path, change):
+    own = PretrainSpec.of(TINY, TINY.width)
+    folder = tmp_path / NETWORKS / own.folder / "single"
+    with Checkpoints(folder, dataclasses.replace(own, **change), jax.random.key(0), {"weight": np.zeros(3)}):
+        pass
+    before = files(tmp_path)
+    assert alignment.main(options(tmp_path)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"error: a checkpoint must be of the run that asks for it, but that in {folder} differs")
+    assert message.endswith(
+        f"differs in {next(iter(change))}; choose another folder, or delete this one to train again."
+    )
+    assert files(tmp_path) == before
+
+
+def test_networks_are_shared_by_sweeps_that_agree_on_them_alone():
+    own = PretrainSpec.of(TINY, TINY.width)
+    same = {"capability": (0.5,), "finetune_rate": 0.1, "weak_steps": 9, "middle_width": 4, "methods": ("source",)}
+    assert PretrainSpec.of(dataclasses.replace(TINY, **same), TINY.width) == own
+    others = [{"size": 24}, {"concept_shift": 0.5}, {"document_steps": 9}, {"num_icl": (1,)}, {"seed": 1}]
+    folders = {PretrainSpec.of(dataclasses.replace(TINY, **other), TINY.width).folder for other in others}
+    assert len(folders | {own.folder, PretrainSpec.of(TINY, 12).folder}) == len(others) + 2
+
+
+# --- showing dialogues ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", ["0", "17", "-1"])
+def test_dialogues_that_are_not_there_cannot_be_shown(capsys, tmp_path, count):
+    out = tmp_path / "results"
+    message = rf"show must be in \[1, 16\], the questions of this world, got {count}; ask for fewer"
+    assert_refused(capsys, alignment.main([*options(out), "--show", count]), message, out)
+
+
+def test_show_prints_dialogues_and_runs_nothing(capsys, tmp_path):
+    out = tmp_path / "results"
+    assert alignment.main([*options(out), "--show", "3"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if not line.startswith(" ")] == [
+        "<pirate> (the target)", "<officer> (a rival)", "<farmer> (a rival)", "<friend> (a rival)",
+    ]  # fmt: skip
+    assert len(said) == 4 * (1 + 3) and all(line.endswith("<end>") for line in said if line.startswith(" "))
+    assert not out.exists()
+
+
+def test_help_tells_of_every_option(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as stop:
+        alignment.main(["--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    for field in dataclasses.fields(AlignmentSpec):
+        assert re.search(rf"--{field.name.replace('_', '-')}\s", said), field.name
+    assert "--show N" in said and "--preset" in said and "--out" in said
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-field", "3"], ["--replicates", "many"], ["--show", "some"]])
+def test_what_the_parser_refuses(capsys, tmp_path, arguments):
+    out = tmp_path / "results"
+    with pytest.raises(SystemExit) as stop:
+        alignment.main(["--preset", "smoke", "--out", str(out), *arguments])
+    assert stop.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+    assert not out.exists()
+
+
+# --- the gate -------------------------------------------------------------------------------------------------------
+
+STRICT = dataclasses.replace(TINY, min_content=0.98, min_naming=0.95)
+
+
+def mastery(**changes) -> Mastery:
+    """Of two networks, perfect but for `field=((seed, slot, concept), value)`."""
+    shape = (2, STRICT.slots, WORLD.num_concepts)
+    found = Mastery(*(np.ones(shape) for _ in range(4)), divergence=np.zeros(shape))
+    for name, (where, value) in changes.items():
+        getattr(found, name)[where] = value
+    return found
+
+
+def test_the_gate_lets_a_perfect_network_pass():
+    check_mastery(STRICT, mastery())
+    check_mastery(STRICT, mastery(content=((1, 2, 3), 0.98), naming=((0, 1), 0.0)))  # of few examples no name is asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"content": ((1, 2, 3), 0.9)}, "that of seed 1 has 0.900 as <friend> under [?] in slot 2; raise single_steps"),
+        ({"tagged_content": ((0, 1, 0), 0.5)}, "that of seed 0 has 0.500 as <pirate> under the tag in slot 1; raise"),
+        ({"content": ((0, 0, 2), np.nan)}, "that of seed 0 has nan as <farmer> under [?] in slot 0; raise"),
+        ({"naming": ((1, 2), 0.9)}, "must name the concept of 2 examples .* that of seed 1 has 0.900; raise document_"),
+    ],
+)
+def test_the_gate_names_the_seed_the_format_and_the_slot_that_fail(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        check_mastery(STRICT, mastery(**changes))
+    assert str(error.value).count("\n") == 0 and str(error.value).endswith(".")
+
+
+@pytest.fixture
+def unoptimised():
+    """Nothing that is compiled meanwhile is optimised."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.slow
+def test_the_gate_measures_what_exact_bayes_would_reach(monkeypatch, unoptimised):
+    """In the place of both networks: in every slot all is known, named as Bayes names it, and no nat is lost."""
+    model = Bayesian(WORLD, source_prior(WORLD, TINY.concept_shift), slots=TINY.slots)
+    graph, state = nnx.split(model)
+    monkeypatch.setattr(gate, "structure", lambda spec, width: graph)
+    monkeypatch.setattr(gate, "DOCUMENTS", 8)
+    found = examine(TINY, stack([state, state]))
+    assert {leaf.shape for leaf in found} == {(2, TINY.slots, WORLD.num_concepts)}
+    np.testing.assert_allclose(found.content, 1, rtol=1e-9)
+    np.testing.assert_allclose(found.tagged_content, 1, rtol=1e-9)
+    np.testing.assert_array_equal(found.naming, found.bayes_naming)
+    np.testing.assert_allclose(found.divergence, 0, atol=1e-9)
+    # Without an example the likeliest concept is that of the prior, with more it is the right one more often.
+    likeliest = np.argmax(source_prior(WORLD, TINY.concept_shift))
+    np.testing.assert_array_equal(found.naming[:, 0], np.tile(np.arange(4) == likeliest, (2, 1)))
+    assert 0.25 < found.naming[:, 1:].mean() < 1 and np.any(found.naming[0] != found.naming[1])
+
+
+@pytest.mark.slow
+def test_the_gate_refuses_networks_that_were_never_trained(monkeypatch, unoptimised):
+    monkeypatch.setattr(gate, "DOCUMENTS", 4)
+    params = jax.vmap(lambda key: make_network(STRICT, STRICT.width, key)[1])(jax.random.split(jax.random.key(0), 2))
+    with pytest.raises(
+        InputError, match=r"content >= 0.98 .* seed [01] has 0.000 as <\w+> under \? in slot [012]; raise"
+    ):
+        check_mastery(STRICT, examine(STRICT, params))
+
+
+# --- who sees what --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return split_questions(TINY, jax.random.key(3))
+
+
+def test_questions_are_in_one_split_alone(questions):
+    for key in range(20):
+        split = [np.asarray(part) for part in split_questions(TINY, jax.random.key(key))]
+        assert [part.size for part in split] == [TINY.train_questions, TINY.held_out_questions, TINY.skill_questions]
+        assert np.unique(np.concatenate(split)).size == sum(part.size for part in split)
+        assert max(split[0].max(), split[1].max()) < len(WORLD.questions) <= split[2].min()
+        assert split[2].max() < len(WORLD.listing.questions)
+        asked = [{row.tobytes() for row in WORLD.listing.questions[part]} for part in split]
+        assert not (asked[0] & asked[1]) and not (asked[0] & asked[2])  # by what is asked, not by its number alone
+    drawn = {tuple(np.asarray(split_questions(TINY, jax.random.key(key)).train)) for key in range(20)}
+    assert len(drawn) > 15
+
+
+class Seen(Exception):
+    """Enough has been seen."""
+
+
+def some_labels(questions, seed=0) -> np.ndarray:
+    """Labels of the train questions: any claims in any way of answering, the last one unreadable."""
+    rng, asked = np.random.default_rng(seed), np.asarray(questions.train)
+    claims, variants = (rng.integers(size, size=asked.size) for size in WORLD.answers.shape[1:3])
+    found = WORLD.answers[asked, claims, variants].copy()
+    found[-1] = ASK
+    return found
+
+
+def prompts_of(spec, questions, monkeypatch):
+    """(questions that are asked, the prompts that they are asked after, lengths) in `refine`."""
+    seen = []
+
+    def spy(key, model, world, numbers, prompts, lengths):
+        seen.extend([np.asarray(numbers), np.asarray(prompts), lengths])
+        raise Seen
+
+    monkeypatch.setattr(labels, "answer", spy)
+    with jax.disable_jit(), pytest.raises(Seen):
+        refine(spec, jax.random.key(0), None, questions, jnp.asarray(some_labels(questions))[None])
+    return seen
+
+
+@pytest.mark.parametrize("num_icl", [(1, 2), (5,), (1,)])
+def test_prompts_hold_the_others_of_a_batch_and_train_questions_alone(monkeypatch, questions, num_icl):
+    spec = dataclasses.replace(TINY, num_icl=num_icl)
+    numbers, prompts, lengths = prompts_of(spec, questions, monkeypatch)
+    assert lengths == tuple(sorted(num_icl)) and prompts.shape[:2] == (12, max(num_icl))
+    np.testing.assert_array_equal(numbers, np.concatenate(questions))
+    train = np.asarray(questions.train)
+    first = WORLD.questions.shape[1]
+    told = {row.tobytes(): place for place, row in enumerate(WORLD.questions)}
+    members = np.array([[told[row[:first].astype(int).tobytes()] for row in prompt] for prompt in prompts])
+    # Every example is a train question with its own weak label, under ?.
+    np.testing.assert_array_equal(prompts[..., first], ASK)
+    label_of = dict(zip(train.tolist(), some_labels(questions).tolist()))
+    for row, number in zip(prompts.reshape(-1, prompts.shape[-1]), members.ravel()):
+        assert row[first + 1 :].tolist() == label_of[number]
+    for number, inside in zip(numbers, members):
+        assert number not in inside and len(set(inside)) == len(inside)
+    # A train question sees exactly the others of its batch; any other sees examples of one batch.
+    size = spec.slots
+    for place, inside in enumerate(members):
+        batches = {int(np.flatnonzero(train == number)[0]) // size for number in inside}
+        assert len(batches) == 1
+        if place < train.size:
+            batch = train[place // size * size :][:size]
+            assert set(inside) == set(batch) - {train[place]}
+
+
+def test_the_others_of_a_batch_start_after_oneself():
+    found = np.asarray(labels._others(jnp.arange(6), 2))
+    assert found.tolist() == [[1, 2], [2, 0], [0, 1], [4, 5], [5, 3], [3, 4]]
+
+
+@pytest.mark.slow
+def test_weak_models_read_what_they_believe_and_nothing_else(monkeypatch, questions, unoptimised):
+    seen = []
+    original = labels.sample_document
+
+    def spy(key, world, claims, prior, num_examples, **shares):
+        document = original(key, world, claims, prior, num_examples, **shares)
+        jax.debug.callback(lambda *read: seen.append([np.asarray(array) for array in read]), claims, prior, document)
+        return document
+
+    empty = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
+    monkeypatch.setattr(labels, "sample_document", spy)
+    monkeypatch.setattr(labels, "report_unprompted", lambda *given: (empty, jnp.zeros((6, WORLD.answer_length), int)))
+    key = jax.random.key(8)
+    jax.block_until_ready(teach(TINY, key, questions))
+    jax.effects_barrier()
+    assert len(seen) == len(TINY.capability) * TINY.weak_steps * TINY.weak_batch
+    beliefs = [np.asarray(WORLD.believe(stream(key, "beliefs"), capability)) for capability in TINY.capability]
+    first, known = WORLD.questions.shape[1], {}
+    for claims, prior, document in seen:
+        teacher = next(i for i, own in enumerate(beliefs) if (own == claims).all())
+        assert prior.tolist() == [1.0, 0.0, 0.0, 0.0] and document.shape[0] == 1 and document[0, first] == ASK
+        number = np.flatnonzero((WORLD.questions == document[0, :first]).all(axis=1)).item()
+        said = (WORLD.answers[number] == document[0, first + 1 :]).all(axis=-1).any(axis=-1)
+        np.testing.assert_array_equal(np.flatnonzero(said), [beliefs[teacher][number]])
+        known.setdefault(teacher, []).append(beliefs[teacher][number] == WORLD.truth[number])
+    assert set(known) == {0, 1} and not all(known[0]) and any(known[1])
+    right = [(own == WORLD.truth).mean() for own in beliefs]
+    assert right == list(TINY.capability)
+
+
+@pytest.mark.slow
+def test_fits_see_train_questions_alone(monkeypatch, questions):
+    seen = []
+
+    def recorded(spec, key, graph, params, asked, given, confidence=0.0):
+        seen.append(np.asarray(asked))
+        return params
+
+    empty = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
+    monkeypatch.setattr(seeds, "fine_tune", recorded)
+    monkeypatch.setattr(seeds, "report_unprompted", lambda *given: (empty, None))
+    monkeypatch.setattr(seeds, "label", lambda key, model, world, asked: jnp.zeros((6, WORLD.answer_length), int))
+    graph, params = make_network(TINY, TINY.width, jax.random.key(0))
+    given = jnp.asarray(some_labels(questions))
+    seeds._fit_all(TINY, jax.random.key(0), graph, params, questions, {"naive_ft": given[None], "ceiling": given})
+    seeds._through_middle(TINY, jax.random.key(0), params, questions, given[None])
+    assert len(seen) == 2
+    for asked in seen:
+        np.testing.assert_array_equal(asked, questions.train)
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Never trained, and far from even laws."""
+    return make_model(len(WORLD.words), WORLD.example_length, slots=TINY.slots, scale=1.5)
+
+
+@pytest.mark.slow
+def test_a_question_is_labelled_with_the_same_chance_wherever_it_is_asked(model, questions):
+    key, asked = jax.random.key(4), questions.train
+    draw = compiled(lambda asked: label(key, model, WORLD, asked))
+    found, order = np.asarray(draw(asked)), np.array([3, 0, 5, 1, 4, 2])
+    np.testing.assert_array_equal(draw(asked[order]), found[order])
+    assert len(np.unique(found, axis=0)) > 3
+    # The same through the questions of all splits, after prompts of no example.
+    nothing = jnp.zeros((asked.size, 0, WORLD.example_length), int)
+    whole = compiled(lambda: answer(key, model, WORLD, asked, nothing, (0,)))()
+    np.testing.assert_array_equal(whole.labels[:, 0], found)
+    other = compiled(lambda key: label(key, model, WORLD, asked))(jax.random.key(5))
+    assert np.any(np.asarray(other) != found)
+
+
+@pytest.mark.slow
+def test_shorter_prompts_are_the_first_examples_of_longer_ones(model, questions):
+    examples = to_examples(WORLD, questions.train, jnp.full(6, ASK), jnp.asarray(some_labels(questions)))
+    asked = jnp.concatenate([questions.held_out[:2], questions.skill])
+    prompts = examples[jnp.array([[0, 1], [2, 3], [4, 5], [1, 0]])]
+
+    def answered(prompts, lengths):
+        return compiled(lambda prompts: answer(jax.random.key(4), model, WORLD, asked, prompts, lengths))(prompts)
+
+    longer, shorter = answered(prompts, (1, 2)), answered(prompts[:, :1], (1,))
+    np.testing.assert_array_equal(longer.labels[:, 0], shorter.labels[:, 0])
+    for one, other in zip(longer.scores, shorter.scores):
+        np.testing.assert_allclose(one[:, 0], other[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(longer.tags[:, 0], shorter.tags[:, 0], rtol=1e-9)
+    assert np.abs(longer.scores.mass[:, 1] - longer.scores.mass[:, 0]).max() > 0
+
+
+@pytest.mark.slow
+def test_exact_bayes_in_the_place_of_the_strong_model_refines_as_it_should(questions):
+    """Its style is the one that the store calls that of exact Bayes, it loses no nat, and it keeps what is known."""
+    prior = source_prior(WORLD, TINY.concept_shift)
+    bayesian = Bayesian(WORLD, prior, slots=TINY.slots)
+    weak = jnp.asarray(np.stack([some_labels(questions, seed) for seed in (0, 1)]))
+    found = jax.tree.map(
+        np.asarray, compiled(lambda weak: refine(TINY, jax.random.key(6), bayesian, questions, weak))(weak)
+    )
+    np.testing.assert_allclose(found.divergence, 0, atol=1e-9)
+    np.testing.assert_allclose(found.report.content, 1, rtol=1e-9)
+    np.testing.assert_allclose(found.report.mass, 1, rtol=1e-9)
+    np.testing.assert_allclose(found.report.style[:, :, 0, 1], found.bayes_style, rtol=1e-9)
+    assert found.bayes_style.std() > 0
+    # By hand: the posterior given the others of a batch, the unreadable label left out.
+    asked, law = np.asarray(questions.train), WORLD.variant_law
+    for teacher, said in enumerate(np.asarray(weak)):
+        matches = (WORLD.answers[asked] == said[:, None, None]).all(axis=-1).any(axis=1)  # [n V]
+        evidence = np.where(matches.any(axis=1)[:, None], np.log(law.T[matches.argmax(axis=1)]), 0.0)  # [n K]
+        for i, length in enumerate(TINY.prompt_lengths):
+            styles = []
+            for place in range(asked.size):
+                inside = [place // 3 * 3 + (place + j) % 3 for j in range(1, length + 1)]
+                weights = np.asarray(prior) * np.exp(evidence[inside].sum(axis=0))
+                styles.append(weights / weights.sum() @ law @ WORLD.style)
+                if place == 0:
+                    assert found.named[teacher, i] == np.argmax(weights)
+            np.testing.assert_allclose(found.bayes_style[teacher, i], np.mean(styles), rtol=1e-9)
+    # Labels are right, however wrong the teacher's are.
+    right = WORLD.answers[asked, WORLD.truth[asked]]
+    assert (found.labels[:, :, :, None] == right).all(axis=-1).any(axis=-1).all()
+
+
+@pytest.mark.slow
+def test_labels_that_no_teacher_gives(questions):
+    """Under each concept's name those of that concept, under none those of the prior; true ones likewise."""
+    bayesian = Bayesian(WORLD, source_prior(WORLD, TINY.concept_shift), slots=TINY.slots)
+    every = Questions(jnp.arange(16), questions.held_out, questions.skill)
+
+    @compiled
+    @jax.vmap
+    def draw(key):
+        return own_labels(TINY, stream(key, "own"), bayesian, every), true_labels(TINY, stream(key, "true"), every)
+
+    own, (target, prior) = draw(jax.random.split(jax.random.key(9), 8))
+    drawn = [*np.moveaxis(own, 1, 0), target, prior]
+    right = WORLD.answers[np.arange(16), WORLD.truth]
+    matches = [(np.asarray(said)[:, :, None] == right).all(axis=-1) for said in drawn]
+    assert all(found.any(axis=-1).all() for found in matches)  # right every time
+    shares = np.array([found.mean(axis=(0, 1)) for found in matches])
+    mixed = np.asarray(source_prior(WORLD, TINY.concept_shift)) @ WORLD.variant_law
+    expected = np.array([*WORLD.variant_law, mixed, WORLD.variant_law[TARGET], mixed])
+    assert np.abs(shares - expected).max() < 0.2  # 128 draws of the one concept a label, and so of the other
+    assert (shares[:4].argmax(axis=1) == expected[:4].argmax(axis=1)).all()
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------------------------
+
+
+class Exact(AlignmentSpec):
+    """The tiny sweep in double precision, with more to learn."""
+
+    def network(self, width):
+        return dataclasses.replace(super().network(width), dtype="float64")
+
+
+FITTED = Exact(**{**dataclasses.asdict(TINY), "finetune_steps": 40, "finetune_batch": 5})
+
+
+def plainly_fitted(key, graph, params, asked, given, confidence):
+    """The fine-tuning written again: a plain loop with Adam, a warm-up of a twentieth, and a constant rate."""
+    first, steps = WORLD.questions.shape[1], FITTED.finetune_steps
+    ids = np.concatenate([WORLD.questions[asked], np.full((len(asked), 1), ASK), given], axis=1)
+    ends = first + 1 + np.argmax(given == END, axis=1)
+    warmup = steps // 20
+    # The schedules of optax are in float32.
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(b1=0.9, b2=0.95),
+        optax.scale(-float(np.float32(FITTED.finetune_rate))),
+    )
+
+    learned = (np.arange(1, ids.shape[1]) > first) & (np.arange(1, ids.shape[1]) <= ends[:, None])  # answers to END
+    ids, learned = jnp.asarray(ids), jnp.asarray(learned)
+
+    @compiled
+    def step(params, moments, rows, share, rate):
+        def loss(params):
+            laws = jax.nn.log_softmax(nnx.merge(graph, params)(ids[rows]))[:, :-1]
+            right = jnp.take_along_axis(laws, ids[rows, 1:, None], axis=-1)[..., 0]
+            told = (1 - share) * right + share * laws.max(axis=-1)
+            return -(told * learned[rows]).sum() / learned[rows].sum()
+
+        updates, moments = optimizer.update(jax.grad(loss)(params), moments)
+        return optax.apply_updates(params, jax.tree.map(lambda leaf: rate * leaf, updates)), moments
+
+    moments = optimizer.init(params)
+    for i in range(steps):
+        rows = jax.random.randint(jax.random.fold_in(key, i), (FITTED.finetune_batch,), 0, len(asked))
+        share = confidence * (0.5 if i < steps // 5 else 1.0)
+        params, moments = step(params, moments, rows, share, min(1.0, i / warmup))
+    return params
+
+
+def distance(one, other) -> float:
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other))
+    return max(float(np.abs(a - b).max()) for a, b in leaves)
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_cross_entropy_with_labels_and_with_the_own_answers(questions):
+    key, asked, given = jax.random.key(2), np.asarray(questions.train), some_labels(questions)
+    given[-1, -1] = END
+    graph, params = make_network(FITTED, FITTED.width, jax.random.key(1))
+    fit = compiled(lambda share: fine_tune(FITTED, key, graph, params, questions.train, jnp.asarray(given), share))
+    found = {share: fit(share) for share in (0.0, 0.5)}
+    for share, tuned in found.items():
+        assert distance(tuned, plainly_fitted(key, graph, params, asked, given, share)) < 1e-9
+    assert distance(found[0.0], found[0.5]) > 1e-2 < distance(found[0.0], params)
+
+
+def test_the_network_of_a_seed_starts_where_its_structure_says():
+    graph, params = make_network(TINY, TINY.width, jax.random.key(1))
+    assert structure(TINY, TINY.width) == graph
+    ids = jnp.arange(6)[None]
+    np.testing.assert_array_equal(nnx.merge(structure(TINY, TINY.width), params)(ids), nnx.merge(graph, params)(ids))
+
+
+# --- several networks at once ---------------------------------------------------------------------------------------
+
+SPREAD = """
+import jax, numpy as np
+from sims import runtime
+from sims.lanes import lanes, spread
+
+runtime.configure(2, compilation_cache=False)
+
+def one(lane):
+    key, weight = lane
+    def step(weight, i):
+        noise = jax.random.normal(jax.random.fold_in(key, i), weight.shape)
+        return weight - 0.1 * jax.grad(lambda w: (jax.numpy.tanh(w @ w) ** 2).sum() + (w * noise).sum())(weight), None
+    return jax.lax.scan(step, weight, jax.numpy.arange(20))[0]
+
+assert [lanes(count).mesh.size for count in (1, 2, 3, 4)] == [1, 2, 1, 2]
+found = {}
+for count in (2, 4):
+    keys = jax.random.split(jax.random.key(0), count)
+    weights = jax.vmap(lambda key: jax.random.normal(key, (4, 4)))(keys)
+    for limit in (1, 2):
+        runtime.configure(limit, compilation_cache=False)
+        over = lanes(count)
+        assert over.mesh.size == limit
+        found[limit] = np.asarray(jax.jit(spread(one, over))(jax.device_put((keys, weights), over)))
+    alone = np.stack([jax.jit(one)((key, weight)) for key, weight in zip(keys, weights)])
+    np.testing.assert_array_equal(found[1], found[2])
+    np.testing.assert_allclose(found[1], alone, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.mark.slow
+def test_networks_are_the_same_on_one_device_and_on_two():
+    done = subprocess.run(
+        [sys.executable, "-c", SPREAD], cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True,
+        text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_networks_side_by_side_are_those_one_by_one(monkeypatch):
+    def one(lane):
+        key, weight = lane
+        return {"sum": (weight * jax.random.normal(key, weight.shape)).sum(), "weight": jnp.tanh(weight)}
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4)))
+    alone = stack([one(lane) for lane in zip(keys, weights)])
+    over = lanes(3)
+    for backend in ("cpu", "gpu"):  # one after another, and at once
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        found = jax.jit(spread(one, over))(jax.device_put((keys, weights), over))
+        for name in alone:
+            np.testing.assert_allclose(found[name], alone[name], rtol=1e-12)
+
+
+# --- the whole sweep ------------------------------------------------------------------------------------------------
+
+USES_CAPABILITY = {"naive_ft", "icl_refine", "intent_refine", "aux_confidence", "bootstrapping", "prompt_only"}
+USES_NUM_ICL = {"icl_refine", "intent_refine", "prompt_only"}
+
+
+@contextlib.contextmanager
+def cheaply():
+    """Programs that compute little and are compiled fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "compiler_options", lambda: UNOPTIMISED)
+        patch.setattr(gate, "DOCUMENTS", 4)
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished sweep of every method, and what the command said."""
+    out, said = tmp_path_factory.mktemp("finished"), io.StringIO()
+    with cheaply(), contextlib.redirect_stderr(said):
+        assert alignment.main([*options(out), "--devices", "1"]) == 0
+    return out, said.getvalue()
+
+
+def load(out) -> xr.Dataset:
+    return xr.open_zarr(out / "alignment_persona.zarr", consolidated=False).load()
+
+
+def of(method: str, array: xr.DataArray) -> xr.DataArray:
+    """One method's; `sel(method=...)` would be xarray's own option of that name."""
+    return array.sel({"method": method})
+
+
+@pytest.fixture(scope="module")
+def data(finished):
+    return load(finished[0])
+
+
+@pytest.mark.slow
+def test_results_have_the_promised_dims(data):
+    assert data.method.values.tolist() == list(METHODS)
+    coordinates = {
+        "capability": list(TINY.capability), "num_icl": [1, 2], "temperature": [0, 1], "seed": [0, 1],
+        "split": ["train", "held_out", "unrelated"], "prompts": ["source", "weak"], "prompt_length": [0, 1, 2],
+        "concept": ["pirate", "officer", "farmer", "friend"],
+    }  # fmt: skip
+    for name, values in coordinates.items():
+        assert data[name].values.tolist() == values, name
+    scored = {"method", "capability", "num_icl", "temperature", "split", "seed"}
+    promised = {
+        "content": scored,
+        "style": scored,
+        "mass": scored - {"temperature"},
+        "weak_content": scored - {"method", "num_icl"},
+        "weak_style": scored - {"method", "num_icl"},
+        "bayes_style": {"capability", "num_icl", "seed"},
+        "named_concept": {"capability", "num_icl", "seed"},
+        "kl_to_bayes": {"prompts", "num_icl", "seed"},
+        "naming_accuracy": {"num_icl", "seed"},
+        "target_style": set(),
+        "num_replicates": set(),
+        "uses_capability": {"method"},
+        "uses_num_icl": {"method"},
+    }
+    for name, dims in promised.items():
+        assert set(data[name].dims) == dims, name
+    for name, array in data.variables.items():
+        assert array.attrs["long_name"], name
+        assert "units" in array.attrs or name.startswith("uses_"), name
+    assert data.num_replicates == 2 and data.target_style == pytest.approx(WORLD.target_style())
+
+
+@pytest.mark.slow
+def test_values_are_scores_and_nan_only_where_promised(data):
+    for name, array in data.data_vars.items():
+        if "style" in name and "split" in array.dims:
+            unrelated = array.split == "unrelated"
+            assert (np.isnan(array) == unrelated).all(), name
+            array = array.where(~unrelated, 0.0)
+        assert np.isfinite(array.values).all(), name
+        if "kl_to_bayes" in name:
+            assert (array > 0).all(), name
+        elif array.dtype.kind == "f":
+            assert (array >= 0).all() and (array <= 1 + 1e-6).all(), name
+    assert np.isin(data.named_concept, range(4)).all() and data.named_concept.dtype.kind == "i"
+    expected = data.content.sel(temperature=1)
+    assert (expected > 0).all() and (data.mass > 0).all()  # a law gives something to everything
+    assert (expected <= data.mass + 1e-6).all()
+    assert np.unique(data.content.sel(temperature=0)).size <= 1 + TINY.train_questions + TINY.held_out_questions + 2
+
+
+@pytest.mark.slow
+def test_methods_repeat_their_value_along_what_they_do_not_read(data):
+    assert set(METHODS) == set(data.method.values)
+    for dim, users in (("capability", USES_CAPABILITY), ("num_icl", USES_NUM_ICL)):
+        assert set(data.method.values[data[f"uses_{dim}"].values]) == users
+        for name in ("content", "style", "mass"):
+            spread_out = data[name].max(dim) - data[name].min(dim)
+            for method in METHODS:
+                varies = float(of(method, spread_out).max())
+                if method not in users:
+                    assert varies == 0.0, (method, dim, name)
+                elif method != "intent_refine":  # all teachers may lead to one name
+                    assert varies > 0.0, (method, dim, name)
+
+
+@pytest.mark.slow
+def test_methods_differ_and_seeds_do(data):
+    law = data.content.sel(temperature=1, split="train")
+    for one in METHODS:
+        for other in METHODS:
+            assert one == other or np.any(of(one, law) != of(other, law)), (one, other)
+        assert np.any(of(one, law).isel(seed=0) != of(one, law).isel(seed=1)), one
+
+
+@pytest.mark.slow
+def test_the_source_is_the_pre_trained_network_itself(finished, data, unoptimised):
+    networks = files(finished[0] / NETWORKS)
+    params = pretrained(TINY, TINY.width, finished[0])
+    assert files(finished[0] / NETWORKS) == networks  # loaded, not trained
+    seed = 1
+    key = replicate_key(jax.random.key(TINY.seed), seed)
+    own = jax.tree.map(lambda leaf: leaf[seed], params)
+    asked = split_questions(TINY, stream(key, "questions"))
+
+    def report(params):
+        return report_unprompted(TINY, key, nnx.merge(structure(TINY, TINY.width), params), asked)[0]
+
+    found = compiled(report)(own)
+    untouched = of("source", data).isel(capability=0, num_icl=0).sel(seed=seed)
+    np.testing.assert_allclose(found.content, untouched.content.transpose("split", "temperature"), rtol=1e-4)
+    style = untouched["style"].transpose("split", "temperature")
+    np.testing.assert_allclose(found.style, style[:2], rtol=1e-4)
+    np.testing.assert_allclose(found.mass, untouched.mass, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_is_said_before_and_what_is_kept(finished):
+    out, said = finished
+    fits = 3 + 2 + 2 * 2 + 4 + 2 + 2 * 2  # ceiling, control, self_label; naive_ft; icl_; intent_; aux_; bootstrapping
+    assert f"{fits} fine-tunings of 5 steps x 2 seeds" in said and "strong networks: one per seed" in said
+    kept = sorted(path.name for path in (out / NETWORKS).iterdir())
+    assert kept == [PretrainSpec.of(TINY, 8).folder]  # the one in between is of the same width here
+    assert sorted(path.name for path in (out / NETWORKS / kept[0]).iterdir()) == ["documents", "single"]
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_is_left_alone(finished, capsys):
+    out = finished[0]
+    before = files(out)
+    assert alignment.main(options(out)) == 0
+    said = capsys.readouterr().err
+    assert "already holds this sweep, complete with 2 replicates: nothing to do" in said and said.count("\n") == 1
+    assert files(out) == before
+
+
+@pytest.mark.slow
+def test_a_resumed_sweep_is_an_uninterrupted_one_to_the_bit(finished, data, tmp_path, capsys, monkeypatch):
+    copied = shutil.copytree(finished[0], tmp_path / "copy")
+    networks = files(copied / NETWORKS)
+    path = copied / "alignment_persona.zarr"
+    store = Store.open(path, TINY, (2, 1), {}, {})
+    store.unmark(1, 0)
+    store.withdraw()
+    redone = []
+    original = Store.write
+    monkeypatch.setattr(
+        Store, "write", lambda self, block, *rest: (redone.append(block), original(self, block, *rest))[1]
+    )
+    with cheaply():
+        assert alignment.main([*options(copied), "--devices", "1"]) == 0
+    assert "going on: 1 blocks are already there" in capsys.readouterr().err
+    assert redone == [1] and files(copied / NETWORKS) == networks
+    resumed = load(copied)
+    assert set(resumed.variables) == set(data.variables)
+    for name in data.variables:
+        np.testing.assert_array_equal(resumed[name].values, data[name].values, err_msg=str(name))
+
+
+@pytest.mark.slow
+def test_its_claims_can_be_told(data):
+    found = list(alignment_claims(data, TINY))
+    assert all(isinstance(claim, Claim) and np.isfinite(claim.value) for claim in found)
+    assert len({claim.claim for claim in found}) == len(found) >= 12
+    assert found[0].holds()  # as many seeds as were asked for
+    assert not all(claim.holds() for claim in found)  # networks of three steps have learned nothing
