@@ -35,7 +35,7 @@ class InContextSpec:
     """Number K of latent concepts, 2 <= K <= d (K + 1 <= d with a rotated or shifted teacher)."""
     noise_var: float = 1.0
     """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
-    max_icl: int = 16
+    max_icl: int = 32
     """Longest context that networks are trained for, in examples, >= 1."""
     num_bins: int = 64
     """Bins of the predictive head, >= 2."""
