@@ -29,7 +29,7 @@ from sims.dialogues.gate import Mastery, check_mastery, examine
 from sims.dialogues.labels import own_labels, refine, teach, true_labels
 from sims.dialogues.seeds import split_questions
 from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
-from sims.dialogues.strong import NETWORKS, make_network, pretrained, structure
+from sims.dialogues.strong import NETWORKS, _groups, make_network, pretrained, structure
 from sims.hosts import Ranks
 from sims.lanes import lanes, spread
 from sims.spec import InputError
@@ -160,7 +160,7 @@ def test_a_store_of_another_configuration(capsys, tmp_path):
 @pytest.mark.parametrize("change", [{"task": "math"}, {"size": 24}, {"single_rate": 0.5}])
 def test_networks_of_another_world_or_training(capsys, tmp_path, change):
     own = PretrainSpec.of(TINY, TINY.width)
-    folder = tmp_path / NETWORKS / own.folder / "single"
+    folder = tmp_path / NETWORKS / own.folder / "seeds-0-1" / "single"
     with Checkpoints(folder, dataclasses.replace(own, **change), jax.random.key(0), {"weight": np.zeros(3)}):
         pass
     before = files(tmp_path)
@@ -180,6 +180,18 @@ def test_networks_are_shared_by_sweeps_that_agree_on_them_alone():
     others = [{"size": 24}, {"concept_shift": 0.5}, {"document_steps": 9}, {"num_icl": (1,)}, {"seed": 1}]
     folders = {PretrainSpec.of(dataclasses.replace(TINY, **other), TINY.width).folder for other in others}
     assert len(folders | {own.folder, PretrainSpec.of(TINY, 12).folder}) == len(others) + 2
+
+
+def test_networks_are_trained_in_groups_of_seeds(tmp_path):
+    def groups(count):
+        return [(list(seeds), path.name) for seeds, path in _groups(tmp_path, count)]
+
+    assert groups(3) == [([0, 1, 2], "seeds-0-2")]
+    (tmp_path / "seeds-0-2").mkdir()
+    assert groups(2) == groups(3) == [([0, 1, 2], "seeds-0-2")]
+    assert groups(12)[1:] == [(list(range(3, 12)), "seeds-3-11")]
+    (tmp_path / "seeds-3-11").mkdir()
+    assert groups(5) == groups(12) and groups(13)[2:] == [([12], "seeds-12-12")]
 
 
 # --- showing dialogues ----------------------------------------------------------------------------------------------
@@ -800,7 +812,24 @@ def test_what_is_said_before_and_what_is_kept(finished):
     assert f"{fits} fine-tunings of 5 steps x 2 seeds" in said and "strong networks: one per seed" in said
     kept = sorted(path.name for path in (out / NETWORKS).iterdir())
     assert kept == [PretrainSpec.of(TINY, 8).folder]  # the one in between is of the same width here
-    assert sorted(path.name for path in (out / NETWORKS / kept[0]).iterdir()) == ["documents", "single"]
+    assert sorted(path.name for path in (out / NETWORKS / kept[0]).iterdir()) == ["seeds-0-1"]
+    assert sorted(path.name for path in (out / NETWORKS / kept[0] / "seeds-0-1").iterdir()) == ["documents", "single"]
+
+
+@pytest.mark.slow
+def test_more_seeds_train_the_missing_networks_alone(finished, tmp_path):
+    copied = shutil.copytree(finished[0] / NETWORKS, tmp_path / "more" / NETWORKS).parent
+    before, two = files(copied), pretrained(TINY, TINY.width, finished[0])
+    more = dataclasses.replace(TINY, replicates=3)
+    three, alone = pretrained(more, TINY.width, copied), pretrained(more, TINY.width, tmp_path / "alone")
+    added = set(files(copied)) - set(before)
+    assert {path.relative_to(copied / NETWORKS).parts[1] for path in added} == {"seeds-2-2"}
+    assert {path: files(copied)[path] for path in before} == before
+    for old, new, whole in zip(*map(jax.tree.leaves, (two, three, alone))):
+        assert (new[:2] == old).all() and (new[2] != old[0]).any()
+        np.testing.assert_allclose(new, whole, rtol=1e-5, atol=1e-6)  # the old ones were compiled in another way
+    fewer = pretrained(TINY, TINY.width, tmp_path / "alone")
+    assert all((a == b[:2]).all() for a, b in zip(jax.tree.leaves(fewer), jax.tree.leaves(alone)))
 
 
 @pytest.mark.slow

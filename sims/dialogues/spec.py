@@ -204,13 +204,12 @@ def _world(task: str, size: int | None, style_noise: float | None) -> World:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainSpec:
-    """All that decides the pre-trained networks of a sweep: those that agree on it share them."""
+    """All that decides the pre-trained network of a seed: sweeps that agree on it share them."""
 
     task: str
     size: int | None
     style_noise: float | None
     concept_shift: float
-    networks: int
     examples: int
     layers: int
     width: int
@@ -229,7 +228,7 @@ class PretrainSpec:
     def of(cls, spec: AlignmentSpec, width: int) -> "PretrainSpec":
         """Of the networks of one width."""
         single, documents = spec.pretrain_steps
-        own = {"networks": spec.replicates, "examples": spec.slots, "width": width}
+        own = {"examples": spec.slots, "width": width}
         own |= {"single_steps": single, "document_steps": documents}
         names = [field.name for field in dataclasses.fields(cls) if field.name not in own]
         return cls(**own, **{name: getattr(spec, name) for name in names})

@@ -39,22 +39,39 @@ def structure(spec: AlignmentSpec, width: int) -> nnx.GraphDef:
 def pretrained(spec: AlignmentSpec, width: int, out: Path) -> Params:
     """Parameters of one network per seed, `[seeds ...]`; trained where they are not there yet."""
     own = PretrainSpec.of(spec, width)
-    seeds = jnp.arange(spec.replicates)
-    keys = jax.vmap(lambda seed: stream(replicate_key(jax.random.key(spec.seed), seed), "pretrain"))(seeds)
-    graph = structure(spec, width)
-    params = jax.vmap(lambda key: make_network(spec, width, stream(key, "init"))[1])(keys)
+    groups = _groups(out / NETWORKS / own.folder, spec.replicates)
+    trained = [_train(spec, own, seeds, folder) for seeds, folder in groups]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: spec.replicates], *trained)
+
+
+def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
+    """Seeds that were or will be trained together, and where: who asks for more seeds trains those that are missing."""
+    groups, first = [], 0
+    while first < count:
+        there = sorted(folder.glob(f"seeds-{first}-*"))
+        own = there[0] if there else folder / f"seeds-{first}-{count - 1}"
+        groups.append((range(first, int(own.name.split("-")[2]) + 1), own))
+        first = groups[-1][0].stop
+    return groups
+
+
+def _train(spec: AlignmentSpec, own: PretrainSpec, seeds: range, folder: Path) -> Params:
+    numbers = jnp.arange(seeds.start, seeds.stop)
+    keys = jax.vmap(lambda seed: stream(replicate_key(jax.random.key(spec.seed), seed), "pretrain"))(numbers)
+    graph = structure(spec, own.width)
+    params = jax.vmap(lambda key: make_network(spec, own.width, stream(key, "init"))[1])(keys)
     for phase in _phases(spec):
         optimizer = make_optimizer(phase.training)
         state = fit(
-            f"{spec.task}: {spec.replicates} networks of width {width}, {phase.name}",
-            out / NETWORKS / own.folder / phase.name,
+            f"{spec.task}: {len(seeds)} networks of width {own.width}, {phase.name}",
+            folder / phase.name,
             own,
             jax.vmap(partial(stream, name=phase.name))(keys),
             jax.vmap(partial(init_state, optimizer=optimizer))(params),
             partial(_loss, spec, graph, phase),
             optimizer,
             phase.training.num_steps,
-            tokens_per_step=spec.replicates * phase.batch * phase.examples * spec.world.example_length,
+            tokens_per_step=len(seeds) * phase.batch * phase.examples * spec.world.example_length,
         )
         params = state.params
     return jax.tree.map(lambda leaf: jax.device_put(leaf, jax.devices()[0]), params)
