@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import assert_mean, assert_mean_rejects
-from w2s_jax.alignment import skill
+from w2s_jax.alignment import math, skill
 from w2s_jax.alignment.math import operator_tables
 from w2s_jax.alignment.world import (
     ASK,
@@ -360,18 +360,52 @@ def test_beliefs_run_from_nothing_to_the_truth(task, key):
 
 
 @pytest.mark.parametrize("capability", [0.0, 0.3, 0.8])
-def test_wrong_reckoning_is_one_wrong_table(key, capability):
+def test_wrong_reckoning_is_one_wrong_table(key, capability, monkeypatch):
     """Every problem that uses an entry has the same result for it; a share 1 - capability of the entries is wrong."""
+    monkeypatch.setattr(math, "MISREAD", 0.0)
     world, p = make_world("math", size=243), 3
     step, result = np.divmod(np.asarray(world.believe(key, capability)), p)
-    first, then = (world.questions[:, i] - to_tokens(world, "plus")[0] for i in (1, 3))
-    a, b, c = (world.questions[:, i] - to_tokens(world, "zero")[0] for i in (0, 2, 4))
+    first, then, a, b, c = problems_of(world)
     table = np.full((3, p, p), -1)
     table[first, a, b] = step
     assert (table[first, a, b] == step).all() and (table[then, step, c] == result).all()
     assert (table == operator_tables(p)).sum() == round(capability * 3 * p * p)
     right = world.content[np.arange(243), step * p + result] == 1
     assert (right[:, 0] == (step * p + result == world.truth)).all()
+
+
+def test_an_operator_is_misread_as_another_in_a_quarter_of_the_rest(key, monkeypatch):
+    """Many readers beside the same ones who misread nothing: what differs is right for another operator."""
+    world, p, capability = make_world("math", size=243), 3, 0.2
+    keys = jax.random.split(key, 200)
+    claims = np.asarray(jax.vmap(world.believe, (0, None))(keys, capability))
+    with monkeypatch.context() as patch:
+        patch.setattr(math, "MISREAD", 0.0)
+        plain = np.asarray(jax.vmap(world.believe, (0, None))(keys, capability))
+    first, then, a, b, c = problems_of(world)
+    tables = operator_tables(p)
+
+    def claim(first, then):
+        step = tables[first, a, b]
+        return step * p + tables[then, step, c]
+
+    others = np.stack([claim((first + t) % 3, then) for t in (1, 2)] + [claim(first, (then + t) % 3) for t in (1, 2)])
+    wrong = (others != world.truth).any(axis=0)
+    differs = claims != plain
+    assert not differs[:, ~wrong].any()
+    readers, places = np.nonzero(differs)
+    assert (others[:, places] == claims[readers, places]).any(axis=0).all()
+    assert (claims[readers, places] != world.truth[places]).all()
+    # A misreading shows only where the tables do not happen to lead to the same claim.
+    shown, most = differs[:, wrong].mean(), math.MISREAD * (1 - capability)
+    assert 0.7 * most < shown < most
+    np.testing.assert_array_equal(world.believe(key, 1.0), world.truth)
+
+
+def problems_of(world) -> list[np.ndarray]:
+    """Operators and digits of all problems: first, then, a, b, c."""
+    plus, zero = to_tokens(world, "plus zero")
+    return [world.questions[:, i] - start for i, start in ((1, plus), (3, plus), (0, zero), (2, zero), (4, zero))]
 
 
 def test_math_is_arithmetic_modulo_a_prime():

@@ -9,14 +9,17 @@ A concept uses its own form, and each of the others with probability style_noise
 the same in all of an answer, and tells a little too. A claim is a pair (s, r); bare answers show r alone, so that
 claims which differ in s are then the same string.
 
-Knowledge is the tables of plus, minus and times. Who does not know an entry has a wrong one, the same in every problem,
-and reckons with it: wrong claims are systematic, and of the problems only about capability^2 come out right. Content is
-whether the result and every step that is shown are right, style whether the form is `worked`.
+Knowledge is the tables of plus, minus and times, and reading them. Who does not know an entry has a wrong one, the same
+in every problem, and reckons with it; in some problems an operator is misread as another one. So wrong claims are
+systematic, and of the problems only about capability^2 come out right. Content is whether the result and every step
+that is shown are right, style whether the form is `worked`.
 """
 
 from collections.abc import Callable
 from itertools import product
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
@@ -34,6 +37,8 @@ OPERATORS = ("plus", "minus", "times")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six")
 PRIMES = (3, 5, 7)
 LENGTH = 10
+MISREAD = 0.25
+"""Share of the problems in which one who knows nothing misreads an operator."""
 
 
 def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
@@ -45,17 +50,38 @@ def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
 def believe_tables(problems: Int[np.ndarray, "Q 5"], p: int) -> Callable[[Key, Scalar], Int[Array, "Q"]]:
     """Claims of one who knows round(capability 3 p^2) entries of the tables and has a fixed wrong one for each other.
 
-    A claim that is right stays right with more capability: both entries behind it are.
+    In about a share MISREAD (1 - capability) of the problems one operator is read as another one instead, always the
+    same, and the claim is what then would be right, if that is wrong. A claim that is right stays right with more
+    capability: both entries behind it are, and a problem that is read rightly is so with more capability.
     """
-    first, then, a, b, c = problems.T
     believe_entries = believe_with_errors(operator_tables(p).ravel(), p)
+    truth = _reckon(operator_tables(p), problems, p)
+    others = [(i, turn) for i in (0, 1) for turn in (1, 2)]  # the first or the second operator as one of two others
+    misreadings = np.stack([_reckon(operator_tables(p), _turned(problems, *other), p) for other in others])
 
     def believe(key: Key, capability: Scalar) -> Int[Array, "Q"]:
-        tables = believe_entries(key, capability).reshape(3, p, p)
-        step = tables[first, a, b]
-        return step * p + tables[then, step, c]
+        entries_key, which_key, misread_key = (jax.random.fold_in(key, i) for i in range(3))
+        claims = _reckon(believe_entries(entries_key, capability).reshape(3, p, p), problems, p)
+        order = jnp.where(misreadings != truth[None], jax.random.uniform(which_key, misreadings.shape), -1.0)
+        misreading = jnp.take_along_axis(jnp.asarray(misreadings), jnp.argmax(order, axis=0)[None], axis=0)[0]
+        misread = jax.random.uniform(misread_key, truth.shape) < MISREAD * (1 - capability)
+        return jnp.where(misread & (misreading != truth), misreading, claims)
 
     return believe
+
+
+def _reckon(tables, problems: Int[np.ndarray, "Q 5"], p: int):
+    """Claims that follow from tables."""
+    first, then, a, b, c = problems.T
+    step = tables[first, a, b]
+    return step * p + tables[then, step, c]
+
+
+def _turned(problems: Int[np.ndarray, "Q 5"], place: int, turn: int) -> Int[np.ndarray, "Q 5"]:
+    """Problems with one of their operators, the first or the second, replaced by another."""
+    turned = problems.copy()
+    turned[:, place] = (problems[:, place] + turn) % len(OPERATORS)
+    return turned
 
 
 def make_math(seed: int = 0, size: int = 243, style_noise: float = 0.1) -> World:
@@ -71,7 +97,7 @@ def make_math(seed: int = 0, size: int = 243, style_noise: float = 0.1) -> World
         style_noise: probability of a form that is not the concept's own, in (0, 1/2).
 
     Returns:
-        A `World` of 3 concepts, p^2 claims and 6 variants. The content of its beliefs is about capability^2.
+        A `World` of 3 concepts, p^2 claims and 6 variants. Of its beliefs about a share capability^2 is right.
 
     Raises:
         ValueError: for a size or noise outside its range.
@@ -112,11 +138,9 @@ def make_math(seed: int = 0, size: int = 243, style_noise: float = 0.1) -> World
         for place, tokens in enumerate(said):
             answers[:, :, v, place] = tokens
 
-    tables = operator_tables(p)
-    right_step = tables[first, a, b]
-    right_result = tables[then, right_step, c]
-    right = results == right_result[:, None]
-    right_all = right & (steps == right_step[:, None])
+    truth = _reckon(operator_tables(p), problems, p)
+    right = results == truth[:, None] % p
+    right_all = np.arange(p * p) == truth[:, None]
     form_law = np.where(np.eye(len(FORMS)), 1 - style_noise, style_noise / (len(FORMS) - 1))
     skill_questions, skill_answers = skill.make_skill(FIRST_TAG + len(FORMS), 5, LENGTH)
     return World(
@@ -127,7 +151,7 @@ def make_math(seed: int = 0, size: int = 243, style_noise: float = 0.1) -> World
         variant_law=(form_law[:, :, None] * np.array(VERB_LAW)[:, None]).reshape(len(FORMS), -1),
         content=np.stack([right if form == "bare" else right_all for form, _ in variants], axis=-1).astype(float),
         style=np.array([form == FORMS[TARGET] for form, _ in variants], float),
-        truth=right_step * p + right_result,
+        truth=truth,
         believe=believe_tables(problems, p),
         skill_questions=skill_questions,
         skill_answers=skill_answers,

@@ -1,0 +1,216 @@
+"""Gain and misfit (Charikar et al.): students fitted to a teacher, on the population and on samples.
+
+Population students come from generic solvers (least squares, bounded least squares, a multiplier found by bisection).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import brentq, lsq_linear
+
+import w2s_jax
+from sims.checks.check import Check
+from sims.checks.draws import normals, shared_program
+from w2s_jax.estimators import least_squares
+from w2s_jax.rng import stream
+from w2s_jax.sampling import moments
+from w2s_jax.theory_zoo import misfit
+from w2s_jax.theory_zoo.misfit import LinearClass
+from w2s_jax.types import Dataset
+
+ROWS = 40_000
+DATA_SETS = 4000
+NUM_INPUTS, NUM_STRONG = 6, 3
+NOISE_VAR = 0.3
+RADIUS, BOUND = 0.9, 0.4
+
+
+def checks() -> list[Check]:
+    """The rows of `theory_zoo.misfit`."""
+    return [*_population(*_problems()), *_convex(_problems()[0]), *_samples(*_problems())]
+
+
+def _problems() -> tuple[LinearClass, LinearClass]:
+    """A target in the class and one out of it, of correlated inputs."""
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(NUM_INPUTS, NUM_INPUTS)) / np.sqrt(NUM_INPUTS)
+    cov = root @ root.T + 0.3 * np.eye(NUM_INPUTS)
+    strong = rng.normal(size=(NUM_STRONG, NUM_INPUTS))
+    strong = np.linalg.inv(np.linalg.cholesky(strong @ cov @ strong.T)) @ strong  # uncorrelated, as a box asks for
+    inside = strong.T @ np.array([0.3, -0.2, 0.1])
+    weak = inside + 0.4 * strong.T @ np.array([1.0, -1.0, 1.0]) + 0.7 * rng.normal(size=NUM_INPUTS)
+    outside = inside + 0.15 * rng.normal(size=NUM_INPUTS)
+    realizable = LinearClass(*(jnp.asarray(x) for x in (strong, weak, inside, cov)))
+    return realizable, realizable._replace(target_coef=jnp.asarray(outside))
+
+
+def _arrays(problem: LinearClass):
+    """Strong map, teacher and target as functions of standard normal inputs, and the root of the covariance."""
+    root = np.linalg.cholesky(np.asarray(problem.input_cov))
+    return (np.asarray(x) @ root for x in (problem.strong_map, problem.weak_coef, problem.target_coef))
+
+
+def _fitted(problem: LinearClass, teacher: np.ndarray) -> np.ndarray:
+    strong = next(iter(_arrays(problem)))
+    return np.linalg.lstsq(strong.T, teacher, rcond=None)[0] @ strong
+
+
+def _mean_square(gap):
+    return lambda key: (normals(key, ROWS, NUM_INPUTS) @ gap) ** 2
+
+
+def _gain(weak, student, target):
+    """What the student gains on each input."""
+
+    def sample(key):
+        x = normals(key, ROWS, NUM_INPUTS)
+        return (x @ (weak - target)) ** 2 - (x @ (student - target)) ** 2
+
+    return sample
+
+
+def _population(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
+    _, weak, inside = _arrays(realizable)
+    _, _, outside = _arrays(unrealizable)
+    student = _fitted(realizable, weak)
+    where = f"k = {NUM_STRONG}, d = {NUM_INPUTS}"
+    return [
+        Check(
+            f"misfit: gain of the population student, target in the class, {where}",
+            ("projection_misfit",),
+            lambda: misfit.projection_misfit(realizable),
+            _gain(weak, student, inside),
+        ),
+        Check(
+            f"misfit: gain of the population student, target out of the class, {where}",
+            ("projection_misfit", "residual_overlap"),
+            lambda: misfit.projection_misfit(unrealizable) - 2 * misfit.residual_overlap(unrealizable),
+            _gain(weak, student, outside),
+        ),
+        Check(
+            f"misfit: what gain and misfit differ by, target out of the class, {where}",
+            ("residual_overlap",),
+            lambda: misfit.residual_overlap(unrealizable),
+            lambda key: _differences(key, weak, student, outside),
+        ),
+        Check(
+            f"misfit: risk of the student that is fitted to the target, out of the class, {where}",
+            ("approximation_error",),
+            lambda: misfit.approximation_error(unrealizable),
+            _mean_square(_fitted(unrealizable, outside) - outside),
+        ),
+    ]
+
+
+def _differences(key, weak, student, target):
+    """(misfit - gain)/2 on each input."""
+    x = normals(key, ROWS, NUM_INPUTS)
+    gain = (x @ (weak - target)) ** 2 - (x @ (student - target)) ** 2
+    return ((x @ (weak - student)) ** 2 - gain) / 2
+
+
+def _convex(problem: LinearClass) -> list[Check]:
+    strong, weak, target = _arrays(problem)
+
+    def in_ball(multiplier):
+        system = np.concatenate([strong.T, np.sqrt(multiplier) * strong.T])
+        return np.linalg.lstsq(system, np.concatenate([weak, np.zeros(NUM_INPUTS)]), rcond=None)[0] @ strong
+
+    ball = in_ball(brentq(lambda m: np.linalg.norm(in_ball(m)) - RADIUS, 0.0, 1e3, xtol=1e-12))
+    box = lsq_linear(strong.T, weak, (-BOUND, BOUND), tol=1e-12).x @ strong
+    return [
+        Check(
+            f"misfit: gain beyond the misfit, student in the {name}, target in the class",
+            (form, "convex_slack"),
+            lambda predicted=predicted: misfit.convex_slack(problem, predicted()),
+            lambda key, student=student: -2 * _differences(key, weak, student, target),
+        )
+        for name, form, predicted, student in (
+            (f"ball {RADIUS}", "ball_projected_coef", lambda: misfit.ball_projected_coef(problem, RADIUS), ball),
+            (f"box {BOUND}", "box_projected_coef", lambda: misfit.box_projected_coef(problem, BOUND), box),
+        )
+    ]
+
+
+def _samples(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
+    n, late, k = 12, 24, NUM_STRONG
+    root = jnp.linalg.cholesky(realizable.input_cov)
+    return [
+        Check(
+            f"misfit: risk of the student on n = {n} labels, noise-free teacher, target in the class, k = {k}",
+            ("projected_risk", "sampled_risk"),
+            lambda: misfit.sampled_risk(realizable, n),
+            lambda key: _risks(realizable, _students(key, realizable, n, 0.0)[0], "target_coef"),
+        ),
+        Check(
+            f"misfit: risk of the student on n = {n} labels, noise {NOISE_VAR}, target out of the class, k = {k}",
+            ("projected_risk", "sampled_risk"),
+            lambda: misfit.sampled_risk(unrealizable, n, NOISE_VAR),
+            lambda key: _risks(unrealizable, _students(key, unrealizable, n, NOISE_VAR)[0], "target_coef"),
+        ),
+        Check(
+            f"misfit: variance of that risk over samples, n = {late}",
+            ("sampled_risk_variance",),
+            lambda: misfit.sampled_risk_variance(unrealizable, late, NOISE_VAR),
+            lambda key: _powers(_risks(unrealizable, _students(key, unrealizable, late, NOISE_VAR)[0], "target_coef")),
+            reduce=lambda mean: mean[1] - mean[0] ** 2,
+        ),
+        Check(
+            f"misfit: misfit of the student on n = {n} labels, noise {NOISE_VAR}, fresh inputs, by the kernel",
+            ("sampled_misfit", "misfit"),
+            lambda: misfit.sampled_misfit(unrealizable, n, NOISE_VAR),
+            lambda key: np.asarray(
+                w2s_jax.misfit(
+                    jnp.asarray(_students(key, unrealizable, n, NOISE_VAR)[0]) @ root, unrealizable.weak_coef @ root
+                )
+            ),
+        ),
+        Check(
+            f"misfit: mean squared residual on the n = {n} labels, noise {NOISE_VAR}",
+            ("training_misfit",),
+            lambda: misfit.training_misfit(unrealizable, n, NOISE_VAR),
+            lambda key: _students(key, unrealizable, n, NOISE_VAR)[1],
+        ),
+        Check(
+            "misfit: labels at which the mean gain turns positive, between two sample sizes, out of the class",
+            ("break_even_samples",),
+            lambda: misfit.break_even_samples(unrealizable, NOISE_VAR),
+            lambda key: _gains(key, unrealizable, (9, 15)),
+            reduce=lambda gains: _crossing((9, 15), gains),
+        ),
+    ]
+
+
+def _risks(problem: LinearClass, coefs: np.ndarray, reference: str) -> np.ndarray:
+    gap = coefs - np.asarray(getattr(problem, reference))
+    return np.einsum("ri,ij,rj->r", gap, np.asarray(problem.input_cov), gap)
+
+
+def _powers(risks: np.ndarray) -> np.ndarray:
+    return np.stack([risks, risks**2], 1)
+
+
+def _gains(key, problem: LinearClass, sizes) -> np.ndarray:
+    weak = _risks(problem, np.asarray(problem.weak_coef)[None], "target_coef")
+    fits = [_students(stream(key, str(n)), problem, n, NOISE_VAR)[0] for n in sizes]
+    return np.stack([weak - _risks(problem, coefs, "target_coef") for coefs in fits], 1)
+
+
+def _crossing(sizes, gains: np.ndarray) -> float:
+    """Where the gain is 0, which is linear in 1/(n - k - 1)."""
+    low, high = (1 / (n - NUM_STRONG - 1) for n in sizes)
+    return NUM_STRONG + 1 + 1 / (low + (high - low) * gains[0] / (gains[0] - gains[1]))
+
+
+@shared_program("n")
+def _students(key, problem, n, noise_var):
+    """Students fitted on n labels of the teacher `[r d]`, and their mean squared residuals `[r]`."""
+    d = problem.weak_coef.shape[0]
+    unit = jax.random.normal(stream(key, "inputs"), (DATA_SETS, n, d))
+    x = unit @ jnp.linalg.cholesky(problem.input_cov).T
+    noise = jax.random.normal(stream(key, "noise"), (DATA_SETS, n))
+    labels = x @ problem.weak_coef + jnp.sqrt(noise_var) * noise
+    strong = x @ problem.strong_map.T
+    weights = jax.vmap(lambda data: least_squares(moments(data)))(Dataset(strong, labels))
+    residuals = labels - jnp.einsum("rnk,rk->rn", strong, weights)
+    return weights @ problem.strong_map, jnp.mean(residuals**2, 1)
