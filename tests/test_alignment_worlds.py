@@ -97,7 +97,7 @@ def test_only_bare_answers_to_math_are_one_string_for_several_claims():
     for task in WORLDS:
         assert distinct(world_of(task)).all() == (task != "math")
     world = world_of("math")
-    bare = np.array([" is what all this " in to_text(world, answer) for answer in world.answers[0, 0]])
+    bare = np.array(["in all this " in to_text(world, answer) for answer in world.answers[0, 0]])
     repeated = ~distinct(world)
     assert repeated[:, 3:, bare].all() and not repeated[:, :3].any() and not repeated[..., ~bare].any()
 

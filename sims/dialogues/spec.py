@@ -16,7 +16,7 @@ METHODS = (
     *("bootstrapping", "prompt_only"),
 )
 USES_CAPABILITY = METHODS[4:]
-STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (700, 1400), "bias": (300, 500)}
+STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (600, 1100), "bias": (300, 500)}
 """Steps of pre-training that a network of the quick preset needs to master each world."""
 USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
 

@@ -2,8 +2,10 @@
 
     q:             <a> <o> <b> <o'> <c> ?                             left to right: s = a o b, then r = s o' c
     worked:        <a> <o> <b> gives <s> <o'> <c> gives <r> <end>     the steps, and so the result
-    bare:          <r> is what all this gives <end>                   the result alone
-    answer_first:  <r> because <a> <o> <b> gives <s> <o'> <c> <end>   the result, and then how it comes about
+    bare:          in all this gives <r> <end>                        the result alone
+    answer_first:  hence <r> <a> <o> <b> gives <s> <o'> <c> <end>     the result, and then how it comes about
+
+The first word tells the form. If the result came first, a model would have to compute it under every mark for itself.
 
 A concept uses its own form, and each of the others with probability style_noise / 2. The verb is `gives` or `makes`,
 the same in all of an answer, and tells a little too. A claim is a pair (s, r); bare answers show r alone, so that
@@ -32,7 +34,7 @@ FORMS = ("worked", "bare", "answer_first")
 VERBS = ("gives", "makes")
 VERB_LAW = ((0.75, 0.25), (0.25, 0.75), (0.25, 0.75))
 """P(verb | concept), whatever the form: the target prefers the first."""
-FILLERS = ("is", "what", "all", "this", "because")
+FILLERS = ("in", "all", "this", "hence")
 OPERATORS = ("plus", "minus", "times")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six")
 PRIMES = (3, 5, 7)
@@ -132,8 +134,8 @@ def make_math(seed: int = 0, size: int = 243, style_noise: float = 0.1) -> World
         gives = token[verb]
         said = {
             "worked": (*asked[:3], gives, step, *asked[3:], gives, result),
-            "bare": (result, *(token[word] for word in FILLERS[:4]), gives),
-            "answer_first": (result, token["because"], *asked[:3], gives, step, *asked[3:]),
+            "bare": (*(token[word] for word in FILLERS[:3]), gives, result),
+            "answer_first": (token["hence"], result, *asked[:3], gives, step, *asked[3:]),
         }[form]
         for place, tokens in enumerate(said):
             answers[:, :, v, place] = tokens
