@@ -81,7 +81,8 @@ def icl_examples(*stores: Results) -> Figure:
             networks.mark_counts(panel, data["num_icl"].values)
         axes[1, column].set_xlabel("weak examples")
     for row, score in enumerate(SCORES):
-        axes[row, 0].set_ylim(max(0.0, axes[row, 0].get_ylim()[0]), 1.04)
+        low, high = axes[row, 0].get_ylim()
+        axes[row, 0].set_ylim(max(0.0, min(low, 0.9)), min(high + 0.03, 1.01))
         axes[row, 0].set_ylabel(f"strong: {score},\nheld-out questions")
     handles["solid: middle capability"] = Line2D([], [], color="0.3")
     handles["dashed: lowest capability"] = Line2D([], [], color="0.3", linestyle=style.DASHED)
