@@ -18,6 +18,7 @@ COMMANDS = {
     "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
     "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
     "incontext": "python -m sims.incontext --preset quick --out {folder}",
+    "methods": "python -m sims.methods --preset quick --out {folder}",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
     **{
         f"alignment_{task}": f"python -m sims.alignment --task {task} --preset quick --out {{folder}}"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from figures import (
     alignment,
     alignment_overview,
+    arena,
     assumptions,
     misfit,
     mixtures,
@@ -141,22 +142,22 @@ FIGURES: dict[str, Entry] = {
     "alignment_persona": Entry(
         alignment.strong_against_weak,
         "alignment_persona",
-        "Persona: what the strong model keeps of its content and learns of the style, by the content of its teacher.",
+        "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach the voice alone.",
     ),
     "alignment_explanation": Entry(
         alignment.strong_against_weak,
         "alignment_explanation",
-        "Explanations: content and style of the strong model under each method, by the content of its teacher.",
+        "Explanations: the same for the form of an explanation.",
     ),
     "alignment_math": Entry(
         alignment.strong_against_weak,
         "alignment_math",
-        "Math: how right the strong model answers, and how much in the target's way, by the content of its teacher.",
+        "Math: the same for worked arithmetic, where a teacher's wrong table spoils held-out problems as well.",
     ),
     "alignment_bias": Entry(
         alignment.strong_against_weak,
         "alignment_bias",
-        "Bias: content and rate of female subjects under each method, beside the target rate and that of exact Bayes.",
+        "Bias: the same for biographies; the rate of female subjects reaches that of exact Bayes and of the target.",
     ),
     "alignment_table": Entry(
         alignment_overview.alignment_table,
@@ -167,8 +168,23 @@ FIGURES: dict[str, Entry] = {
     "icl_examples": Entry(
         alignment_overview.icl_examples,
         _ALIGNMENT[0],
-        "How content and style depend on the number of weak examples in the prompt, beside exact Bayes.",
+        "More weak examples in the prompt bring style, as with exact Bayes, at no cost in content.",
         _ALIGNMENT[1:],
+    ),
+    "method_arena": Entry(
+        arena.method_arena,
+        "methods",
+        "Which published method has the lowest risk where, with the same weak examples and with the same compute.",
+    ),
+    "method_table": Entry(
+        arena.method_table,
+        "methods",
+        "Mean rank, performance gap recovered, what tuning on weak labels costs, and what each method asks for.",
+    ),
+    "robustness": Entry(
+        arena.robustness,
+        "methods",
+        "How every method bears it when one assumption of the theory is relaxed.",
     ),
     "scaling": Entry(
         scaling.scaling,

@@ -1,54 +1,77 @@
-"""The methods that a risk sweep compares, and the grid axes that each one reads."""
+"""Compares every published weak-to-strong method on the same tasks, from the same draws.
 
-from typing import Literal, get_args
+Knobs are tuned on held-out weak labels, never on the truth; what an oracle would choose is a column of its own. Every
+method meets every task twice: with the same weak examples, and with the same compute, where dear methods get fewer.
+"""
 
-Method = Literal[
-    "source",
-    "weak",
-    "ceiling",
-    "naive_ft",
-    "gradient_flow",
-    "icl_refine_shared",
-    "icl_refine_fresh",
-    "icl_refine_leave_one_out",
-    "intent_refine",
-    "self_refine",
-    "hull",
-    "em_prior",
-]
-METHODS: tuple[Method, ...] = get_args(Method)
+import argparse
+import math
+import sys
+from functools import partial
+from pathlib import Path
 
-_TEACHER = ("weakness", "weak_accuracy")
-USES: dict[Method, tuple[str, ...]] = {
-    "source": ("concept_shift",),
-    "weak": _TEACHER,
-    # Where n < d the ceiling is the solution nearest to the source, which the concept shift moves.
-    "ceiling": ("sample_size", "concept_shift"),
-    "naive_ft": (*_TEACHER, "sample_size", "concept_shift"),
-    "gradient_flow": (*_TEACHER, "sample_size", "concept_shift"),
-    "icl_refine_shared": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
-    "icl_refine_fresh": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
-    "icl_refine_leave_one_out": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
-    "intent_refine": (*_TEACHER, "sample_size", "concept_shift", "num_icl"),
-    "self_refine": (*_TEACHER, "sample_size", "concept_shift"),
-    "hull": (*_TEACHER, "sample_size"),
-    "em_prior": (*_TEACHER, "sample_size", "concept_shift"),
-}
-"""Axes whose value changes a method's risk; along the others a store repeats it."""
+from sims import cli, engine, runtime
+from sims.arena.relaxed import NUM_LEVELS
+from sims.arena.replicate import block_sums, grid_of
+from sims.arena.results import assemble, relative_sem
+from sims.arena.spec import PRESETS, ArenaSpec
+from w2s_jax.methods import METHODS
 
-WEIGHING: tuple[Method, ...] = (
-    "icl_refine_shared",
-    "icl_refine_fresh",
-    "icl_refine_leave_one_out",
-    "intent_refine",
-    "self_refine",
-    "hull",
-    "em_prior",
-)
-"""Methods that weigh the concepts, hence have a misalignment."""
 
-READS_ROWS: tuple[Method, ...] = ("icl_refine_leave_one_out", "self_refine", "em_prior")
-"""Methods that look at the sample's examples one by one: moments drawn without examples cannot serve them."""
+def prepare(spec: ArenaSpec) -> engine.Job:
+    """The tasks, and the program that fills a block of them."""
+    blocks = math.ceil(spec.replicates / spec.block_size)
+    relaxed = len(spec.relaxed) * NUM_LEVELS
+    values = sum(len(METHODS[name].candidates()) for name in spec.methods)
+    return engine.Job(
+        program=engine.bound(block_sums, engine.static(spec)),
+        chunks=[grid_of(spec)],
+        assemble=partial(assemble, spec),
+        plan=[
+            f"{len(spec.methods)} methods, {values} combinations of knobs, {spec.num_cells:,} tasks and {relaxed:,} "
+            f"relaxed ones x {spec.replicates:,} independent replicates",
+            f"{blocks} blocks of {spec.block_size:,} replicates on {len(runtime.devices())} devices",
+        ],
+        seconds=40 + 0.01 * (spec.num_cells + relaxed) * spec.replicates / 2 * (spec.sample_size / 256),
+        tasks_per_replicate=(spec.num_cells + relaxed) * len(spec.methods),
+        relative_sem=partial(relative_sem, spec),
+    )
 
-SAMPLES_CONCEPTS: tuple[Method, ...] = ("icl_refine_shared", "icl_refine_fresh")
-"""Methods whose refined labels may come from several concepts of one prompt or sample, apart from `READS_ROWS`."""
+
+def start(spec: ArenaSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
+    """Run an arena, or what is missing of it, into `out`/methods.zarr."""
+    return engine.run("methods", spec, prepare, out, options)
+
+
+def table() -> str:
+    """All methods: what they see, cost and tune, and where they come from."""
+    lines = []
+    for method in METHODS.values():
+        cost = method.cost
+        calls = f"{cost.calls} strong answers{' after m weak examples' * cost.in_context}" if cost.calls else "none"
+        lines.append(f"{method.name}: {method.about}{' (reads the target)' * method.reads_target}")
+        lines.append(f"    sees   {', '.join(method.sees)}")
+        lines.append(f"    costs  an example: {calls}; {cost.fits} fits")
+        for name, knob in method.knobs.items():
+            tried = ", ".join(f"{value:g}" for value in knob.candidates)
+            lines.append(
+                f"    {name} = {knob.default:g} in [{knob.low:g}, {knob.high:g}], tried: {tried}; {knob.about}"
+            )
+        lines.append(f"    {method.reference}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--list", action="store_true")
+    chosen, rest = first.parse_known_args(argv)
+    if chosen.list:
+        print(table())
+        return 0
+    about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
+    return cli.main("methods", about, PRESETS, ArenaSpec, start, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

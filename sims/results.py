@@ -11,12 +11,12 @@ import zarr
 
 from sims.chunks import GridChunk
 from sims.engine import from_leaves
-from sims.methods import USES
 from sims.precision import Errors, relative
 from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, SweepSpec
 from sims.store import CODECS, Store, save_results
 from sims.sums import Sums, merge
+from sims.sweep_methods import USES
 
 LABELS = {
     "method": ("method", ""),

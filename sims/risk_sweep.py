@@ -11,10 +11,10 @@ import numpy as np
 from sims import chunks, cli, engine, results, runtime
 from sims.chunks import GridChunk
 from sims.health import BadRisk
-from sims.methods import READS_ROWS
 from sims.simulate import columns, simulate
 from sims.spec import SweepSpec
 from sims.sums import block_sums
+from sims.sweep_methods import READS_ROWS
 from sims.world import Grid
 from w2s_jax.rng import replicate_key
 

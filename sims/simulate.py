@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.estimates import ESTIMATES
-from sims.methods import USES, WEIGHING, Method
 from sims.spec import SweepSpec
+from sims.sweep_methods import USES, WEIGHING, Method
 from sims.world import Grid, draw_world
 from w2s_jax.risk import excess_risk, sign_accuracy
 from w2s_jax.types import Key

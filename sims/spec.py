@@ -6,7 +6,7 @@ import json
 import math
 from typing import Literal
 
-from sims.methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
+from sims.sweep_methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
 from w2s_jax.refinement import LABEL_DRAWS, LabelDraw
 from w2s_jax.sampling import FEATURE_LAWS, FeatureLaw
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sims import alignment, incontext, posterior_sweep, risk_sweep, theory_sweep
+from sims import alignment, incontext, methods, posterior_sweep, risk_sweep, theory_sweep
 from sims.engine import Job
 from w2s_jax.alignment.worlds import WORLDS
 
@@ -36,6 +36,7 @@ SWEEPS = {
     "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec),
     "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec),
     "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec),
+    "methods": _of(methods, methods.ArenaSpec),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, incontext.prepare),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
 }

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from sims import designs
-from sims.methods import READS_ROWS
 from sims.risk_sweep import QUICK
 from sims.simulate import columns, simulate
 from sims.spec import InputError, SweepSpec
+from sims.sweep_methods import READS_ROWS
 from sims.world import make_grid
 from w2s_jax.rng import replicate_key
 from w2s_jax.sorted_labels import count_up_to, look_up

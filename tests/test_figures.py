@@ -80,7 +80,7 @@ def heights_of(polygon) -> np.ndarray:
 
 
 def test_every_method_has_a_look_of_its_own():
-    from sims.methods import METHODS as simulated
+    from sims.sweep_methods import METHODS as simulated
 
     assert set(simulated) <= set(style.METHODS)
     for part in ("label", "color", "marker"):

@@ -23,12 +23,12 @@ _after_sampling = set(ORDER)
 KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "increments", "refinement"), _after_sampling)
 KERNELS |= {"em": _after_sampling | {"refinement"}}
 _spine = _after_sampling | {"estimators", "hull", "sorted_labels", "increments", "refinement", "em"}
-KERNELS |= {"risk": _spine}
+KERNELS |= {"risk": _spine, "methods": _spine}
 KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
 KERNELS |= {"predictive": _after_sampling}
 _networks = _spine | {"risk", "transformer", "training", "predictive"}
 KERNELS |= {"incontext": _networks, "incontext_measures": _networks | {"incontext"}, "alignment": _networks}
-KERNELS |= {"theory": {"types"}, "statistics": {"types"}}
+KERNELS |= {"theory": {"types"}, "theory_zoo": {"types", "theory"}, "statistics": {"types"}}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}
 FIGURES_MAY_IMPORT = {"tasks", "theory", "statistics", "risk", "types"}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.refinement import concept_evidence, likelihood_ratio
-from w2s_jax.types import Dataset, Scalar, Task
+from w2s_jax.types import Dataset, Scalar, Task, is_concrete
 
 
 def em_prior(
@@ -78,9 +78,9 @@ def em_path(
     return jnp.stack([path[num_steps] for num_steps in steps])
 
 
-def em_steps(prior: Float[Array, "K"], likelihood: Float[Array, "K n"], num_steps: int) -> Float[Array, "K"]:
+def em_steps(prior: Float[Array, "K"], likelihood: Float[Array, "K n"], num_steps: Scalar) -> Float[Array, "K"]:
     """Weights after further EM steps from `prior`, by the likelihoods of the rows (`refinement.likelihood_ratio`)."""
-    if num_steps < 0:
+    if is_concrete(num_steps) and num_steps < 0:
         raise ValueError(f"the number of EM steps must not be negative, got {num_steps}; 0 leaves the prior.")
 
     def step(_, weights: Float[Array, "K"]) -> Float[Array, "K"]:

@@ -1,0 +1,218 @@
+"""All published methods side by side: who wins where, what each one costs, and what relaxed assumptions do to it."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from figures import style
+from figures.data import Results
+from w2s_jax.statistics import Summary, confidence_interval, paired_difference
+
+LABELS = {"naive_ft": "naive fine-tuning", "intent_refine": "intent refinement"}
+"""Where the name that other figures use says too much here."""
+BUDGETS = {"examples": "the same weak examples", "compute": "the same compute"}
+REFERENCE = {"weak_accuracy": 0.7, "concept_shift": 0.5}
+"""The cell of the table's performance gap recovered, or the nearest that there is."""
+HEAT = LinearSegmentedColormap.from_list("heat", ["#FFFFFF", "#FBE3C4", "#E9A15B", "#B4532A", "#5B1A18"])
+SHADES = LinearSegmentedColormap.from_list("shades", ["#6FB1DC", "#D3E5F3", "#FFFFFF"])
+
+
+def label_of(method: str) -> str:
+    """A method's name in these figures."""
+    return LABELS.get(method, style.look(method).label)
+
+
+def method_arena(results: Results) -> Figure:
+    """The method of lowest risk in each cell, among those that do not read the target, and that risk."""
+    results.require_many("weak_accuracy", "concept_shift")
+    data = results.data.isel(method=~results.data["reads_target"].values, method_2=~results.data["reads_target"].values)
+    weaknesses, budgets = results.weaknesses, [str(b) for b in data["budget"].values]
+    width = max(4.8, min(style.DOUBLE_COLUMN, 0.7 + 1.26 * len(weaknesses)))
+    figure, axes = style.new_figure(
+        width, 1.1 + 1.35 * len(budgets), len(budgets), len(weaknesses), sharex=True, sharey=True
+    )
+    winners: list[str] = []
+    doubt = False
+    for row, budget in enumerate(budgets):
+        for column, weakness in enumerate(weaknesses):
+            cut = data.sel(weakness=weakness, budget=budget)
+            found, certain = _winners(cut, results.num_replicates)
+            _map(axes[row, column], cut, found, certain)
+            winners += [str(name) for name in np.unique(found)]
+            doubt |= not certain.all()
+            style.title(axes[row, column], row * len(weaknesses) + column, weakness)
+            if row == len(budgets) - 1:
+                axes[row, column].set_xlabel("weak accuracy")
+        axes[row, 0].set_ylabel(f"{BUDGETS.get(budget, budget)}\nconcept shift")
+    order = [str(m) for m in data["method"].values if m in winners]
+    handles = {label_of(m): Patch(facecolor=_pale(m), edgecolor="0.3", linewidth=0.4) for m in order}
+    if doubt:
+        handles["not significantly ahead of the next"] = Patch(facecolor="white", edgecolor="0.25", hatch="////", lw=0)
+    heading = f"numbers: its mean excess risk, knobs tuned on weak labels\n{_setting(results)}"
+    style.legend_below(figure, handles, 4 if len(weaknesses) > 3 else 2, heading)
+    return figure
+
+
+def method_table(results: Results) -> Figure:
+    """A row per method, by its mean rank: ranks, performance gap recovered, what tuning costs, and what it asks for."""
+    data, cell = results.data, results.nearest(**REFERENCE)
+    names = [str(m) for m in data["method"].values]
+    rank = data["rank_mean"].sel(budget="examples")
+    last = np.where(np.isfinite(rank.values), rank.values, -1.0)  # what reads the target comes first
+    order = [names[i] for i in np.argsort(last, kind="stable")]
+    kinds = [w for w in ("rotated", "confused", "noisy") if w in results.weaknesses] or results.weaknesses[:1]
+    kinds = [w for w in kinds if np.isfinite(data["pgr"].sel(weakness=w, budget="examples", **cell)).any()]
+    heads = ["rank, same\nexamples", "rank, same\ncompute"]
+    heads += [f"PGR, {w}\n95% interval" for w in kinds] + ["tuned over\noracle risk", "reads an\nexample"]
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.9 + 0.2 * len(order))
+    panel = axes[0, 0]
+    ranks = len(names) - int(data["reads_target"].sum())
+    for row, name in enumerate(order):
+        cut = data.sel({"method": name})
+        for column, budget in enumerate(("examples", "compute")):
+            mean, error = (float(cut[f"rank_{part}"].sel(budget=budget)) for part in ("mean", "sem"))
+            text = f"{mean:.1f} ± {error:.1f}" if np.isfinite(mean) else "reads the target" if column == 0 else ""
+            _cell(panel, column, row, text, (mean - 1) / max(ranks - 1, 1))
+        for column, weakness in enumerate(kinds, 2):
+            parts = ("pgr", "pgr_low", "pgr_high")
+            one = cut.sel(weakness=weakness, budget="examples", **cell)
+            value, low, high = (float(one[part]) for part in parts)
+            _cell(panel, column, row, f"{value:.2f}  [{low:.2f}, {high:.2f}]", 1 - np.clip(value, 0, 1))
+        both = cut["risk_mean"].sel(budget="examples")
+        ratio = (both.sel(tuning="weak_labels") / both.sel(tuning="oracle")).median().item()
+        _cell(panel, len(heads) - 2, row, f"{ratio:.2f}", np.clip(np.log2(ratio) / 2, 0, 1))
+        _cell(panel, len(heads) - 1, row, f"{int(cut['reads'])}", np.nan)
+    panel.set_xticks(range(len(heads)), heads)
+    panel.xaxis.tick_top()
+    panel.set_yticks(range(len(order)), [label_of(name) for name in order])
+    panel.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(order) - 0.5, -0.5))
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    where = ", ".join(f"{dim.replace('_', ' ')} {value:g}" for dim, value in cell.items())
+    figure.supxlabel(
+        f"ranks: mean over tasks ± standard error; PGR: performance gap recovered at {where}\n"
+        f"knobs tuned on weak labels (over those of an oracle: median over tasks); the bluer, the better\n"
+        f"{_setting(results)}",
+        fontsize=6.5,
+    )
+    return figure
+
+
+def robustness(results: Results) -> Figure:
+    """Risks of every method as one assumption at a time is relaxed: a panel per assumption, a column per level."""
+    data = results.data.sel(tuning="weak_labels", budget="examples")
+    assumptions = [str(a) for a in data["assumption"].values]
+    names = [str(m) for m in data["method"].values]
+    figure, axes = style.new_figure(
+        max(4.8, 1.6 + 1.15 * len(assumptions)),
+        1.0 + 0.19 * (len(names) + 1),
+        1,
+        len(assumptions),
+        sharey=True,
+    )
+    risks = data["relaxed_risk_mean"].transpose("assumption", "method", "level").values
+    weak = data["relaxed_weak_risk"].transpose("assumption", "level").values
+    every = np.concatenate([weak[:, None], risks], axis=1)
+    norm = LogNorm(max(every[every > 0].min(), 1e-3), every.max())
+    for column, assumption in enumerate(assumptions):
+        panel = axes[0, column]
+        for (row, level), risk in np.ndenumerate(every[column]):
+            color = HEAT(norm(max(risk, norm.vmin)))
+            panel.add_patch(
+                Rectangle((level - 0.5, row - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.5)
+            )
+            ink = "white" if np.dot(to_rgb(color), (0.3, 0.59, 0.11)) < 0.5 else "0.1"
+            panel.text(level, row, f"{risk:.2f}", ha="center", va="center", fontsize=5, color=ink)
+        levels = data["relaxed_level"].sel(assumption=assumption).values
+        panel.set_xticks(range(len(levels)), [f"{value:g}" for value in levels])
+        panel.set_yticks(range(len(names) + 1), [style.look("weak").label, *map(label_of, names)])
+        panel.set(xlim=(-0.5, len(levels) - 0.5), ylim=(len(names) + 0.5, -0.5))
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
+        style.title(panel, column, assumption.replace("_", " "))
+        panel.set_xlabel(AXES.get(assumption, ""))
+    bar = figure.colorbar(ScalarMappable(norm, HEAT), ax=axes, shrink=0.7, aspect=25, pad=0.015)
+    bar.set_label(style.RISK)
+    bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]
+    error = float((data["relaxed_risk_sem"] / data["relaxed_risk_mean"]).median())
+    figure.supxlabel(
+        f"rotated teacher, accuracy 0.7, shift 0.5; knobs tuned on weak labels\n"
+        f"{_setting(results)}; median standard error {error:.1%}",
+        fontsize=6.5,
+    )
+    return figure
+
+
+AXES = {
+    "coherence": "inner product\nof concepts",
+    "spectrum": "decay exponent\nof features",
+    "wrong_concept": "share of labels\nand prompts",
+    "label_noise": "weak over source\nnoise variance",
+    "target_mixture": "weight of\nother concepts",
+}
+
+
+def _winners(cut: xr.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the best methods `[accuracy shift]`, and whether each is significantly ahead of the next at 95%."""
+    dims = ("weak_accuracy", "concept_shift")
+    mean = cut["risk_mean"].sel(tuning="weak_labels").transpose(*dims, "method").values
+    cov = cut["risk_cov"].transpose(*dims, "method", "method_2").values
+    order = np.argsort(mean, axis=-1)
+    found, certain = np.empty(mean.shape[:2], object), np.zeros(mean.shape[:2], bool)
+    for at in np.ndindex(found.shape):
+        best, second = order[at][:2]
+        summary = Summary(np.asarray(float(count)), mean[at], cov[at] * (count - 1))
+        gap, sem = paired_difference(summary, int(second), int(best))
+        low, _ = confidence_interval(gap, sem, count)
+        found[at], certain[at] = str(cut["method"].values[best]), bool(low > 0)
+    return found, certain
+
+
+def _map(panel: Axes, cut: xr.Dataset, found: np.ndarray, certain: np.ndarray) -> None:
+    risk = cut["risk_mean"].sel(tuning="weak_labels")
+    accuracies, shifts = cut["weak_accuracy"].values, cut["concept_shift"].values
+    for (i, j), name in np.ndenumerate(found):
+        hatch = None if certain[i, j] else "////"
+        panel.add_patch(
+            Rectangle(
+                (i - 0.5, j - 0.5),
+                1,
+                1,
+                facecolor=_pale(name),
+                edgecolor="0.45" if hatch else "white",
+                hatch=hatch,
+                lw=0.5,
+            )
+        )
+        value = risk.sel({"method": name}).isel(weak_accuracy=i, concept_shift=j).item()
+        box = {"facecolor": _pale(name), "edgecolor": "none", "pad": 0.6}
+        panel.text(i, j, f"{value:.2g}" if value >= 0.0005 else "0", ha="center", va="center", fontsize=5, bbox=box)
+    panel.set_xticks(range(len(accuracies)), [f"{a:g}" for a in accuracies])
+    panel.set_yticks(range(len(shifts)), [f"{s:g}" for s in shifts])
+    panel.set(xlim=(-0.5, len(accuracies) - 0.5), ylim=(-0.5, len(shifts) - 0.5))
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+
+
+def _pale(method: str) -> tuple[float, float, float]:
+    """A method's colour, light enough to be written on."""
+    red, green, blue = (0.45 + 0.55 * part for part in to_rgb(style.look(method).color))
+    return red, green, blue
+
+
+def _cell(panel: Axes, column: int, row: int, text: str, shade: float) -> None:
+    face = SHADES(shade) if np.isfinite(shade) else "#F7F7F7"
+    panel.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=face, linewidth=0))
+    panel.text(column, row, text, ha="center", va="center", fontsize=6.2)
+
+
+def _setting(results: Results) -> str:
+    config = results.config
+    return (
+        f"n = {config['sample_size']}, d = {config['dim']}, K = {config['num_concepts']}, prompts of "
+        f"{config['num_icl']}, {results.num_replicates} replicates"
+    )

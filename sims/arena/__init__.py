@@ -1,0 +1,1 @@
+"""Parts of `python -m sims.methods`: every published method on the same tasks, with the same draws."""

@@ -1,0 +1,113 @@
+"""What an arena is: the methods, the tasks that they meet and their budgets, checked before any compute."""
+
+import dataclasses
+import math
+
+from sims.spec import InputError, check_axis, check_each, check_members, check_one
+from w2s_jax.methods import METHODS
+from w2s_jax.tasks import WEAKNESSES, Weakness
+
+BUDGETS = ("examples", "compute")
+"""What all methods have the same of: weak examples; or reads of examples by models, so that dear methods get fewer."""
+RELAXABLE = ("coherence", "spectrum", "wrong_concept", "label_noise", "target_mixture")
+FIT_SHARE = 0.75
+"""Share of the weak examples that is fitted; the rest, with its weak labels, chooses values of the knobs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArenaSpec:
+    """A grid of weak-to-strong tasks, the methods compared on it and the number of replicates."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods to compare, on the same draws; --list tells about them."""
+    weakness: tuple[Weakness, ...] = WEAKNESSES
+    """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
+    weak_accuracy: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    """Weak accuracies a, in (0, 1], unitless: correlation with the target (ratio of noise levels for noisy)."""
+    concept_shift: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    """Total variation distances between source and target prior, in [0, 1), unitless."""
+    relaxed: tuple[str, ...] = RELAXABLE
+    """Assumptions that are relaxed, one at a time, on a rotated task of accuracy 0.7 under a shift of 0.5: coherence
+    (of concepts), spectrum (of features), wrong_concept (shown by the teacher), label_noise, target_mixture."""
+    sample_size: int = 256
+    """Weak examples n, >= 8: three quarters are fitted, on the others the knobs are tuned."""
+    num_icl: int = 8
+    """Weak examples m in a prompt, >= 1."""
+    replicates: int = 200
+    """Independent replicates of the whole grid, >= 2."""
+    dim: int = 16
+    """Feature dimension d."""
+    num_concepts: int = 4
+    """Number K of latent concepts, in [2, d - 1]."""
+    noise_var: float = 0.25
+    """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
+    seed: int = 0
+    """Seed of every random stream, >= 0."""
+    block_size: int = 10
+    """Replicates in a block of work, >= 1; it changes no draw."""
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
+            check_axis(name, getattr(self, name))
+        check_members("relaxed", self.relaxed, RELAXABLE)
+        check_members("methods", self.methods, tuple(METHODS))
+        check_members("weakness", self.weakness, WEAKNESSES)
+        check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
+        check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
+        check_one("sample_size", self.sample_size, self.sample_size >= 8, "at least 8", "knobs are tuned on a quarter")
+        for name in ("num_icl", "block_size"):
+            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
+        check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
+        check_one("num_concepts", self.num_concepts, self.num_concepts >= 2, "at least 2", "one concept has no shift")
+        least = self.num_concepts + 1
+        check_one("dim", self.dim, self.dim >= least, f"at least num_concepts + 1 = {least}", "raise it")
+        check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
+        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
+        if self.examples("naive_ft", "examples") < 2 or self.matched_least < 2:
+            raise InputError(
+                f"every method must have 2 examples to fit at equal compute, but with sample_size {self.sample_size} "
+                f"and num_icl {self.num_icl} one has {self.matched_least}; raise sample_size or give shorter prompts."
+            )
+
+    @property
+    def num_cells(self) -> int:
+        """Tasks of the grid, without those that are relaxed."""
+        return len(self.weakness) * len(self.weak_accuracy) * len(self.concept_shift)
+
+    @property
+    def num_fitted(self) -> int:
+        """Weak examples that are fitted."""
+        return int(FIT_SHARE * self.sample_size)
+
+    @property
+    def matched_least(self) -> int:
+        """Examples of the dearest method at equal compute."""
+        return min(self.examples(name, "compute") for name in self.methods)
+
+    def examples(self, method: str, budget: str) -> int:
+        """Examples that a method fits: all, or as many as it can afford at what naive fine-tuning on all costs."""
+        if budget == "examples":
+            return self.num_fitted
+        reads = METHODS[method].cost.reads(self.num_icl)
+        return min(self.num_fitted, self.num_fitted * METHODS["naive_ft"].cost.reads(self.num_icl) // max(reads, 1))
+
+
+SMOKE = ArenaSpec(
+    weakness=("rotated", "noisy"),
+    weak_accuracy=(0.5, 0.8),
+    concept_shift=(0.75,),
+    sample_size=64,
+    num_icl=4,
+    dim=6,
+    num_concepts=3,
+    relaxed=("spectrum",),
+    replicates=20,
+)
+QUICK = ArenaSpec()
+PAPER = ArenaSpec(
+    weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    concept_shift=(0.1, 0.25, 0.5, 0.75, 0.9),
+    sample_size=1024,
+    replicates=2000,
+)
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}

@@ -1,0 +1,162 @@
+"""What a weak-to-strong method is: what it may see, how it fits, what may be tuned, and what it costs."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from w2s_jax.estimators import ridge_to_source
+from w2s_jax.sampling import moments
+from w2s_jax.types import Dataset, Scalar, Task
+
+
+class View(NamedTuple):
+    """What there is to be seen of a task. A method gets `features`, its `chance` and the fields that it asks for.
+
+    The fields that it did not ask for are None: nobody reads the target but methods that say so.
+    """
+
+    features: Float[Array, "n d"]
+    """Of the examples to be labelled and fine-tuned on."""
+    chance: "Chance"
+    source: Task | None = None
+    """The strong model's own law: concepts, source_prior, noise_var and feature_var; every other field is NaN."""
+    weak_labels: Float[Array, "n"] | None = None
+    """The teacher's."""
+    unaligned_labels: Float[Array, "n"] | None = None
+    """Expected answers of the weak model before it was aligned: it weighs its concepts as the strong model does."""
+    colleague_labels: Float[Array, "T n"] | None = None
+    """Those of T more teachers of the same accuracy, who err in directions of their own."""
+    middle_coef: Float[Array, "J d"] | None = None
+    """Pre-trained models of growing size between weak and strong."""
+    prompts: Dataset | None = None
+    """A prompt of m other weak examples for each example: features `[n m d]`, labels `[n m]`."""
+    true_labels: Float[Array, "n"] | None = None
+    """The target's."""
+
+
+class Chance(NamedTuple):
+    """The draws of a method's own, one per example, so that examples may come in any order."""
+
+    uniform: Float[Array, "n"]
+    normal: Float[Array, "n"]
+
+
+Sight = Literal[
+    "source", "weak_labels", "unaligned_labels", "colleague_labels", "middle_coef", "prompts", "true_labels"
+]
+SIGHTS: tuple[Sight, ...] = get_args(Sight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+    """A hyperparameter."""
+
+    default: float
+    candidates: tuple[float, ...]
+    """Values that are tried when it is tuned."""
+    low: float
+    high: float
+    """Its range, both ends included; infinity where it has none."""
+    about: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a method asks of the strong model, per example of its sample."""
+
+    calls: int
+    """Answers of the strong model, or of one between weak and strong."""
+    in_context: bool
+    """Whether each of them reads a prompt of m examples first."""
+    fits: int
+    """Times that all examples are trained on."""
+
+    def reads(self, num_icl: int) -> int:
+        """Examples read by models, with m in a prompt: 1 for an answer, 3 for a training step (forward and back)."""
+        return self.calls * (1 + num_icl * self.in_context) + 3 * self.fits
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A weak-to-strong method for linear students.
+
+    >>> from w2s_jax.methods import METHODS
+    >>> METHODS["naive_ft"].sees, METHODS["naive_ft"].cost.reads(num_icl=8)
+    (('source', 'weak_labels'), 3)
+    """
+
+    name: str
+    about: str
+    """One sentence."""
+    fit: Callable[..., Float[Array, "d"]]
+    """(view, **knobs) -> coefficients of the strong model; pure, and knobs may be traced."""
+    sees: tuple[Sight, ...]
+    cost: Cost
+    reference: str
+    knobs: Mapping[str, Knob] = dataclasses.field(default_factory=dict)
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether it sees what nobody has in practice."""
+        return "true_labels" in self.sees
+
+    def candidates(self) -> list[dict[str, float]]:
+        """All combinations of values that are tried when it is tuned; the defaults alone where nothing can be."""
+        names = list(self.knobs)
+        return [dict(zip(names, values)) for values in itertools.product(*(k.candidates for k in self.knobs.values()))]
+
+    def defaults(self) -> dict[str, float]:
+        """The values of its knobs if nothing is said."""
+        return {name: knob.default for name, knob in self.knobs.items()}
+
+    def __call__(self, view: View, **knobs: Any) -> Float[Array, "d"]:
+        """Fit with what it may see of a view, and with its defaults where no value is given.
+
+        Raises:
+            ValueError: for an unknown knob, a Python value out of range, or a view without what the method needs.
+        """
+        for name, value in knobs.items():
+            if name not in self.knobs:
+                raise ValueError(
+                    f"{self.name} has no knob {name!r}, only {', '.join(self.knobs) or 'none'}; leave it out."
+                )
+            knob = self.knobs[name]
+            if isinstance(value, int | float) and not knob.low <= value <= knob.high:
+                raise ValueError(f"{name} of {self.name} must be in [{knob.low:g}, {knob.high:g}], got {value:g}.")
+        missing = [sight for sight in self.sees if getattr(view, sight) is None]
+        if missing:
+            raise ValueError(
+                f"{self.name} must see {', '.join(missing)}, which this setting does not offer; it supports settings "
+                f"with {', '.join(self.sees)}."
+            )
+        return self.fit(masked(view, self.sees), **{**self.defaults(), **knobs})
+
+
+def masked(view: View, sees: tuple[Sight, ...]) -> View:
+    """The view with every other field None."""
+    return view._replace(**{sight: None for sight in SIGHTS if sight not in sees})
+
+
+def fine_tune(view: View, labels: Float[Array, "n"], source_coef: Float[Array, "d"], penalty: Scalar = 0.0) -> Array:
+    """A student of these labels that starts from a source: ridge pulled to it, least squares at penalty 0."""
+    return ridge_to_source(moments(Dataset(view.features, labels)), source_coef, penalty)
+
+
+def known(value: Any) -> Any:
+    """A field that the method declared, for the type checker."""
+    assert value is not None
+    return value
+
+
+def strong_answers(view: View) -> Float[Array, "K n"]:
+    """What the strong model would answer under each concept."""
+    source = known(view.source)
+    return source.concepts @ view.features.T
+
+
+PENALTY = Knob(0.1, (0.0, 0.03, 0.1, 0.3, 1.0, 3.0), 0.0, jnp.inf, "pull to the source, in units of feature variance")
+TEMPERATURE = Knob(1.0, (0.5, 1.0, 2.0, 4.0), 1e-3, 1e3, "of the concept posterior; divides the log likelihood")

@@ -1,0 +1,95 @@
+"""Drawing what methods see of a task: every label that any of them may ask for, of the same examples."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from w2s_jax.methods.bootstrapping import SIZES
+from w2s_jax.methods.method import Chance, View
+from w2s_jax.rng import stream
+from w2s_jax.sampling import sample_features
+from w2s_jax.types import Dataset, Key, Scalar, Task
+
+COLLEAGUES = 2
+"""Further teachers."""
+
+
+def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
+    """Everything there is to be seen of n examples of a task.
+
+    The colleagues are as accurate as the teacher. The part of their error that no concept explains points in a
+    direction of their own, the rest they share with the teacher. The unaligned weak model weighs its concepts as the
+    source does, and model j of J between weak and strong is pre-trained to concepts on the way,
+    beta^w_k + j/(J+1) (beta_k - beta^w_k).
+
+    Args:
+        key: a typed key; every field has a stream of its own.
+        task: a `Task`; its features are gaussian with variances feature_var.
+        num_samples: n >= 1, static.
+        num_icl: examples in a prompt, m >= 1, static.
+
+    Returns:
+        A `View` with all fields.
+
+    Raises:
+        ValueError: if a size is not positive.
+
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=2, dim=4, weak_accuracy=0.6, concept_shift=0.5)
+    >>> draw_view(jax.random.key(0), task, 10, 3).prompts.features.shape
+    (10, 3, 4)
+    """
+    if num_samples < 1 or num_icl < 1:
+        raise ValueError(f"num_samples and num_icl must be at least 1, got {num_samples} and {num_icl}.")
+    dim, scale = task.concepts.shape[1], jnp.sqrt(task.feature_var)
+    features = sample_features(stream(key, "features"), num_samples, dim) * scale[None]
+    shown = sample_features(stream(key, "prompt_features"), num_samples * num_icl, dim) * scale[None]
+    chosen = jax.random.categorical(stream(key, "prompt_concepts"), jnp.log(task.weak_prior), shape=(num_samples,))
+    prompt_means = (task.weak_concepts[jnp.repeat(chosen, num_icl)] * shown).sum(axis=1)
+    prompt_noise = jax.random.normal(stream(key, "prompt_noise"), prompt_means.shape)
+    prompt_labels = prompt_means + jnp.sqrt(task.weak_noise_var) * prompt_noise
+    hidden = ("target_prior", "weak_concepts", "weak_prior", "weak_noise_var")
+    source = task._replace(**{name: jnp.full_like(getattr(task, name), jnp.nan) for name in hidden})
+
+    def weak(key: Key, concepts: Float[Array, "K d"]) -> Float[Array, "n"]:
+        return _answers(key, features, concepts, task.weak_prior, task.weak_noise_var)
+
+    steps = jnp.arange(1, SIZES + 1) / (SIZES + 1)
+    between = task.weak_concepts[None] + steps[:, None, None] * (task.concepts - task.weak_concepts)[None]
+    keys = jax.vmap(lambda t: jax.random.fold_in(stream(key, "colleagues"), t))(jnp.arange(COLLEAGUES))
+    return View(
+        features=features,
+        chance=Chance(
+            jax.random.uniform(stream(key, "uniform"), (num_samples,)),
+            jax.random.normal(stream(key, "normal"), (num_samples,)),
+        ),
+        source=source,
+        weak_labels=weak(stream(key, "weak"), task.weak_concepts),
+        unaligned_labels=features @ (task.source_prior @ task.weak_concepts),
+        colleague_labels=jax.vmap(lambda key: weak(key, _turned(stream(key, "turn"), task)))(keys),
+        middle_coef=jnp.einsum("k,jkd->jd", task.source_prior, between),
+        prompts=Dataset(shown.reshape(num_samples, num_icl, dim), prompt_labels.reshape(num_samples, num_icl)),
+        true_labels=_answers(stream(key, "true"), features, task.concepts, task.target_prior, task.noise_var),
+    )
+
+
+def _answers(
+    key: Key, features: Float[Array, "n d"], concepts: Float[Array, "K d"], prior: Float[Array, "K"], noise_var: Scalar
+) -> Float[Array, "n"]:
+    """Labels of a mixture: a concept is drawn for each example."""
+    count = features.shape[0]
+    chosen = jax.random.categorical(stream(key, "concepts"), jnp.log(prior), shape=(count,))
+    means = (concepts[chosen] * features).sum(axis=1)
+    return means + jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (count,))
+
+
+def _turned(key: Key, task: Task) -> Float[Array, "K d"]:
+    """Weak concepts whose errors outside the concepts' span point elsewhere, each row's in one new direction."""
+    frame, _ = jnp.linalg.qr(task.concepts.T)
+    error = task.weak_concepts - task.concepts
+    outside = error - error @ frame @ frame.T
+    direction = jax.random.normal(key, frame.shape[:1])
+    direction = direction - frame @ (frame.T @ direction)
+    size = jnp.linalg.norm(direction)
+    direction = jnp.where(size > 1e-6, direction / jnp.where(size > 1e-6, size, 1.0), 0.0)
+    return task.weak_concepts - outside + jnp.linalg.norm(outside, axis=1)[:, None] * direction[None]
