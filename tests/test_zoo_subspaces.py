@@ -115,7 +115,7 @@ def test_pgr_tends_to_one_minus_the_relative_overlap():
 
 
 def test_fits_of_scikit_learn_have_these_risks():
-    rng, n, size, count = np.random.default_rng(0), 14, 12, 3000
+    rng, n, size, count = np.random.default_rng(0), 14, 12, 1200
     weak, strong, target = (np.asarray(a) for a in (WEAK, STRONG, TARGET))
     model, risks = LinearRegression(fit_intercept=False), []
     for _ in range(count):

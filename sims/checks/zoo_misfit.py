@@ -72,7 +72,7 @@ def _gain(weak, student, target):
 def _population(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
     _, weak, inside = _arrays(realizable)
     _, _, outside = _arrays(unrealizable)
-    student = _fitted(realizable, weak)
+    student, nearest = (_fitted(realizable, function) for function in (weak, outside))
     where = f"k = {NUM_STRONG}, d = {NUM_INPUTS}"
     return [
         Check(
@@ -83,30 +83,25 @@ def _population(realizable: LinearClass, unrealizable: LinearClass) -> list[Chec
         ),
         Check(
             f"misfit: gain of the population student, target out of the class, {where}",
-            ("projection_misfit", "residual_overlap"),
-            lambda: misfit.projection_misfit(unrealizable) - 2 * misfit.residual_overlap(unrealizable),
+            ("projection_misfit", "projection_overlap"),
+            lambda: misfit.projection_misfit(unrealizable) - 2 * misfit.projection_overlap(unrealizable),
             _gain(weak, student, outside),
         ),
         Check(
-            f"misfit: what gain and misfit differ by, target out of the class, {where}",
-            ("residual_overlap",),
-            lambda: misfit.residual_overlap(unrealizable),
-            lambda key: _differences(key, weak, student, outside),
+            f"misfit: overlap of what the class cannot express of teacher and target, {where}",
+            ("projection_overlap",),
+            lambda: misfit.projection_overlap(unrealizable),
+            lambda key: np.prod(
+                normals(key, ROWS, NUM_INPUTS) @ np.stack([weak - student, outside - nearest], 1), axis=1
+            ),
         ),
         Check(
             f"misfit: risk of the student that is fitted to the target, out of the class, {where}",
-            ("approximation_error",),
-            lambda: misfit.approximation_error(unrealizable),
-            _mean_square(_fitted(unrealizable, outside) - outside),
+            ("projection_floor",),
+            lambda: misfit.projection_floor(unrealizable),
+            _mean_square(nearest - outside),
         ),
     ]
-
-
-def _differences(key, weak, student, target):
-    """(misfit - gain)/2 on each input."""
-    x = normals(key, ROWS, NUM_INPUTS)
-    gain = (x @ (weak - target)) ** 2 - (x @ (student - target)) ** 2
-    return ((x @ (weak - student)) ** 2 - gain) / 2
 
 
 def _convex(problem: LinearClass) -> list[Check]:
@@ -121,9 +116,11 @@ def _convex(problem: LinearClass) -> list[Check]:
     return [
         Check(
             f"misfit: gain beyond the misfit, student in the {name}, target in the class",
-            (form, "convex_slack"),
-            lambda predicted=predicted: misfit.convex_slack(problem, predicted()),
-            lambda key, student=student: -2 * _differences(key, weak, student, target),
+            (form, "convex_gain_slack"),
+            lambda predicted=predicted: misfit.convex_gain_slack(problem, predicted()),
+            lambda key, student=student: (
+                _gain(weak, student, target)(key) - _mean_square(weak - student)(key)  # on the same inputs
+            ),
         )
         for name, form, predicted, student in (
             (f"ball {RADIUS}", "ball_projected_coef", lambda: misfit.ball_projected_coef(problem, RADIUS), ball),
@@ -138,27 +135,27 @@ def _samples(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
     return [
         Check(
             f"misfit: risk of the student on n = {n} labels, noise-free teacher, target in the class, k = {k}",
-            ("projected_risk", "sampled_risk"),
-            lambda: misfit.sampled_risk(realizable, n),
-            lambda key: _risks(realizable, _students(key, realizable, n, 0.0)[0], "target_coef"),
+            ("projected_risk", "projection_sample_risk"),
+            lambda: misfit.projection_sample_risk(realizable, n),
+            lambda key: _risks(realizable, _students(key, realizable, n, 0.0)[0]),
         ),
         Check(
             f"misfit: risk of the student on n = {n} labels, noise {NOISE_VAR}, target out of the class, k = {k}",
-            ("projected_risk", "sampled_risk"),
-            lambda: misfit.sampled_risk(unrealizable, n, NOISE_VAR),
-            lambda key: _risks(unrealizable, _students(key, unrealizable, n, NOISE_VAR)[0], "target_coef"),
+            ("projected_risk", "projection_sample_risk"),
+            lambda: misfit.projection_sample_risk(unrealizable, n, NOISE_VAR),
+            lambda key: _risks(unrealizable, _students(key, unrealizable, n, NOISE_VAR)[0]),
         ),
         Check(
             f"misfit: variance of that risk over samples, n = {late}",
-            ("sampled_risk_variance",),
-            lambda: misfit.sampled_risk_variance(unrealizable, late, NOISE_VAR),
-            lambda key: _powers(_risks(unrealizable, _students(key, unrealizable, late, NOISE_VAR)[0], "target_coef")),
+            ("projection_sample_variance",),
+            lambda: misfit.projection_sample_variance(unrealizable, late, NOISE_VAR),
+            lambda key: _powers(_risks(unrealizable, _students(key, unrealizable, late, NOISE_VAR)[0])),
             reduce=lambda mean: mean[1] - mean[0] ** 2,
         ),
         Check(
             f"misfit: misfit of the student on n = {n} labels, noise {NOISE_VAR}, fresh inputs, by the kernel",
-            ("sampled_misfit", "misfit"),
-            lambda: misfit.sampled_misfit(unrealizable, n, NOISE_VAR),
+            ("projection_sample_misfit", "misfit"),
+            lambda: misfit.projection_sample_misfit(unrealizable, n, NOISE_VAR),
             lambda key: np.asarray(
                 w2s_jax.misfit(
                     jnp.asarray(_students(key, unrealizable, n, NOISE_VAR)[0]) @ root, unrealizable.weak_coef @ root
@@ -167,22 +164,22 @@ def _samples(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
         ),
         Check(
             f"misfit: mean squared residual on the n = {n} labels, noise {NOISE_VAR}",
-            ("training_misfit",),
-            lambda: misfit.training_misfit(unrealizable, n, NOISE_VAR),
+            ("projection_training_misfit",),
+            lambda: misfit.projection_training_misfit(unrealizable, n, NOISE_VAR),
             lambda key: _students(key, unrealizable, n, NOISE_VAR)[1],
         ),
         Check(
             "misfit: labels at which the mean gain turns positive, between two sample sizes, out of the class",
-            ("break_even_samples",),
-            lambda: misfit.break_even_samples(unrealizable, NOISE_VAR),
-            lambda key: _gains(key, unrealizable, (9, 15)),
-            reduce=lambda gains: _crossing((9, 15), gains),
+            ("projection_breakeven",),
+            lambda: misfit.projection_breakeven(unrealizable, NOISE_VAR),
+            lambda key: _gains(key, unrealizable, (n, late)),
+            reduce=lambda gains: _crossing((n, late), gains),
         ),
     ]
 
 
-def _risks(problem: LinearClass, coefs: np.ndarray, reference: str) -> np.ndarray:
-    gap = coefs - np.asarray(getattr(problem, reference))
+def _risks(problem: LinearClass, coefs: np.ndarray) -> np.ndarray:
+    gap = coefs - np.asarray(problem.target_coef)
     return np.einsum("ri,ij,rj->r", gap, np.asarray(problem.input_cov), gap)
 
 
@@ -191,9 +188,9 @@ def _powers(risks: np.ndarray) -> np.ndarray:
 
 
 def _gains(key, problem: LinearClass, sizes) -> np.ndarray:
-    weak = _risks(problem, np.asarray(problem.weak_coef)[None], "target_coef")
+    weak = _risks(problem, np.asarray(problem.weak_coef)[None])
     fits = [_students(stream(key, str(n)), problem, n, NOISE_VAR)[0] for n in sizes]
-    return np.stack([weak - _risks(problem, coefs, "target_coef") for coefs in fits], 1)
+    return np.stack([weak - _risks(problem, coefs) for coefs in fits], 1)
 
 
 def _crossing(sizes, gains: np.ndarray) -> float:

@@ -1,17 +1,13 @@
 """Theory zoo, subspaces: a teacher and a student fitted from draws, each in the features that it sees."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.stats import ortho_group
 
 from sims.checks.check import Check
-from sims.checks.draws import normals, shared_program
+from sims.checks.draws import normals
 from w2s_jax import theory_zoo
-from w2s_jax.estimators import least_squares
 from w2s_jax.rng import stream
-from w2s_jax.sampling import moments
-from w2s_jax.types import Dataset
 
 DIM, DIM_WEAK, DIM_STRONG, NOISE_VAR = 10, 5, 4, 0.5
 TILTED = ortho_group.rvs(DIM, random_state=3)[:, :DIM_WEAK], ortho_group.rvs(DIM, random_state=4)[:, :DIM_STRONG]
@@ -31,19 +27,19 @@ def checks() -> list[Check]:
         Check(
             f"overlap of two subspaces in general position, {where}",
             ("subspace_overlap",),
-            lambda: theory_zoo.subspace_overlap(*TILTED),
+            lambda: theory_zoo.subspace_overlap(*_arrays(*TILTED)),
             lambda key: _agreement(normals(key, 40_000, DIM)),
         ),
         Check(
             f"teacher in a subspace without the target, {where}",
             ("subspace_risk",),
-            lambda: theory_zoo.subspace_risk(weak, TARGET, NUM_LABELS, NOISE_VAR),
+            lambda: theory_zoo.subspace_risk(*_arrays(weak, TARGET), NUM_LABELS, NOISE_VAR),
             lambda key: _risks(key, weak, strong, TARGET)[:, 0],
         ),
         Check(
             f"student of that teacher, general position, {where}, N = {NUM_PSEUDO}",
             ("subspace_student_risk",),
-            lambda: theory_zoo.subspace_student_risk(weak, strong, TARGET, *cell),
+            lambda: theory_zoo.subspace_student_risk(*_arrays(weak, strong, TARGET), *cell),
             lambda key: _risks(key, weak, strong, TARGET)[:, 1],
         ),
         Check(
@@ -56,24 +52,28 @@ def checks() -> list[Check]:
         Check(
             f"the student at its own points, general position, {where}, N = {NUM_PSEUDO}",
             ("subspace_in_sample_risk",),
-            lambda: theory_zoo.subspace_in_sample_risk(weak, strong, TARGET, *cell),
+            lambda: theory_zoo.subspace_in_sample_risk(*_arrays(weak, strong, TARGET), *cell),
             lambda key: _risks(key, weak, strong, TARGET)[:, 2],
         ),
         Check(
             f"pseudo-labels from which the student wins, target shared, {where}",
             ("subspace_breakeven",),
-            lambda: theory_zoo.subspace_breakeven(*apart, inside, NUM_LABELS, NOISE_VAR),
+            lambda: theory_zoo.subspace_breakeven(*_arrays(*apart, inside), NUM_LABELS, NOISE_VAR),
             lambda key: np.concatenate([_gain(key, apart, inside, size) for size in FEW_AND_MANY], 1),
             reduce=_where_gain_vanishes,
         ),
         Check(
             f"performance gap recovered, target shared, {where}, N = 24",
             ("subspace_pgr",),
-            lambda: theory_zoo.subspace_pgr(*apart, inside, NUM_LABELS, 24, NOISE_VAR),
+            lambda: theory_zoo.subspace_pgr(*_arrays(*apart, inside), NUM_LABELS, 24, NOISE_VAR),
             lambda key: _risks(key, *apart, inside, 24)[:, [0, 1, 3]],
             reduce=lambda mean: (mean[0] - mean[1]) / (mean[0] - mean[2]),
         ),
     ]
+
+
+def _arrays(*values):
+    return (jnp.asarray(value) for value in values)
 
 
 def _agreement(features: np.ndarray) -> np.ndarray:
@@ -84,32 +84,26 @@ def _agreement(features: np.ndarray) -> np.ndarray:
 
 def _risks(key, weak, strong, target, num_pseudo: int = NUM_PSEUDO) -> np.ndarray:
     """Risks of teacher, student, student at its own points, and ceiling `[r 4]`."""
-    return _fitted(key, jnp.asarray(weak), jnp.asarray(strong), jnp.asarray(target), num_pseudo)
+    drawn = normals(key, COUNT, (NUM_LABELS + num_pseudo) * (DIM + 1)).reshape(COUNT, -1, DIM + 1)
+    (x, noise), (fresh, fresh_noise) = (
+        (rows[..., :DIM], np.sqrt(NOISE_VAR) * rows[..., DIM]) for rows in np.split(drawn, [NUM_LABELS], axis=1)
+    )
+    teacher = _fit(x, weak, x @ target + noise)
+    student = _fit(fresh, strong, np.einsum("rnd,rd->rn", fresh, teacher))
+    ceiling = _fit(fresh, strong, fresh @ target + fresh_noise)
+    own = np.mean(np.einsum("rnd,rd->rn", fresh, student - target) ** 2, 1)
+    risks = [np.sum((coef - target) ** 2, 1) for coef in (teacher, student, ceiling)]
+    return np.stack([*risks[:2], own, risks[2]], 1)
 
 
-@shared_program("num_pseudo")
-def _fitted(key, weak, strong, target, num_pseudo):
-    def one(x, noise, fresh, fresh_noise):
-        teacher = weak @ _fit(x @ weak, x @ target + noise)
-        student = strong @ _fit(fresh @ strong, fresh @ teacher)
-        ceiling = strong @ _fit(fresh @ strong, fresh @ target + fresh_noise)
-        own = jnp.mean((fresh @ (student - target)) ** 2)
-        risks = [jnp.sum((coef - target) ** 2) for coef in (teacher, student, ceiling)]
-        return jnp.stack([risks[0], risks[1], own, risks[2]])
-
-    def draw(name, *shape):
-        return jax.random.normal(stream(key, name), (COUNT, *shape))
-
-    noise = jnp.sqrt(NOISE_VAR) * draw("noise", NUM_LABELS)
-    fresh_noise = jnp.sqrt(NOISE_VAR) * draw("fresh noise", num_pseudo)
-    return jax.vmap(one)(draw("labelled", NUM_LABELS, DIM), noise, draw("fresh", num_pseudo, DIM), fresh_noise)
+def _fit(features: np.ndarray, basis: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Least squares on the coordinates in a subspace, in those of the whole space `[r D]`."""
+    seen = features @ basis
+    transposed = seen.transpose(0, 2, 1)
+    return np.linalg.solve(transposed @ seen, transposed @ labels[..., None])[..., 0] @ basis.T
 
 
-def _fit(features, labels):
-    return least_squares(moments(Dataset(features, labels)))
-
-
-FEW_AND_MANY = (8, 14)
+FEW_AND_MANY = (10, 24)
 
 
 def _gain(key, bases, target, num_pseudo: int) -> np.ndarray:

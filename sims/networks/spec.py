@@ -35,7 +35,7 @@ class InContextSpec:
     """Number K of latent concepts, 2 <= K <= d (K + 1 <= d with a rotated or shifted teacher)."""
     noise_var: float = 1.0
     """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
-    max_icl: int = 48
+    max_icl: int = 16
     """Longest context that networks are trained for, in examples, >= 1."""
     num_bins: int = 64
     """Bins of the predictive head, >= 2."""
@@ -51,7 +51,7 @@ class InContextSpec:
     """Of the blocks' MLPs: swiglu or gelu."""
     pretrain_steps: int = 6000
     """Optimizer steps of pre-training, >= 1."""
-    pretrain_batch: int = 64
+    pretrain_batch: int = 128
     """Sequences in one of them, >= 1."""
     pretrain_rate: float = 3e-3
     """Peak learning rate of pre-training, > 0."""
