@@ -53,7 +53,7 @@ def method_arena(results: Results) -> Figure:
     if doubt:
         handles["not significantly ahead of the next"] = Patch(facecolor="white", edgecolor="0.25", hatch="////", lw=0)
     heading = f"numbers: its mean excess risk, knobs tuned on weak labels\n{_setting(results)}"
-    style.legend_below(figure, handles, 4 if len(weaknesses) > 3 else 2, heading)
+    style.legend_below(figure, handles, 3 if len(weaknesses) > 3 else 2, heading)
     return figure
 
 
@@ -190,7 +190,7 @@ def _map(panel: Axes, cut: xr.Dataset, found: np.ndarray, certain: np.ndarray) -
         )
         value = risk.sel({"method": name}).isel(weak_accuracy=i, concept_shift=j).item()
         box = {"facecolor": _pale(name), "edgecolor": "none", "pad": 0.6}
-        panel.text(i, j, f"{value:.2g}" if value >= 0.0005 else "0", ha="center", va="center", fontsize=5, bbox=box)
+        panel.text(i, j, f"{value:.2g}" if value >= 0.001 else "<.001", ha="center", va="center", fontsize=5, bbox=box)
     panel.set_xticks(range(len(accuracies)), [f"{a:g}" for a in accuracies])
     panel.set_yticks(range(len(shifts)), [f"{s:g}" for s in shifts])
     panel.set(xlim=(-0.5, len(accuracies) - 0.5), ylim=(-0.5, len(shifts) - 0.5))

@@ -16,6 +16,7 @@ from typing import Any
 
 import xarray as xr
 
+from sims.arena.claims import arena_claims
 from sims.claims import Claim, posterior_claims, risk_claims
 from sims.dialogues.claims import alignment_claims
 from sims.networks.claims import network_claims
@@ -28,6 +29,7 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "risk_sweep": risk_claims,
     "theory_sweep": theory_claims,
     "posterior_sweep": posterior_claims,
+    "methods": arena_claims,
     "incontext": network_claims,
     **{name: alignment_claims for name in SWEEPS if name.startswith("alignment_")},
 }

@@ -1,0 +1,68 @@
+"""What a finished arena claims of published methods, in the setting that all of them share (docs/methods.md)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from sims.arena.spec import ArenaSpec
+from sims.claims import Claim, worst
+from w2s_jax import statistics
+
+BIASED = ("rotated", "shifted", "confused", "opposed")
+"""Teachers whose error is not noise alone."""
+
+
+def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
+    """With the same examples, knobs tuned on weak labels; intervals are of 95%, paired over replicates."""
+    yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+    data = data.sel(budget="examples")
+    risk = data.risk_mean.sel(tuning="weak_labels")
+    biased = [kind for kind in BIASED if kind in spec.weakness]
+    naive = _of(risk, "naive_ft").sel(weakness=biased)
+    teacher = data.weak_risk.sel(weakness=biased)
+    yield worst(
+        "naive_ft tuned on weak labels becomes its teacher: |risk over the teacher's - 1|",
+        abs(naive / teacher - 1),
+        "<=",
+        0.2,
+    )
+    gained = (naive - _of(risk, "bootstrapping").sel(weakness=biased)) / naive
+    yield worst("bootstrapping: share of naive_ft's risk that it saves", gained, "<=", 0.05)
+    yield worst(
+        "hull: teacher's risk minus its own (misfit, arXiv 2405.15116)",
+        teacher - _of(risk, "hull").sel(weakness=biased),
+        ">=",
+        0.0,
+    )
+    for method, kinds in (
+        ("ensemble", ("rotated", "shifted")),
+        ("aux_confidence", ("rotated", "shifted", "opposed")),
+        ("selective", ("rotated", "shifted", "opposed")),
+        ("contrastive", BIASED),
+        ("icl_refine", ("rotated", "shifted", "opposed")),
+        ("reverse_kl", ("rotated", "shifted", "opposed")),
+    ):
+        kinds = [kind for kind in kinds if kind in spec.weakness]
+        low = _lower_end(data.sel(weakness=kinds), "naive_ft", method)
+        yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {', '.join(kinds)}", low, ">=", 0.0)
+
+
+def _of(values: xr.DataArray, method: str) -> xr.DataArray:
+    return values.sel({"method": method}, drop=True)
+
+
+def _lower_end(data: xr.Dataset, worse: str, better: str) -> xr.DataArray:
+    """Of the interval of a paired difference of risks."""
+    count = float(data.num_replicates)
+    risk = data.risk_mean.sel(tuning="weak_labels")
+    gap = _of(risk, worse) - _of(risk, better)
+    pairs = {
+        (a, b): data.risk_cov.sel({"method": a, "method_2": b}, drop=True)
+        for a in (worse, better)
+        for b in (worse, better)
+    }
+    variance = pairs[worse, worse] + pairs[better, better] - 2 * pairs[worse, better]
+    sem = np.sqrt(np.maximum(variance.transpose(*gap.dims).values, 0.0) / count)
+    low, _ = statistics.confidence_interval(gap.values, sem, count)
+    return gap.copy(data=np.asarray(low))
