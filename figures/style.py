@@ -90,12 +90,12 @@ METHODS: dict[str, Look] = {
     "bootstrapping": Look("bootstrapping", "#E8A90C", (0, (6, 1.5, 1, 1.5)), "H"),
     "self_label": Look("strong on its own labels", "#7B7BC8", (0, (1, 1.2)), "1"),
     # of the arena, which has all published methods side by side
-    "early_stopping": Look("early stopping", "#E69F00", (0, (5, 1.5)), "h"),
-    "ensemble": Look("ensemble of teachers", "#F0C94D", "-", "P"),
-    "experts": Look("co-supervised experts", "#A6761D", (0, (3, 1, 1, 1)), "X"),
-    "selective": Look("selective", "#66A61E", (0, (6, 1.5)), "v"),
-    "contrastive": Look("contrastive", "#CC6677", "-", "^"),
-    "reverse_kl": Look("reverse KL", "#88CCEE", "-", "o"),
+    "early_stopping": Look("early stopping", "#B8860B", (0, (5, 1.5)), "+"),
+    "ensemble": Look("ensemble of teachers", "#F0C94D", "-", "3"),
+    "experts": Look("co-supervised experts", "#A6761D", (0, (3, 1, 1, 1)), "4"),
+    "selective": Look("selective", "#66A61E", (0, (6, 1.5)), "|"),
+    "contrastive": Look("contrastive", "#CC6677", "-", "$c$"),
+    "reverse_kl": Look("reverse KL", "#88CCEE", "-", "$k$"),
     "control": Look("control (true, own style)", "#8C564B", (0, (5, 1.5, 1, 1.5)), "_"),
 }
 SPARE_COLORS = ("#AA4499", "#6699CC", "#661100", "#888888")

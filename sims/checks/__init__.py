@@ -11,6 +11,12 @@ from sims.checks import (
     posterior_mean,
     risk,
     students,
+    zoo_benign_classification,
+    zoo_misfit,
+    zoo_random_features,
+    zoo_ridge_pair,
+    zoo_subspaces,
+    zoo_surrogate,
 )
 from sims.checks.check import Check
 
@@ -25,9 +31,15 @@ PARTS = (
     mixed_prompts,
     one_example,
     crossover,
+    zoo_subspaces,
+    zoo_surrogate,
+    zoo_ridge_pair,
+    zoo_misfit,
+    zoo_random_features,
+    zoo_benign_classification,
 )
 
 
 def all_checks() -> list[Check]:
-    """Every row of the table, in the order of docs/theory.md as far as it goes."""
+    """Every row of the table, in the order of docs/theory.md as far as it goes, and then of docs/theory_zoo.md."""
     return [check for part in PARTS for check in part.checks()]

@@ -16,7 +16,7 @@ ROUNDS = 4
 """Of assignment and fine-tuning."""
 
 
-def _all_labels(view: View) -> Float[Array, "T+1 n"]:
+def _all_labels(view: View) -> Float[Array, "t n"]:
     return jnp.concatenate([known(view.weak_labels)[None], known(view.colleague_labels)])
 
 

@@ -1,0 +1,622 @@
+"""The registry of methods: one contract for all of them, what each computes by hand, and the views that they see."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import linalg, optimize
+
+import w2s_jax as w2s
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.methods import METHODS, SIGHTS, View, bootstrapping, confidence, draw_view, teams
+from w2s_jax.rng import stream
+from w2s_jax.types import Dataset, Task, stack
+
+NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL, MANY = 3, 6, 40, 4, 30_000
+DEFAULTS = {name: method.defaults() for name, method in METHODS.items()}
+OTHERS = {name: {knob: k.candidates[-1] for knob, k in method.knobs.items()} for name, method in METHODS.items()}
+"""Values of every knob that are not its default."""
+CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine"}
+"""Methods with draws of their own."""
+KNOBS = [(name, knob) for name, method in METHODS.items() for knob in method.knobs]
+
+draw = jax.jit(draw_view, static_argnums=(2, 3))
+
+
+@jax.jit
+def fit_all(views: dict[str, View], knobs: dict[str, dict]) -> dict:
+    """Every method on a view of its own, with traced knobs."""
+    return {name: method(views[name], **knobs[name]) for name, method in METHODS.items()}
+
+
+def fit_alike(view: View, knobs=DEFAULTS) -> dict:
+    return fit_all(dict.fromkeys(METHODS, view), knobs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_in_a_hurry():
+    # Small programs, each run a few times: optimising them would take most of the time.
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make_task(weakness="rotated", noise_var=0.25) -> Task:
+    """A task in which nothing is axis-aligned."""
+    return w2s.random_task(
+        jax.random.key(7),
+        num_concepts=NUM_CONCEPTS,
+        dim=DIM,
+        weak_accuracy=0.6,
+        concept_shift=0.5,
+        noise_var=noise_var,
+        weakness=weakness,
+    )
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return make_task()
+
+
+@pytest.fixture(scope="module")
+def views(task) -> list[View]:
+    return [draw(jax.random.key(i), task, NUM_SAMPLES, NUM_ICL) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def view(views) -> View:
+    return views[0]
+
+
+@pytest.fixture(scope="module")
+def fits(views) -> list[dict]:
+    """The coefficients of every method on every view."""
+    return [fit_alike(view) for view in views]
+
+
+@pytest.fixture(scope="module")
+def batched(views) -> dict:
+    """Those of all views at once."""
+    together = dict.fromkeys(METHODS, stack(views))
+    return jax.jit(jax.vmap(fit_all, in_axes=(0, None)))(together, DEFAULTS)
+
+
+@pytest.fixture(scope="module")
+def with_others(view) -> dict:
+    """Those of the first view at other values of the knobs."""
+    return fit_alike(view, OTHERS)
+
+
+@pytest.fixture(scope="module")
+def permuted(view) -> dict:
+    """Those of the same examples in another order."""
+    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
+    shuffled = view._replace(
+        features=view.features[order],
+        chance=jax.tree.map(lambda x: x[order], view.chance),
+        weak_labels=view.weak_labels[order],
+        unaligned_labels=view.unaligned_labels[order],
+        colleague_labels=view.colleague_labels[:, order],
+        prompts=jax.tree.map(lambda x: x[order], view.prompts),
+        true_labels=view.true_labels[order],
+    )
+    return fit_alike(shuffled)
+
+
+@pytest.fixture(scope="module")
+def poisoned(view) -> dict:
+    """Those of views in which all that a method did not ask for is no number."""
+    return fit_all({name: poison(view, set(SIGHTS) - set(method.sees)) for name, method in METHODS.items()}, DEFAULTS)
+
+
+def poison(view: View, names) -> View:
+    fields = {name: jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), getattr(view, name)) for name in names}
+    return view._replace(**fields)
+
+
+# --- the contract ---------------------------------------------------------------------------------------------------
+
+
+def test_names_are_keys_and_everybody_says_who_they_are():
+    assert len(METHODS) >= 17
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.about.endswith(".") and method.reference
+        assert method.sees and set(method.sees) <= set(SIGHTS) and len(set(method.sees)) == len(method.sees)
+    assert len({method.about for method in METHODS.values()}) == len(METHODS)
+    assert View._fields == ("features", "chance", *SIGHTS)
+    assert [name for name, method in METHODS.items() if method.reads_target] == ["ceiling"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_coefficients_are_finite(fits, with_others, name):
+    for coef in (*(found[name] for found in fits), with_others[name]):
+        assert coef.shape == (DIM,) and coef.dtype == jnp.float64
+        assert np.isfinite(coef).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_jit_equals_eager(view, fits, name):
+    np.testing.assert_allclose(METHODS[name](view), fits[0][name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].knobs])
+def test_traced_knobs_are_concrete_ones(view, fits, with_others, name):
+    np.testing.assert_allclose(METHODS[name](view, **OTHERS[name]), with_others[name], rtol=1e-9, atol=1e-11)
+    assert np.abs(with_others[name] - fits[0][name]).max() > 1e-6  # they do something
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_vmap_equals_a_loop(fits, batched, name):
+    np.testing.assert_allclose(batched[name], np.stack([found[name] for found in fits]), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_order_of_examples_does_not_matter(fits, permuted, name):
+    np.testing.assert_allclose(permuted[name], fits[0][name], rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_not_declared_is_not_seen(fits, poisoned, name):
+    np.testing.assert_array_equal(poisoned[name], fits[0][name])
+
+
+def test_what_is_declared_is_seen(view, fits):
+    """A method that says that it sees a field reads it; an intent that is no number names some concept, though."""
+    for place in range(3):
+        asked = {name: method.sees[place % len(method.sees)] for name, method in METHODS.items()}
+        found = fit_all({name: poison(view, [sight]) for name, sight in asked.items()}, DEFAULTS)
+        for name, sight in asked.items():
+            changed = not np.allclose(found[name], fits[0][name], rtol=1e-6)
+            assert changed or (name, sight) == ("intent_refine", "prompts"), (name, sight)
+
+
+def test_the_same_key_gives_the_same_bits_and_another_does_not(task, fits):
+    again = fit_alike(draw(jax.random.key(0), task, NUM_SAMPLES, NUM_ICL))
+    for name in METHODS:
+        np.testing.assert_array_equal(again[name], fits[0][name])
+        assert np.array_equal(fits[1][name], fits[0][name]) == (name == "source"), name
+
+
+def test_some_methods_have_chance_of_their_own(views, fits):
+    changed = fit_alike(views[0]._replace(chance=views[1].chance))
+    assert {name for name in METHODS if not np.array_equal(changed[name], fits[0][name])} == CHANCE
+
+
+def test_nobody_but_the_ceiling_reads_the_target(task, view, fits):
+    other = draw(jax.random.key(0), task._replace(target_prior=jnp.roll(task.target_prior, 1)), NUM_SAMPLES, NUM_ICL)
+    np.testing.assert_array_equal(other.weak_labels, view.weak_labels)
+    changed = fit_alike(other)
+    assert {name for name in METHODS if not np.array_equal(changed[name], fits[0][name])} == {"ceiling"}
+    assert np.abs(changed["ceiling"] - fits[0]["ceiling"]).max() > 0.1
+
+
+# --- knobs, bad input and cost --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "knob"), KNOBS)
+def test_defaults_and_candidates_are_in_range(name, knob):
+    it = METHODS[name].knobs[knob]
+    assert it.low <= it.default <= it.high and it.about
+    assert all(it.low <= value <= it.high for value in it.candidates)
+    assert len(set(it.candidates)) == len(it.candidates) >= 2
+    assert OTHERS[name][knob] != it.default
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_candidates_are_all_combinations(name):
+    method = METHODS[name]
+    found = method.candidates()
+    assert len(found) == np.prod([len(knob.candidates) for knob in method.knobs.values()], dtype=int)
+    assert len({tuple(values.items()) for values in found}) == len(found)
+    assert all(list(values) == list(method.knobs) for values in found)
+
+
+def assert_one_sentence(raised, message: str) -> None:
+    text = str(raised.value)
+    assert re.search(message, text), text
+    assert text.endswith(".") and "\n" not in text and not re.search(r"[.!?] [A-Z]", text), text
+
+
+@pytest.mark.parametrize(("name", "knob"), KNOBS)
+def test_knobs_out_of_range_are_refused(view, name, knob):
+    it = METHODS[name].knobs[knob]
+    for value in (it.low - 1, it.high + 1, float("nan")):
+        if it.low <= value <= it.high:
+            continue  # there is no value above infinity
+        with pytest.raises(ValueError) as raised:
+            METHODS[name](view, **{knob: value})
+        message = f"{knob} of {name} must be in [{it.low:g}, {it.high:g}], got {value:g}."
+        assert_one_sentence(raised, f"^{re.escape(message)}$")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_unknown_knobs_are_refused(view, name):
+    with pytest.raises(ValueError) as raised:
+        METHODS[name](view, wrong=1.0)
+    only = ", ".join(METHODS[name].knobs) or "none"
+    assert_one_sentence(raised, f"^{name} has no knob 'wrong', only {only}; leave it out.$")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_views_without_what_is_needed_are_refused(view, name):
+    sees = METHODS[name].sees
+    for sight in sees:
+        with pytest.raises(ValueError) as raised:
+            METHODS[name](view._replace(**{sight: None}))
+        rest = f"which this setting does not offer; it supports settings with {', '.join(sees)}."
+        assert_one_sentence(raised, f"^{name} must see {sight}, {rest}$")
+    with pytest.raises(ValueError, match=f"^{name} must see {', '.join(sees)}, which"):
+        METHODS[name](view._replace(**dict.fromkeys(SIGHTS)))
+
+
+def test_costs_by_hand():
+    assert METHODS["source"].cost.reads(8) == 0
+    assert METHODS["naive_ft"].cost.reads(8) == 3  # forward and back
+    assert METHODS["icl_refine"].cost.reads(8) == (8 + 1) + 3  # a prompt and a question, then a fit
+    assert METHODS["icl_refine"].cost.reads(0) == METHODS["self_refine"].cost.reads(8) == 1 + 3
+    assert METHODS["bootstrapping"].cost.reads(8) == 2 + 3 * 3  # two models label, three are trained
+    assert METHODS["aux_confidence"].cost.reads(8) == confidence.ROUNDS * (1 + 3)
+    assert METHODS["experts"].cost.reads(8) == teams.ROUNDS * (1 + 3)
+
+
+# --- what they compute, by hand -------------------------------------------------------------------------------------
+
+
+def run(name: str, view: View, **knobs: float):
+    """One method's coefficients, by the program of all of them."""
+    return fit_alike(view, {**DEFAULTS, name: {**DEFAULTS[name], **knobs}})[name]
+
+
+def seen(view: View):
+    """Features, weak labels, source coefficients and concepts in NumPy."""
+    source = view.source
+    return tuple(np.asarray(x) for x in (view.features, view.weak_labels, source.source_coef, source.concepts))
+
+
+def ridge(features, labels, source_coef, penalty=0.0):
+    gram = features.T @ features / len(labels)
+    pull = features.T @ (labels - features @ source_coef) / len(labels)
+    return source_coef + np.linalg.solve(gram + penalty * np.eye(len(gram)), pull)
+
+
+def same(coef, expected, rtol=1e-8):
+    np.testing.assert_allclose(coef, expected, rtol=rtol, atol=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+def test_naive_ft_is_ridge_to_the_source(view, penalty):
+    features, labels, source_coef, _ = seen(view)
+    found = run("naive_ft", view, penalty=penalty)
+    same(found, ridge(features, labels, source_coef, penalty))
+    data = w2s.moments(Dataset(view.features, view.weak_labels))
+    same(found, w2s.ridge_to_source(data, view.source.source_coef, penalty))
+
+
+def test_early_stopping_is_gradient_flow(view):
+    features, labels, source_coef, _ = seen(view)
+    found = run("early_stopping", view, time=0.4)
+    end = np.linalg.lstsq(features, labels)[0]
+    decay = linalg.expm(-2 * 0.4 * features.T @ features / len(labels))
+    same(found, end + decay @ (source_coef - end))
+    data = w2s.moments(Dataset(view.features, view.weak_labels))
+    same(found, w2s.gradient_flow(data, view.source.source_coef, 0.4))
+
+
+def test_controls_and_the_ceiling(view):
+    features, _, source_coef, _ = seen(view)
+    same(run("source", view), source_coef)
+    same(run("ceiling", view), np.linalg.lstsq(features, np.asarray(view.true_labels))[0])
+    own = features @ source_coef + 0.5 * np.asarray(view.chance.normal)
+    same(run("self_label", view), np.linalg.lstsq(features, own)[0])
+
+
+def test_bootstrapping_learns_from_the_model_before(view):
+    features, labels, source_coef, _ = seen(view)
+    models = [*np.asarray(view.middle_coef), source_coef]
+    assert len(models) == bootstrapping.SIZES + 1
+    for model in models:
+        coef = ridge(features, labels, model, 0.7)
+        labels = features @ coef
+    same(run("bootstrapping", view, penalty=0.7), coef)
+
+
+def test_aux_confidence_hardens_to_the_nearest_concept(view):
+    features, labels, source_coef, concepts = seen(view)
+    coef, answers = source_coef, concepts @ features.T
+    for i in range(confidence.ROUNDS):
+        own = features @ coef
+        hard = np.array([min(column, key=lambda answer: abs(answer - o)) for column, o in zip(answers.T, own)])
+        share = 0.6 * min(1, i / (confidence.ROUNDS / 2))
+        coef = ridge(features, (1 - share) * labels + share * hard, source_coef, 0.2)
+    same(run("aux_confidence", view, weight=0.6, penalty=0.2), coef)
+
+
+def test_aux_confidence_without_weight_is_naive_ft(view):
+    same(run("aux_confidence", view, weight=0.0, penalty=0.2), run("naive_ft", view, penalty=0.2))
+
+
+def test_an_ensemble_learns_the_mean_label(view):
+    features, labels, source_coef, _ = seen(view)
+    mean = (labels + np.asarray(view.colleague_labels).sum(axis=0)) / (1 + len(view.colleague_labels))
+    same(run("ensemble", view, penalty=0.3), ridge(features, mean, source_coef, 0.3))
+
+
+def test_experts_of_one_mind_are_naive_ft(view):
+    alike = view._replace(colleague_labels=jnp.stack([view.weak_labels] * len(view.colleague_labels)))
+    same(run("experts", alike, dropped=0.0, penalty=0.3), run("naive_ft", view, penalty=0.3))
+
+
+def test_experts_by_a_loop_over_examples(view):
+    features, labels, source_coef, _ = seen(view)
+    every = np.concatenate([labels[None], view.colleague_labels])
+    coef = source_coef
+    for _ in range(teams.ROUNDS):
+        rows = []
+        for i in range(NUM_SAMPLES):
+            away = np.abs(every[:, i] - features[i] @ coef)
+            rows.append((away.min(), i, every[away.argmin(), i]))
+        rows = sorted(rows)[: int(np.floor(0.7 * (NUM_SAMPLES - 1))) + 1]  # those up to the 0.7 quantile
+        coef = ridge(features[[i for _, i, _ in rows]], np.array([label for *_, label in rows]), source_coef, 0.3)
+    same(run("experts", view, dropped=0.3, penalty=0.3), coef)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_selective_labels_what_it_knows(view, smoothing):
+    features, labels, source_coef, concepts = seen(view)
+    prior = np.asarray(view.source.source_prior)
+    answers = concepts @ features.T
+    apart = prior @ answers**2 - (prior @ answers) ** 2
+    num_known = int(np.floor(0.3 * (NUM_SAMPLES - 1))) + 1  # up to the 0.3 quantile
+    known = set(np.argsort(apart)[:num_known].tolist())
+    taught = []
+    for i in range(NUM_SAMPLES):
+        others = [j for j in range(NUM_SAMPLES) if j != i and j not in known]
+        near = np.exp([-np.sum((features[i] - features[j]) ** 2) / (2 * DIM) for j in others])
+        smooth = (1 - smoothing) * labels[i] + smoothing * near @ labels[others] / near.sum()
+        taught.append(features[i] @ source_coef if i in known else smooth)
+    expected = ridge(features, np.array(taught), source_coef, 0.2)
+    same(run("selective", view, known_share=0.3, smoothing=smoothing, penalty=0.2), expected)
+
+
+def test_a_student_that_knows_everything_learns_nothing(view):
+    found = run("selective", view, known_share=1.0, smoothing=0.5, penalty=0.2)
+    same(found, view.source.source_coef)
+
+
+@pytest.mark.parametrize(
+    ("weakness", "weak_bias"), [("rotated", 2 - 2 * 0.6), ("confused", 2 - 2 * 0.6), ("shifted", 1 / 0.6**2 - 1)]
+)
+def test_contrastive_leaves_the_square_of_what_alignment_changed(weakness, weak_bias):
+    """The concepts other than the target's are the weak model's too, so its unaligned self errs by alpha_* of it:
+
+        b - beta_Q = (1 - s) (beta_P - beta_Q) + s (1 - alpha_*) (b_w - beta_Q)
+
+    without label noise, for every weakness, and at s = 1 the risk is b_w^2 (1 - alpha_*)^2.
+    """
+    task = make_task(weakness, noise_var=0.0)
+    view = draw(jax.random.key(0), task, NUM_SAMPLES, NUM_ICL)
+    risk = w2s.excess_risk(run("contrastive", view, strength=1.0), task.target_coef)
+    np.testing.assert_allclose(risk, weak_bias * (1 - 0.5) ** 2, rtol=1e-8)
+    source, target, weak = (np.asarray(x) for x in (task.source_coef, task.target_coef, task.weak_coef))
+    expected = target + (1 - 0.7) * (source - target) + 0.7 * (1 - 0.5) * (weak - target)
+    same(run("contrastive", view, strength=0.7), expected)
+
+
+def test_reverse_kl_is_the_nearest_mixture(view):
+    features, labels, _, concepts = seen(view)
+    prior, scale = np.asarray(view.source.source_prior), 2 * float(view.source.noise_var) * 3.0
+    distance = ((labels - concepts @ features.T) ** 2).mean(axis=1)
+
+    def divergence(logits):
+        weights = np.exp(logits - logits.max())
+        weights /= weights.sum()
+        return weights @ (np.log(weights / prior) + distance / scale)
+
+    best = optimize.minimize(divergence, np.zeros(NUM_CONCEPTS), method="BFGS", options={"gtol": 1e-9}).x
+    weights = np.exp(best - best.max()) / np.exp(best - best.max()).sum()
+    assert weights.max() < 0.99  # a mixture indeed
+    np.testing.assert_allclose(run("reverse_kl", view, temperature=3.0), weights @ concepts, atol=1e-5)
+
+
+def test_no_mixture_of_concepts_is_nearer_than_that_of_the_hull(view):
+    features, labels, _, concepts = seen(view)
+    coef = np.asarray(run("hull", view))
+    weights = np.linalg.lstsq(concepts.T, coef)[0]
+    same(weights @ concepts, coef)
+    assert weights.min() > -1e-9 and abs(weights.sum() - 1) < 1e-9
+    slope = concepts @ features.T @ (features @ coef - labels) / NUM_SAMPLES
+    assert slope.min() > slope @ weights - 1e-8  # towards no concept does the loss fall
+
+
+@pytest.mark.parametrize("steps", [0.0, 1.0, 7.9])
+def test_em_prior_is_em(task, view, steps):
+    weights = w2s.em_prior(task, Dataset(view.features, view.weak_labels), int(steps))
+    same(run("em_prior", view, steps=steps), weights @ task.concepts)
+
+
+def learned(view: View, weights):
+    """Least squares on labels of concepts drawn from weights `[n K]` by the view's uniforms."""
+    features, _, _, concepts = seen(view)
+    uniform, normal = (np.asarray(x) for x in view.chance)
+    below = (np.cumsum(weights, axis=1) < (1 - uniform)[:, None]).sum(axis=1)
+    chosen = np.minimum(below, NUM_CONCEPTS - 1)
+    assert len(set(chosen.tolist())) > 1 or np.max(weights) == 1
+    labels = (features * concepts[chosen]).sum(axis=1) + np.sqrt(float(view.source.noise_var)) * normal
+    return np.linalg.lstsq(features, labels)[0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_icl_refine_reads_each_prompt(task, view, temperature):
+    posterior = jax.vmap(partial(w2s.concept_log_posterior, task, temperature=temperature))(view.prompts)
+    same(run("icl_refine", view, temperature=temperature), learned(view, np.exp(posterior)))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_self_refine_reads_each_pair(view, temperature):
+    features, labels, _, concepts = seen(view)
+    away = (labels[:, None] - features @ concepts.T) ** 2
+    joint = np.asarray(view.source.source_prior) * np.exp(-away / (2 * float(view.source.noise_var) * temperature))
+    same(
+        run("self_refine", view, temperature=temperature),
+        learned(view, joint / joint.sum(axis=1, keepdims=True)),
+    )
+
+
+def test_intent_refine_names_the_likeliest_concept(task, views):
+    named = []
+    for view in views:
+        first = int(np.argmin(view.chance.uniform))
+        prompt = jax.tree.map(lambda x, first=first: x[first], view.prompts)
+        named.append(int(np.argmax(w2s.concept_log_posterior(task, prompt))))
+        weights = np.broadcast_to(np.eye(NUM_CONCEPTS)[named[-1]], (NUM_SAMPLES, NUM_CONCEPTS))
+        same(run("intent_refine", view), learned(view, weights))
+
+
+# --- views ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("num_samples", "num_icl"), [(0, 1), (1, 0), (-3, 2)])
+def test_sizes_must_be_positive(key, task, num_samples, num_icl):
+    with pytest.raises(ValueError) as raised:
+        draw_view(key, task, num_samples, num_icl)
+    assert_one_sentence(raised, f"^num_samples and num_icl must be at least 1, got {num_samples} and {num_icl}.$")
+
+
+def test_the_source_hides_the_target(task, view):
+    for name in ("concepts", "source_prior", "noise_var", "feature_var"):
+        np.testing.assert_array_equal(getattr(view.source, name), getattr(task, name))
+    for name in ("target_prior", "weak_concepts", "weak_prior", "weak_noise_var"):
+        hidden = getattr(view.source, name)
+        assert hidden.shape == getattr(task, name).shape and np.isnan(hidden).all()
+    np.testing.assert_array_equal(view.source.source_coef, task.source_coef)
+
+
+def test_every_field_has_a_draw_of_its_own(view):
+    columns = [view.weak_labels - view.true_labels, *view.colleague_labels, view.prompts.labels[:, 0]]
+    columns += [view.chance.normal, view.chance.uniform, *view.features.T, *view.prompts.features[:, 0].T]
+    alike = np.abs(np.corrcoef(np.stack(columns)) - np.eye(len(columns)))
+    assert alike.max() < 0.95
+    assert len(np.unique(np.stack(columns))) == NUM_SAMPLES * len(columns)
+
+
+LAWS = {
+    "rotated": {},
+    "noisy": {},
+    "mixed": {"weak_prior": np.array([0.5, 0.3, 0.2]), "target_prior": np.array([0.6, 0.0, 0.4])},
+    "stretched": {"feature_var": np.array([0.5, 1.0, 1.5, 2.0, 0.7, 0.3])},
+}
+
+
+def law(name: str) -> Task:
+    return make_task(name if name == "noisy" else "rotated")._replace(**LAWS[name])
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_labels_follow_their_laws(name):
+    """Every row is a replicate: mean prior'B phi, and the spread of the noise and of the concepts around it."""
+    task = law(name)
+    view = draw(jax.random.key(11), task, MANY, 1)
+    features, feature_var = np.asarray(view.features), np.asarray(task.feature_var)
+    assert_mean(features, 0, scale=np.sqrt(feature_var))
+    assert_mean(features**2, feature_var)
+    assert_mean(view.chance.normal**2, 1)
+    assert_mean(view.chance.uniform, 0.5)
+    prompt = (view.prompts.features[:, 0], view.prompts.labels[:, 0])
+    weak = (task.weak_concepts, task.weak_prior, task.weak_noise_var)
+    target = (task.concepts, task.target_prior, task.noise_var)
+    for rows, labels, (concepts, prior, noise_var) in (
+        (features, view.weak_labels, weak),
+        (*prompt, weak),
+        (features, view.true_labels, target),
+    ):
+        coef = np.asarray(prior @ concepts)
+        error = np.asarray(labels) - np.asarray(rows) @ coef
+        apart = np.asarray(prior) @ ((np.asarray(concepts) - coef) ** 2 @ feature_var)
+        assert_mean(error, 0, scale=error.std())
+        assert_mean(error[:, None] * np.asarray(rows), 0, scale=error.std() * np.sqrt(feature_var))
+        assert_mean(error**2, float(noise_var) + apart)
+        assert_mean_rejects(error**2, 1.1 * (float(noise_var) + apart))
+
+
+def test_a_noisy_teacher_is_as_noisy_as_it_says():
+    task = law("noisy")
+    np.testing.assert_allclose(task.weak_noise_var, 0.25 / 0.6**2)
+
+
+def colleagues(view: View) -> np.ndarray:
+    """Regression vectors of the teacher and its colleagues, from labels without noise."""
+    features = np.asarray(view.features)
+    every = [view.weak_labels, *view.colleague_labels]
+    return np.stack([np.linalg.lstsq(features, np.asarray(labels))[0] for labels in every])
+
+
+@pytest.mark.parametrize("weakness", ["rotated", "shifted", "confused", "noisy"])
+def test_colleagues_are_as_accurate_and_err_elsewhere(weakness):
+    task = make_task(weakness)
+    clean = task._replace(weak_noise_var=jnp.zeros_like(task.weak_noise_var))
+    view = draw(jax.random.key(0), clean, NUM_SAMPLES, NUM_ICL)
+    teacher, *others = coefs = colleagues(view)
+    same(teacher, task.weak_coef)
+    assert len(others) == 2
+    target, concepts = np.asarray(task.target_coef), np.asarray(task.concepts)
+    for coef in others:
+        same(np.linalg.norm(coef - target), np.linalg.norm(teacher - target))
+        same(concepts @ coef, concepts @ teacher)
+    apart = [np.linalg.norm(coefs[i] - coefs[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    if weakness in ("rotated", "shifted"):  # elsewhere than the teacher, and than each other
+        assert min(apart) > 0.1
+        other = colleagues(draw(jax.random.key(1), clean, NUM_SAMPLES, NUM_ICL))
+        same(other[0], teacher)
+        assert np.linalg.norm(other[1] - coefs[1]) > 0.1
+    else:  # nothing of their error lies outside the concepts
+        assert max(apart) < 1e-8
+
+
+def test_colleagues_have_noise_of_their_own(task):
+    clean = task._replace(weak_noise_var=jnp.zeros_like(task.weak_noise_var))
+    noisy, still = (draw(jax.random.key(3), t, MANY, 1) for t in (task, clean))
+    noises = [np.asarray(noisy.weak_labels - still.weak_labels)]
+    noises += list(np.asarray(noisy.colleague_labels - still.colleague_labels))
+    for i, one in enumerate(noises):
+        assert_mean(one**2, 0.25)
+        for other in noises[:i]:
+            assert_mean(one * other, 0, scale=0.25)
+
+
+def test_models_between_weak_and_strong(task, view):
+    unaligned = np.linalg.lstsq(np.asarray(view.features), np.asarray(view.unaligned_labels))[0]
+    same(unaligned, np.asarray(task.source_prior) @ np.asarray(task.weak_concepts))
+    source_coef = np.asarray(task.source_coef)
+    count = len(view.middle_coef)
+    assert count == bootstrapping.SIZES
+    for j, coef in enumerate(view.middle_coef, start=1):
+        same(coef, unaligned + j / (count + 1) * (source_coef - unaligned))
+    assert np.linalg.norm(unaligned - source_coef) > 0.1
+
+
+def test_a_prompt_shows_one_concept():
+    """Without noise every label of a prompt is that of one weak concept; concepts come as often as the prior says."""
+    task = law("mixed")._replace(weak_noise_var=jnp.array(0.0))
+    view = draw(jax.random.key(5), task, 2000, 2)
+    answers = np.einsum("nmd,kd->nkm", view.prompts.features, task.weak_concepts)
+    shown = np.abs(answers - np.asarray(view.prompts.labels)[:, None]).max(axis=2) < 1e-9
+    np.testing.assert_array_equal(shown.sum(axis=1), 1)
+    count = shown.sum(axis=0)
+    prior = np.asarray(task.weak_prior)
+    np.testing.assert_array_less(np.abs(count - 2000 * prior), 5 * np.sqrt(2000 * prior * (1 - prior)))
+
+
+def test_streams_have_names(key, task, view):
+    """Features are those of the stream of that name, whatever else is drawn."""
+    shorter = draw(key, task, NUM_SAMPLES, 1)
+    for name in ("features", "weak_labels", "colleague_labels", "true_labels"):
+        np.testing.assert_allclose(getattr(shorter, name), getattr(view, name), rtol=1e-10)
+    np.testing.assert_array_equal(view.chance.uniform, jax.random.uniform(stream(key, "uniform"), (NUM_SAMPLES,)))

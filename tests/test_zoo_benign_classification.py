@@ -1,0 +1,150 @@
+"""Benign overfitting in classification: identities, SciPy as oracle, interpolators of drawn labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import multivariate_normal
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax.theory_zoo import benign_classification as benign
+from w2s_jax.theory_zoo.benign_classification import Bilevel, Exponents, Score
+
+ENSEMBLE = Bilevel(num_samples=60, dim=400, num_favoured=5, favoured_weight=0.2)
+SURVIVES = Exponents(samples=1.0, dim=1.5, favoured=0.3, weight=0.35)
+DROWNED = Exponents(samples=1.0, dim=1.4, favoured=0.3, weight=1.0)
+PUPIL = Exponents(samples=1.2, dim=2.5, favoured=0.3, weight=0.5)
+
+
+@pytest.mark.parametrize("weight", [0.9, 0.2, 1e-3])
+def test_penalty_is_the_root(weight):
+    ensemble = ENSEMBLE._replace(favoured_weight=weight)
+    n, d, s, _ = ensemble
+    favoured, other = map(float, benign.bilevel_variances(ensemble))
+    np.testing.assert_allclose(s * favoured + (d - s) * other, d, rtol=1e-12)
+    root = brentq(
+        lambda k: s * favoured / (favoured + k) + (d - s) * other / (other + k) - n, 1e-9, 1e6, xtol=1e-15, rtol=1e-14
+    )
+    np.testing.assert_allclose(benign.implicit_penalty(ensemble), root, rtol=1e-10)
+
+
+def test_features_that_are_all_alike():
+    """f = n/d: S = sqrt(2/pi) n/d and N^2 = V (d - 1)(n/d)^2/(n - n^2/d), the limit of least-norm regression."""
+    n, d = 60, 400
+    score = benign.interpolator_score(ENSEMBLE._replace(favoured_weight=5 / d))
+    np.testing.assert_allclose(score.survival, np.sqrt(2 / np.pi) * n / d, rtol=1e-10)
+    left = 1 - 2 / np.pi + 2 / np.pi * (1 - n / d) ** 2
+    expected = left * (d - 1) * (n / d) ** 2 / (n - n**2 / d)
+    np.testing.assert_allclose(score.contamination**2, expected, rtol=1e-10)
+
+
+def test_error_is_a_probability_of_two_gaussians():
+    for s, n in ((0.3, 0.2), (1.0, 5.0), (2.0, 1e-3)):
+        r = s / np.hypot(s, n)
+        both = multivariate_normal([0, 0], [[1, r], [r, 1]]).cdf([0, 0])
+        np.testing.assert_allclose(benign.classification_error(Score(s, n)), 1 - 2 * both, atol=1e-6)
+        np.testing.assert_allclose(benign.score_correlation(Score(s, n)), r, rtol=1e-12)
+    assert benign.classification_error(Score(1.0, 0.0)) == 0
+    assert benign.classification_error(Score(0.0, 1.0)) == 0.5
+
+
+def test_students():
+    plain = benign.interpolator_score(ENSEMBLE, 0.6)
+    np.testing.assert_allclose(benign.student_score(ENSEMBLE, 0.6), plain, rtol=1e-12)
+    perfect = benign.student_score(ENSEMBLE, 1.0, 0.5, 0.5)
+    np.testing.assert_allclose(perfect, benign.interpolator_score(ENSEMBLE), rtol=1e-12)
+    np.testing.assert_allclose(benign.interpolator_score(ENSEMBLE, 0.6).survival, 0.6 * perfect.survival, rtol=1e-12)
+    # a favoured overlap is repeated as faithfully as the truth: with many labels the student is its teacher
+    many = Bilevel(num_samples=20_000, dim=2_000_000, num_favoured=4, favoured_weight=0.5)
+    student = benign.student_score(many, 0.6, favoured_overlap=1.0)
+    np.testing.assert_allclose(benign.score_correlation(student), 0.6, rtol=2e-2)
+    assert benign.classification_error(benign.student_score(many, 0.6)) < 0.1  # its teacher has 0.295
+
+
+def simulated(ensemble, correlation, count=1000, seed=0):
+    """Survival and squared contamination of least-norm interpolators of noisy signs."""
+    rng = np.random.default_rng(seed)
+    n, d, s, a = ensemble
+    deviations = np.sqrt(np.where(np.arange(d) < s, a * d / s, (1 - a) * d / (d - s)))
+    found = []
+    for _ in range(count):
+        z = rng.standard_normal((n, d))
+        labels = np.sign(correlation * z[:, 0] + np.sqrt(1 - correlation**2) * rng.standard_normal(n))
+        x = z * deviations
+        weights = deviations * (x.T @ np.linalg.solve(x @ x.T, labels))
+        found.append([weights[0], np.sum(weights[1:] ** 2)])
+    return np.array(found)
+
+
+def test_interpolators_of_drawn_labels():
+    """At a size where the limit is off by a percent or two, less than the 10% that are refused."""
+    ensemble = Bilevel(num_samples=40, dim=240, num_favoured=4, favoured_weight=0.3)
+    samples = simulated(ensemble, 0.8)
+    score = benign.interpolator_score(ensemble, 0.8)
+    for column, expected in zip(samples.T, (float(score.survival), float(score.contamination**2))):
+        assert_mean(allowing(column, expected), expected)
+        for factor in (0.9, 1.1):
+            assert_mean_rejects(allowing(column, factor * expected), factor * expected)
+
+
+def allowing(samples, expected):
+    """The samples moved toward what is expected by at most 3%, the allowance of the limit at this size."""
+    return samples + np.clip(expected - samples.mean(), -0.03 * expected, 0.03 * expected)
+
+
+@pytest.mark.parametrize("exponents", [SURVIVES, DROWNED, PUPIL], ids=("survives", "drowned", "pupil"))
+def test_exponents_are_those_of_the_finite_forms(exponents):
+    def log_ratio(base):
+        n, d, s = (base**power for power in exponents[:3])
+        return 2 * jnp.log(jnp.divide(*benign.interpolator_score(Bilevel(n, d, s, base**-exponents.weight))))
+
+    slope = (log_ratio(1e16) - log_ratio(1e15)) / np.log(10)
+    np.testing.assert_allclose(slope, benign.success_exponent(exponents), atol=0.01)
+
+
+def test_a_student_without_error_of_a_teacher_by_chance():
+    assert benign.success_exponent(DROWNED) < 0 < benign.weak_to_strong_exponent(DROWNED, PUPIL)
+
+    def errors(base):
+        teacher, student = (Bilevel(*(base**power for power in e[:3]), base**-e.weight) for e in (DROWNED, PUPIL))
+        taught = benign.interpolator_score(teacher)
+        pupil = benign.student_score(student, benign.score_correlation(taught))
+        return np.array([benign.classification_error(taught), benign.classification_error(pupil)])
+
+    small, large = errors(1e6), errors(1e12)
+    assert large[0] > small[0] > 0.3 and large[1] < small[1] / 2 and large[1] < 0.01
+    better = benign.weak_to_strong_exponent(SURVIVES, PUPIL)
+    np.testing.assert_allclose(better, benign.success_exponent(PUPIL), rtol=1e-12)
+    # at u = 1 the known line: q + v = (p + 1)/2
+    for off, sign in ((-0.01, 1), (0.01, -1)):
+        at = benign.success_exponent(Exponents(1.0, 2.0, 0.4, 1.1 + off))
+        assert np.sign(at) == sign
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: benign.implicit_penalty(Bilevel(10, 10, 2, 0.5)), r"num_samples must be in \[1, dim\), got 10 and 10"),
+        (lambda: benign.implicit_penalty(Bilevel(5, 10, 10, 0.5)), r"num_favoured must be in \[1, dim\), got 10 and"),
+        (lambda: benign.implicit_penalty(Bilevel(5, 10, 2, 1.0)), r"favoured_weight must be in \(0, 1\), got 1.0"),
+        (lambda: benign.interpolator_score(ENSEMBLE, 1.2), r"teacher_correlation must be in \[0, 1\], got 1.2"),
+        (lambda: benign.student_score(ENSEMBLE, 0.5, -0.1), r"favoured_overlap must be in \[0, 1\], got -0.1"),
+        (lambda: benign.success_exponent(Exponents(1.0, 0.9, 0.1, 0.2)), "0 <= favoured < samples < dim"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_transformations():
+    weights = jnp.asarray(np.array([0.1, 0.3, 0.6]))
+
+    def error(weight):
+        return benign.classification_error(benign.student_score(ENSEMBLE._replace(favoured_weight=weight), 0.7, 0.2))
+
+    eager = jnp.stack([error(w) for w in weights])
+    np.testing.assert_allclose(jax.jit(jax.vmap(error))(weights), eager, rtol=1e-12)
+    slope = (error(weights[1] + 1e-6) - error(weights[1] - 1e-6)) / 2e-6
+    np.testing.assert_allclose(jax.grad(error)(weights[1]), slope, rtol=1e-6)

@@ -1,0 +1,181 @@
+"""Ridge teacher to ridge student: quadrature and minima by SciPy, fits by scikit-learn, and functions as promised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import Ridge
+
+from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax import theory, theory_zoo
+from w2s_jax.tasks import make_task
+
+teacher_risk, student_risk, best_teacher, best_student = (
+    jax.jit(f)
+    for f in (
+        theory_zoo.ridge_pair_teacher_risk,
+        theory_zoo.ridge_pair_student_risk,
+        theory_zoo.ridge_pair_best_teacher_penalty,
+        theory_zoo.ridge_pair_best_student_penalty,
+    )
+)
+CELL = (1.5, 0.8, 0.7)
+"""signal, noise_var, teacher_ratio."""
+RATIOS = [0.0, 0.05, 0.6, 1.6, 6.0]
+
+
+def law_mean(function, gamma):
+    """Mean over the Marchenko-Pastur law, by adaptive quadrature."""
+    low, high = (1 - np.sqrt(gamma)) ** 2, (1 + np.sqrt(gamma)) ** 2
+
+    def in_angle(angle):
+        x = low + (high - low) * np.sin(angle) ** 2
+        return function(x) * (high - low) ** 2 * np.sin(2 * angle) ** 2 / (4 * np.pi * gamma * x)
+
+    atom = max(0.0, 1 - 1 / gamma)
+    return quad(in_angle, 0, np.pi / 2, epsabs=1e-13, epsrel=1e-12, limit=500)[0] + (atom and atom * function(0.0))
+
+
+@pytest.mark.parametrize("student", [(0.4, 0.3), (3.0, 0.02)])
+@pytest.mark.parametrize("teacher", [(0.7, 0.1), (1.0, 0.5), (2.5, 0.05)])
+def test_risks_are_integrals_of_the_marchenko_pastur_law(teacher, student):
+    signal, noise_var = 1.5, 0.8
+    (g_t, e_t), (g_s, e_s) = teacher, student
+    k_t, m_t, noise = (law_mean(lambda x, i=i, j=j: x**i / (x + e_t) ** j, g_t) for i, j in ((1, 1), (2, 2), (1, 2)))
+    k_s, m_s = (law_mean(lambda x, i=i: (x / (x + e_s)) ** i, g_s) for i in (1, 2))
+    square = signal * m_t + noise_var * g_t * noise
+    np.testing.assert_allclose(teacher_risk(signal, noise_var, *teacher), signal * (1 - 2 * k_t) + square, rtol=1e-10)
+    np.testing.assert_allclose(
+        student_risk(signal, noise_var, *teacher, *student), signal * (1 - 2 * k_s * k_t) + m_s * square, rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize(("n", "penalty"), [(12, 0.3), (40, 0.05), (6, 2.0)])
+def test_the_teacher_is_naive_fine_tuning_from_the_origin(n, penalty):
+    """3.3 of the project's own theory, with a source at the origin and a perfect teacher of noise 0.8."""
+    task = make_task(num_concepts=2, dim=8, weak_accuracy=1.0, concept_shift=0.5, noise_var=0.8)
+    target = jnp.sqrt(1.5) * jnp.eye(2, 8)
+    origin = task._replace(
+        concepts=target.at[1].set(0.0), weak_concepts=target.at[1].set(0.0), source_prior=jnp.array([0.0, 1.0])
+    )
+    np.testing.assert_allclose(
+        teacher_risk(1.5, 0.8, 8 / n, penalty), theory.ridge_risk(origin, n, penalty), rtol=1e-10
+    )
+
+
+def test_a_student_without_penalty_is_its_teacher():
+    for ratio in (0.0, 0.3, 0.99):
+        np.testing.assert_allclose(student_risk(*CELL, 0.2, ratio, 0.0), teacher_risk(*CELL, 0.2), rtol=1e-10)
+    assert student_risk(*CELL, 0.2, 1.5, 0.0) != pytest.approx(float(teacher_risk(*CELL, 0.2)))
+    np.testing.assert_allclose(student_risk(*CELL, 0.2, 0.3, 1e12), 1.5, rtol=1e-10)
+
+
+def test_least_squares_is_the_limit_of_no_penalty():
+    np.testing.assert_allclose(teacher_risk(1.5, 0.8, 0.7, 0.0), 0.8 * 0.7 / 0.3, rtol=1e-10)
+    np.testing.assert_allclose(teacher_risk(1.5, 0.8, 4.0, 0.0), 1.5 * 0.75 + 0.8 / 3, rtol=1e-10)
+    assert jnp.isinf(teacher_risk(1.5, 0.8, 1.0, 0.0))
+    np.testing.assert_allclose(teacher_risk(1.5, 0.0, 1.0, 0.0), 0.0, atol=1e-12)
+
+
+def test_infinitely_many_pseudo_labels_shrink_the_teacher():
+    for eta in (0.0, 0.5, 4.0):
+        k = 1 / (1 + eta)
+        np.testing.assert_allclose(student_risk(*CELL, 0.0, 0.0, eta), _blend(k), rtol=1e-10)
+    penalty = best_student(*CELL, 0.0, 0.0)
+    square = 1.5 + 0.8 * 0.7 / 0.3
+    np.testing.assert_allclose(penalty, square / 1.5 - 1, rtol=1e-10)
+    np.testing.assert_allclose(student_risk(*CELL, 0.0, 0.0, penalty), 1.5 - 1.5**2 / square, rtol=1e-10)
+
+
+def _blend(k):
+    """Risk of k times the least-squares teacher."""
+    return (1 - k) ** 2 * 1.5 + k**2 * 0.8 * 0.7 / 0.3
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.7, 1.0, 3.0])
+def test_scipy_finds_the_best_teacher(ratio):
+    def risk(log_penalty):
+        return float(teacher_risk(1.5, 0.8, ratio, np.exp(log_penalty)))
+
+    found = minimize_scalar(risk, bounds=(-6, 4), method="bounded", options={"xatol": 1e-9})
+    penalty = best_teacher(1.5, 0.8, ratio)
+    np.testing.assert_allclose(penalty, np.exp(found.x), rtol=1e-6)
+    np.testing.assert_allclose(teacher_risk(1.5, 0.8, ratio, penalty), found.fun, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ratio", [*RATIOS, 1.0])
+@pytest.mark.parametrize("teacher", [(0.7, 0.0), (0.7, 0.2), (3.0, 0.02)])
+def test_scipy_finds_the_best_student(teacher, ratio):
+    def risk(log_penalty):
+        return float(student_risk(1.5, 0.8, *teacher, ratio, np.exp(log_penalty)))
+
+    grid = np.linspace(-8, 5, 60)
+    start = grid[np.argmin([risk(x) for x in grid])]
+    found = minimize_scalar(risk, bounds=(start - 0.3, start + 0.3), method="bounded", options={"xatol": 1e-9})
+    penalty = float(best_student(1.5, 0.8, *teacher, ratio))
+    if penalty == 0:
+        assert ratio == 1.0 and start == grid[0]
+        return
+    np.testing.assert_allclose(penalty, np.exp(found.x), rtol=1e-6)
+    np.testing.assert_allclose(student_risk(1.5, 0.8, *teacher, ratio, penalty), found.fun, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_student_wins_only_where_its_teacher_is_under_regularised(ratio):
+    best = float(best_teacher(*CELL))
+    least = float(teacher_risk(*CELL, best))
+    etas = jnp.asarray(np.geomspace(1e-5, 1e3, 60))
+    for factor in (0.05, 0.5, 0.95, 1.0, 1.05, 3.0):
+        teacher = float(teacher_risk(*CELL, factor * best))
+        students = jax.vmap(lambda eta, own=factor * best: student_risk(*CELL, own, ratio, eta))(etas)
+        assert jnp.all(students > least - 1e-12)
+        penalty = best_student(*CELL, factor * best, ratio)
+        if factor >= 1:
+            assert penalty < 1e-14 and jnp.all(students > teacher - 1e-12)
+        elif ratio < 1:
+            assert penalty > 0 and student_risk(*CELL, factor * best, ratio, penalty) < teacher
+
+
+def test_fits_of_scikit_learn_have_these_risks():
+    rng, d, n, size, count = np.random.default_rng(0), 60, 90, 150, 1000
+    target, risks = np.sqrt(1.5) * np.eye(d)[0], []
+    for _ in range(count):
+        x, fresh = rng.normal(size=(n, d)), rng.normal(size=(size, d))
+        own = Ridge(0.1 * n, fit_intercept=False).fit(x, x @ target + np.sqrt(0.8) * rng.normal(size=n)).coef_
+        student = Ridge(0.3 * size, fit_intercept=False).fit(fresh, fresh @ own).coef_
+        risks.append([np.sum((own - target) ** 2), np.sum((student - target) ** 2)])
+    cell = (1.5, 0.8, d / n, 0.1)
+    expected = np.array([teacher_risk(*cell), student_risk(*cell, d / size, 0.3)])
+    assert_mean(risks, expected)
+    for column in range(2):
+        for factor in (0.9, 1.1):
+            assert_mean_rejects(np.array(risks)[:, column], factor * expected[column])
+
+
+def test_traced_arguments_are_one_program_and_differentiable():
+    args = (1.5, 0.8, 0.7, 0.1, 0.4, 0.3)
+    etas = jnp.array([0.0, 0.1, 1.0, 30.0])
+    batch = jax.jit(jax.vmap(lambda eta: theory_zoo.ridge_pair_student_risk(*args[:5], eta)))(etas)
+    one_by_one = [theory_zoo.ridge_pair_student_risk(*args[:5], float(eta)) for eta in etas]
+    np.testing.assert_allclose(batch, one_by_one, rtol=1e-12)
+    for function, values in ((student_risk, args), (best_student, args[:5]), (student_risk, (1.5, 0.0, *args[2:]))):
+        gradient = jax.grad(function, argnums=tuple(range(len(values))))(*values)
+        for i, derivative in enumerate(gradient):
+            ahead, behind = (function(*values[:i], values[i] + s * 1e-5, *values[i + 1 :]) for s in (1, -1))
+            np.testing.assert_allclose(derivative, (ahead - behind) / 2e-5, rtol=1e-6)
+    assert jnp.isfinite(jax.grad(student_risk, argnums=5)(*args[:5], 0.0))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="signal must be positive, got 0"):
+        theory_zoo.ridge_pair_teacher_risk(0, 1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="noise_var must not be negative, got -1"):
+        theory_zoo.ridge_pair_best_teacher_penalty(1.0, -1, 1.0)
+    with pytest.raises(ValueError, match="teacher_ratio must be positive, got 0"):
+        theory_zoo.ridge_pair_student_risk(1.0, 1.0, 0, 1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="student_ratio must not be negative, got -2"):
+        theory_zoo.ridge_pair_best_student_penalty(1.0, 1.0, 1.0, 1.0, -2)
+    with pytest.raises(ValueError, match="student_penalty must not be negative, got nan"):
+        theory_zoo.ridge_pair_student_risk(1.0, 1.0, 1.0, 1.0, 1.0, float("nan"))
