@@ -28,6 +28,7 @@ from sims.health import BadRisk, check_finite
 from sims.hosts import Ranks
 from sims.lock import RunLock
 from sims.precision import Errors, Target
+from sims.spec import InputError
 from sims.store import Leaves, Store, check_disk, check_store
 
 Tree = Any

@@ -11,8 +11,10 @@ from scipy import linalg, optimize
 
 import w2s_jax as w2s
 from tests.helpers import assert_mean, assert_mean_rejects
-from w2s_jax.methods import METHODS, SIGHTS, View, bootstrapping, confidence, draw_view, teams
+from w2s_jax.methods import METHODS, SIGHTS, View, bootstrapping, confidence, draw_view, known, teams
+from w2s_jax.relaxed import power_law_spectrum
 from w2s_jax.rng import stream
+from w2s_jax.tasks import Weakness
 from w2s_jax.types import Dataset, Task, stack
 
 NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL, MANY = 3, 6, 40, 4, 30_000
@@ -45,7 +47,7 @@ def _compile_in_a_hurry():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def make_task(weakness="rotated", noise_var=0.25) -> Task:
+def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:
     """A task in which nothing is axis-aligned."""
     return w2s.random_task(
         jax.random.key(7),
@@ -277,7 +279,7 @@ def run(name: str, view: View, **knobs: float):
 
 def seen(view: View):
     """Features, weak labels, source coefficients and concepts in NumPy."""
-    source = view.source
+    source = known(view.source)
     return tuple(np.asarray(x) for x in (view.features, view.weak_labels, source.source_coef, source.concepts))
 
 
@@ -374,7 +376,7 @@ def test_selective_labels_what_it_knows(view, smoothing):
     prior = np.asarray(view.source.source_prior)
     answers = concepts @ features.T
     apart = prior @ answers**2 - (prior @ answers) ** 2
-    num_known = int(np.floor(0.3 * (NUM_SAMPLES - 1))) + 1  # up to the 0.3 quantile
+    num_known = int(np.ceil(0.3 * NUM_SAMPLES))
     known = set(np.argsort(apart)[:num_known].tolist())
     taught = []
     for i in range(NUM_SAMPLES):
@@ -449,7 +451,7 @@ def learned(view: View, weights):
     below = (np.cumsum(weights, axis=1) < (1 - uniform)[:, None]).sum(axis=1)
     chosen = np.minimum(below, NUM_CONCEPTS - 1)
     assert len(set(chosen.tolist())) > 1 or np.max(weights) == 1
-    labels = (features * concepts[chosen]).sum(axis=1) + np.sqrt(float(view.source.noise_var)) * normal
+    labels = (features * concepts[chosen]).sum(axis=1) + np.sqrt(float(known(view.source).noise_var)) * normal
     return np.linalg.lstsq(features, labels)[0]
 
 
@@ -554,8 +556,22 @@ def test_a_noisy_teacher_is_as_noisy_as_it_says():
 def colleagues(view: View) -> np.ndarray:
     """Regression vectors of the teacher and its colleagues, from labels without noise."""
     features = np.asarray(view.features)
-    every = [view.weak_labels, *view.colleague_labels]
+    every = [view.weak_labels, *known(view.colleague_labels)]
     return np.stack([np.linalg.lstsq(features, np.asarray(labels))[0] for labels in every])
+
+
+def test_selective_that_knows_nothing_is_naive_ft(view):
+    same(run("selective", view, known_share=0.0, smoothing=0.0, penalty=0.2), run("naive_ft", view, penalty=0.2))
+
+
+def test_colleagues_are_as_accurate_with_uneven_features():
+    task = w2s.make_task(num_concepts=2, dim=DIM, weak_accuracy=0.6, concept_shift=0.5)
+    uneven = power_law_spectrum(DIM, 1.0)
+    clean = task._replace(weak_noise_var=jnp.zeros_like(task.weak_noise_var), feature_var=uneven)
+    teacher, *others = colleagues(draw(jax.random.key(0), clean, NUM_SAMPLES, NUM_ICL))
+    for coef in others:
+        risks = [w2s.excess_risk(jnp.asarray(b), task.target_coef, uneven) for b in (coef, teacher)]
+        same(*risks)
 
 
 @pytest.mark.parametrize("weakness", ["rotated", "shifted", "confused", "noisy"])

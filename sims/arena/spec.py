@@ -51,6 +51,11 @@ class ArenaSpec:
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)
         check_members("methods", self.methods, tuple(METHODS))
+        if all(METHODS[name].reads_target for name in self.methods):
+            raise InputError(
+                f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "
+                f"add naive_ft."
+            )
         check_members("weakness", self.weakness, WEAKNESSES)
         check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
         check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")

@@ -56,6 +56,7 @@ def checks() -> list[Check]:
             lambda: theory_zoo.ridge_pair_best_student_penalty(*CELL, low, DIM / MANY),
             lambda key: _student_slopes(key, low),
             reduce=lambda mean: _root(STUDENT_GRID, mean),
+            sharpen=1.5,
             allowance=ALLOWANCE,
         ),
     ]

@@ -61,6 +61,7 @@ def checks() -> list[Check]:
             lambda: theory_zoo.subspace_breakeven(*_arrays(*apart, inside), NUM_LABELS, NOISE_VAR),
             lambda key: np.concatenate([_gain(key, apart, inside, size) for size in FEW_AND_MANY], 1),
             reduce=_where_gain_vanishes,
+            sharpen=1.5,
         ),
         Check(
             f"performance gap recovered, target shared, {where}, N = 24",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from w2s_jax.estimators import ridge_to_source
 from w2s_jax.sampling import moments
-from w2s_jax.types import Dataset, Scalar, Task
+from w2s_jax.types import Dataset, Scalar, Task, is_concrete
 
 
 class View(NamedTuple):
@@ -125,7 +125,7 @@ class Method:
                     f"{self.name} has no knob {name!r}, only {', '.join(self.knobs) or 'none'}; leave it out."
                 )
             knob = self.knobs[name]
-            if isinstance(value, int | float) and not knob.low <= value <= knob.high:
+            if is_concrete(value) and not knob.low <= value <= knob.high:
                 raise ValueError(f"{name} of {self.name} must be in [{knob.low:g}, {knob.high:g}], got {value:g}.")
         missing = [sight for sight in self.sees if getattr(view, sight) is None]
         if missing:

@@ -1,6 +1,6 @@
 """Selective weak-to-strong: the strong model's own answers where it knows, smoothed weak labels elsewhere.
 
-    label_i = beta_P.phi_i                                        where V_i is among the least `known` share
+    label_i = beta_P.phi_i                                        where V_i is among the least `known_share` n
             = (1 - s) y'_i + s sum_j W_ij y'_j                     elsewhere
 
 V_i = Var_{k ~ alpha}(beta_k.phi_i) is how far the strong model's concepts are apart on an example: where they agree its
@@ -20,8 +20,10 @@ def _fit(view: View, known_share, smoothing, penalty):
     answers, prior = strong_answers(view), source.source_prior
     own = prior @ answers
     apart = prior @ jnp.square(answers - own[None])
-    knows = apart <= jnp.quantile(apart, known_share)
-    smooth = (1 - smoothing) * weak + smoothing * _neighbours(view.features, ~knows) @ weak
+    knows = (apart[None] < apart[:, None]).sum(axis=1) < known_share * len(apart)
+    graph = _neighbours(view.features, ~knows)
+    # An example without neighbours keeps its label.
+    smooth = (1 - smoothing) * weak + smoothing * (graph @ weak + (1 - graph.sum(axis=1)) * weak)
     return fine_tune(view, jnp.where(knows, own, smooth), source.source_coef, penalty)
 
 

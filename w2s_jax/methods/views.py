@@ -17,9 +17,10 @@ COLLEAGUES = 2
 def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
     """Everything there is to be seen of n examples of a task.
 
-    The colleagues are as accurate as the teacher. The part of their error that no concept explains points in a
-    direction of their own, the rest they share with the teacher. The unaligned weak model weighs its concepts as the
-    source does, and model j of J between weak and strong is pre-trained to concepts on the way,
+    The colleagues are as accurate as the teacher (exactly so where what lies in the concepts' span is uncorrelated with
+    the rest, as in every task of the arena). The part of their error that no concept explains points in a direction of
+    their own, the rest they share with the teacher. The unaligned weak model weighs its concepts as the source does,
+    and model j of J between weak and strong is pre-trained to concepts on the way,
     beta^w_k + j/(J+1) (beta_k - beta^w_k).
 
     Args:
@@ -84,12 +85,15 @@ def _answers(
 
 
 def _turned(key: Key, task: Task) -> Float[Array, "K d"]:
-    """Weak concepts whose errors outside the concepts' span point elsewhere, each row's in one new direction."""
+    """Weak concepts whose errors outside the concepts' span point elsewhere, each row's in one new direction.
+
+    The risk of such an error is the same: lengths are in units of the features' spread.
+    """
     frame, _ = jnp.linalg.qr(task.concepts.T)
     error = task.weak_concepts - task.concepts
     outside = error - error @ frame @ frame.T
     direction = jax.random.normal(key, frame.shape[:1])
     direction = direction - frame @ (frame.T @ direction)
-    size = jnp.linalg.norm(direction)
+    size = jnp.sqrt(jnp.square(direction) @ task.feature_var)
     direction = jnp.where(size > 1e-6, direction / jnp.where(size > 1e-6, size, 1.0), 0.0)
-    return task.weak_concepts - outside + jnp.linalg.norm(outside, axis=1)[:, None] * direction[None]
+    return task.weak_concepts - outside + jnp.sqrt(jnp.square(outside) @ task.feature_var)[:, None] * direction[None]
