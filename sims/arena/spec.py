@@ -100,7 +100,7 @@ class ArenaSpec:
 SMOKE = ArenaSpec(
     weakness=("rotated", "noisy"),
     weak_accuracy=(0.5, 0.8),
-    concept_shift=(0.75,),
+    concept_shift=(0.5, 0.75),
     sample_size=64,
     num_icl=4,
     dim=6,
