@@ -96,7 +96,7 @@ def _settings(ensemble: Bilevel):
 @shared_program("n", "s")
 def _row_space(key, n, deviations, s):
     """Diagonal of the projection on the rows of a drawn feature matrix, favoured features `[r s]`."""
-    x = jax.random.normal(key, (SAMPLES, n, deviations.shape[0])) * deviations
+    x = jax.random.normal(key, (SAMPLES, n, deviations.shape[0])) * deviations[None, None]
     solved = jnp.linalg.solve(jnp.einsum("rni,rmi->rnm", x, x), x[:, :, :s])
     return jnp.einsum("rni,rni->ri", x[:, :, :s], solved)
 
@@ -108,9 +108,9 @@ def _interpolators(key, n, deviations, teachers, seen):
     z = jax.random.normal(stream(key, "features"), (SAMPLES, n, d))
     unseen = jax.random.normal(stream(key, "unseen"), (SAMPLES, n)) * jnp.sqrt(1 - seen)[:, None]
     labels = jnp.sign(jnp.einsum("rnd,rd->rn", z, teachers) + unseen)
-    x = z * deviations
+    x = z * deviations[None, None]
     dual = jnp.linalg.solve(jnp.einsum("rni,rmi->rnm", x, x), labels[..., None])[..., 0]
-    return jnp.einsum("rni,rn->ri", x, dual) * deviations
+    return jnp.einsum("rni,rn->ri", x, dual) * deviations[None]
 
 
 def _scores(key, ensemble: Bilevel, correlation, favoured=0.0, other=0.0) -> np.ndarray:

@@ -53,7 +53,7 @@ def checks() -> list[Check]:
 @shared_program("width", "count")
 def _teachers(key, variances, target, width, count):
     """Least squares on random features, over the standardised inputs: coefficients `[r d]`."""
-    features = jnp.sqrt(variances)[:, None] * jax.random.normal(key, (count, variances.shape[0], width))
+    features = jnp.sqrt(variances)[None, :, None] * jax.random.normal(key, (count, variances.shape[0], width))
     gram = jnp.einsum("rdm,rdl->rml", features, features)
     cross = jnp.einsum("rdm,d->rm", features, target)
     return jnp.einsum("rdm,rm->rd", features, jnp.linalg.solve(gram, cross[..., None])[..., 0])
