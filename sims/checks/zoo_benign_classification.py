@@ -26,10 +26,18 @@ def checks() -> list[Check]:
     where = "n = 60, d = 600, s = 3, a = 0.5"
     return [
         Check(
-            f"benign classification: share of the favoured features in the span of the inputs, {where}, to 1%",
+            f"benign classification: squared length of an input on its favoured features, {where}",
+            ("bilevel_variances",),
+            lambda: STUDENT.num_favoured * benign.bilevel_variances(STUDENT)[0],
+            lambda key: np.sum(
+                (_settings(STUDENT)[1] * normals(key, ROWS, STUDENT.dim))[:, : STUDENT.num_favoured] ** 2, 1
+            ),
+        ),
+        Check(
+            f"benign classification: share of the other features in the span of the inputs, {where}, to 1%",
             ("implicit_penalty", "bilevel_variances"),
             lambda: _shrunk_total(),
-            lambda key: np.sum(_row_space(key, *_settings(STUDENT)), 1),
+            lambda key: STUDENT.num_samples - np.sum(_row_space(key, *_settings(STUDENT)), 1),
             allowance=0.01,
         ),
         Check(
@@ -77,9 +85,9 @@ def checks() -> list[Check]:
 
 
 def _shrunk_total():
-    """Sum over the favoured features, by the predicted penalty."""
-    favoured, _ = benign.bilevel_variances(STUDENT)
-    return STUDENT.num_favoured * favoured / (favoured + benign.implicit_penalty(STUDENT))
+    """Sum over the features that are not favoured, by the predicted penalty."""
+    _, other = benign.bilevel_variances(STUDENT)
+    return (STUDENT.dim - STUDENT.num_favoured) * other / (other + benign.implicit_penalty(STUDENT))
 
 
 def _predicted_student():

@@ -113,20 +113,28 @@ def _convex(problem: LinearClass) -> list[Check]:
 
     ball = in_ball(brentq(lambda m: np.linalg.norm(in_ball(m)) - RADIUS, 0.0, 1e3, xtol=1e-12))
     box = lsq_linear(strong.T, weak, (-BOUND, BOUND), tol=1e-12).x @ strong
-    return [
-        Check(
-            f"misfit: gain beyond the misfit, student in the {name}, target in the class",
-            (form, "convex_gain_slack"),
-            lambda predicted=predicted: misfit.convex_gain_slack(problem, predicted()),
-            lambda key, student=student: (
-                _gain(weak, student, target)(key) - _mean_square(weak - student)(key)  # on the same inputs
+    rows = []
+    for name, form, predicted, student in (
+        (f"ball {RADIUS}", "ball_projected_coef", lambda: misfit.ball_projected_coef(problem, RADIUS), ball),
+        (f"box {BOUND}", "box_projected_coef", lambda: misfit.box_projected_coef(problem, BOUND), box),
+    ):
+        rows += [
+            Check(
+                f"misfit: mean square answer of the student in the {name}",
+                (form,),
+                lambda predicted=predicted: predicted() @ problem.input_cov @ predicted(),
+                _mean_square(student),
             ),
-        )
-        for name, form, predicted, student in (
-            (f"ball {RADIUS}", "ball_projected_coef", lambda: misfit.ball_projected_coef(problem, RADIUS), ball),
-            (f"box {BOUND}", "box_projected_coef", lambda: misfit.box_projected_coef(problem, BOUND), box),
-        )
-    ]
+            Check(
+                f"misfit: gain beyond the misfit, student in the {name}, target in the class",
+                (form, "convex_gain_slack"),
+                lambda predicted=predicted: misfit.convex_gain_slack(problem, predicted()),
+                lambda key, student=student: (
+                    _gain(weak, student, target)(key) - _mean_square(weak - student)(key)  # on the same inputs
+                ),
+            ),
+        ]
+    return rows
 
 
 def _samples(realizable: LinearClass, unrealizable: LinearClass) -> list[Check]:
