@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from w2s_jax.training import TrainingConfig, init_state, make_optimizer, make_schedule, train
+from w2s_jax.training import MUON_RMS, TrainingConfig, init_state, make_optimizer, make_schedule, train
 from w2s_jax.transformer import LanguageModel, TransformerConfig
 
 TINY = TransformerConfig(num_layers=1, width=16, num_heads=2, max_length=8)
@@ -109,6 +109,43 @@ def test_a_step_is_adamw_on_the_clipped_gradient(key):
         np.testing.assert_allclose(state.params[name], params[name], rtol=1e-6)
 
 
+def test_a_step_of_muon_moves_all_directions_of_a_matrix_alike_and_all_else_as_adam(key):
+    """The first step, against the polar factor of the gradient by LAPACK; the others against Adam's sign."""
+    config = TrainingConfig(num_steps=10, learning_rate=0.1, warmup_steps=0, clip_norm=1e9, optimizer="muon")
+    config = dataclasses.replace(config, weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    names = {"block": (6, 9), "embedding": (6, 9), "embed_query": (5, 6), "head": (6, 5), "scale": (6,)}
+    start = {name: {"kernel": rng.standard_normal(shape)} for name, shape in names.items()}
+    slopes = {name: rng.standard_normal(shape) for name, shape in names.items()}
+
+    def loss(params, key):
+        return sum((jnp.asarray(slopes[name]) * params[name]["kernel"]).sum() for name in names)
+
+    optimizer = make_optimizer(config)
+    state, _ = train(key, init_state(jax.tree.map(jnp.asarray, start), optimizer), loss, optimizer, 1)
+    moved = {name: (start[name]["kernel"] - np.asarray(state.params[name]["kernel"])) / 0.1 for name in names}
+    left, _, right = np.linalg.svd(slopes["block"], full_matrices=False)
+    # Newton-Schulz with Muon's coefficients is exact in the directions, and in their sizes within a third.
+    turned = left.T @ moved["block"] @ right.T / (MUON_RMS * np.sqrt(9))
+    assert np.abs(turned - np.diag(np.diag(turned))).max() < 1e-6
+    assert np.all(np.abs(np.diag(turned) - 1) < 0.35)
+    raw = slopes["block"] / np.linalg.norm(slopes["block"])  # the twin: a gradient step is far from it
+    assert np.ptp(np.diag(left.T @ raw @ right.T)) > 0.3
+    for name in names:
+        if name != "block":
+            first = 1 + 0.9 * 0.1 / (1 - 0.9**2)  # Nesterov's momentum, corrected for its start
+            np.testing.assert_allclose(moved[name], first * np.sign(slopes[name]), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_muon_trains_a_network(key):
+    run, state = setup(
+        training=dataclasses.replace(TRAINING, optimizer="muon"), batch=jax.random.randint(key, (4, 8), 0, VOCAB)
+    )
+    _, metrics = run(key, state, 60)
+    assert metrics.loss[-1] < 0.2 * metrics.loss[0]
+
+
 def test_the_rate_warms_up_and_falls_to_its_end():
     rate = make_schedule(TrainingConfig(num_steps=200, learning_rate=2.0, final_fraction=0.25))
     np.testing.assert_allclose([rate(s) for s in (0, 5, 10, 105, 200, 300)], [0, 1, 2, 1.25, 0.5, 0.5], rtol=1e-6)
@@ -134,6 +171,7 @@ BAD_CONFIGS = [
     ({"clip_norm": -1.0}, "clip_norm must be positive and finite, got -1.0"),
     ({"final_fraction": 1.5}, r"final_fraction must be in \[0, 1\], got 1.5"),
     ({"weight_decay": -0.1}, "weight_decay must be finite and >= 0, got -0.1"),
+    ({"optimizer": "sgd"}, "optimizer must be adamw or muon, got 'sgd'"),
 ]
 
 

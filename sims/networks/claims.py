@@ -29,8 +29,7 @@ def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
         gap = abs(weights.sel(predictor="network") - weights.sel(predictor="bayes"))
         for shift in spec.concept_shift:
             text = f"rotated, a = 0.8, shift {shift}: |weight on the target, network - Bayes|, means over prompts"
-            # A network that knows less of the target beforehand stays further behind: a stated 0.1, not 0.05.
-            yield worst(text, gap.sel(concept_shift=shift), "<=", 0.05 if shift <= 0.5 else 0.1)
+            yield worst(text, gap.sel(concept_shift=shift), "<=", 0.05)
     if 0.6 in spec.weak_accuracy:
         yield from _refined_against_naive(data, spec)
     yield from _levels_off(data, spec)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from sims.spec import check_axis, check_each, check_members, check_one, to_json
 from w2s_jax.tasks import WEAKNESSES, Weakness
-from w2s_jax.training import TrainingConfig
+from w2s_jax.training import Optimizer, TrainingConfig
 from w2s_jax.transformer import Activation, TransformerConfig
 
 
@@ -55,6 +55,8 @@ class InContextSpec:
     """Sequences in one of them, >= 1."""
     pretrain_rate: float = 3e-3
     """Peak learning rate of pre-training, > 0."""
+    pretrain_optimizer: Optimizer = "muon"
+    """Of pre-training: muon or adamw."""
     finetune_steps: int = 160
     """Optimizer steps of fine-tuning, a multiple of finetune_looks."""
     finetune_looks: int = 16
@@ -107,6 +109,7 @@ class InContextSpec:
         for name in ("pretrain_rate", "finetune_rate"):
             check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
         check_members("activation", (self.activation,), get_args(Activation))
+        check_members("pretrain_optimizer", (self.pretrain_optimizer,), get_args(Optimizer))
         turns = self.width >= 1 and self.width % (2 * self.heads) == 0
         check_one("width", self.width, turns, f"a multiple of 2 heads = {2 * self.heads}", "change either")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
@@ -171,6 +174,7 @@ class PretrainSpec:
     pretrain_steps: int
     pretrain_batch: int
     pretrain_rate: float
+    pretrain_optimizer: Optimizer
     seed: int
 
     @classmethod
@@ -187,7 +191,7 @@ class PretrainSpec:
     @property
     def training(self) -> TrainingConfig:
         """How it is trained."""
-        return TrainingConfig(num_steps=self.pretrain_steps, learning_rate=self.pretrain_rate)
+        return TrainingConfig(self.pretrain_steps, self.pretrain_rate, optimizer=self.pretrain_optimizer)
 
 
 SMOKE = InContextSpec(
