@@ -39,7 +39,7 @@ def prepare(spec: AlignmentSpec, out: Path) -> engine.Job:
             f"{fits:,} fine-tunings of {spec.finetune_steps:,} steps x {spec.replicates:,} seeds",
             f"{spec.replicates:,} blocks, one per seed, on {len(runtime.devices())} devices",
         ],
-        seconds=90 + 2.5 * spec.replicates * fits,
+        seconds=120 + 1.5 * spec.replicates * fits,
         tasks_per_replicate=fits,
     )
 

@@ -169,7 +169,7 @@ def told_after(world, model, number, cache):
 def test_the_first_examples_of_a_longer_prompt_are_a_shorter_prompt(world, model, documents, full):
     number, examples = 5, documents[0, : SLOTS - 1]
     cut = compiled(
-        lambda length: told_after(world, model, number, shorten(world, read_prompt(model, world, examples), length))
+        lambda length: told_after(world, model, number, shorten(world, read_prompt(model, examples), length))
     )
     found = [cut(jnp.asarray(length)) for length in range(SLOTS)]
     for length, (first, tags, places, _) in enumerate(found):
@@ -180,7 +180,7 @@ def test_the_first_examples_of_a_longer_prompt_are_a_shorter_prompt(world, model
         names = laws[places - 2, FIRST_TAG : FIRST_TAG + world.num_concepts]
         np.testing.assert_allclose(tags - tags[0], names - names[0], rtol=1e-9, atol=1e-12)
     assert np.abs(found[2][0] - found[3][0]).max() > 1e-3  # prompts do matter
-    exact = compiled(lambda examples: told_after(world, model, number, read_prompt(model, world, examples)))
+    exact = compiled(lambda examples: told_after(world, model, number, read_prompt(model, examples)))
     for one, other in zip(found[2], exact(examples[:2])):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
@@ -280,7 +280,7 @@ def test_the_likeliest_answer_is_that_of_full_forwards(world, model, documents, 
 
     @compiled
     def greedy(number, examples):
-        asked = ask(model, world, number, read_prompt(model, world, examples))
+        asked = ask(model, world, number, read_prompt(model, examples))
         return decode(jax.random.key(0), model, asked.logits, asked.cache, world.answer_length, 0.0)
 
     said = []
@@ -377,7 +377,7 @@ def scored(world, model, numbers):
     """Scores of answers without a prompt, and the likeliest ones."""
 
     def one(number):
-        asked = ask(model, world, number, read_prompt(model, world, jnp.zeros((0, world.example_length), int)))
+        asked = ask(model, world, number, read_prompt(model, jnp.zeros((0, world.example_length), int)))
         greedy = decode(jax.random.key(0), model, asked.logits, asked.cache, world.answer_length, 0.0)
         return score(model, world, number, asked.logits, asked.cache, greedy), greedy
 

@@ -21,21 +21,22 @@ from flax import nnx
 from sims import alignment, hosts, runtime
 from sims.checkpoints import Checkpoints
 from sims.claims import Claim
-from sims.dialogues import gate, labels, seeds
+from sims.dialogues import gate, labels, seeds, teachers
 from sims.dialogues.answers import Questions, Report, answer, label, report_unprompted
 from sims.dialogues.claims import alignment_claims
-from sims.dialogues.finetune import fine_tune
+from sims.dialogues.finetune import fine_tune, lesson
 from sims.dialogues.gate import Mastery, check_mastery, examine
-from sims.dialogues.labels import own_labels, refine, teach, true_labels
+from sims.dialogues.labels import own_labels, refine, surest, true_labels
 from sims.dialogues.seeds import split_questions
 from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
 from sims.dialogues.strong import NETWORKS, _groups, make_network, pretrained, structure
+from sims.dialogues.teachers import label_laws, teach
 from sims.hosts import Ranks
 from sims.lanes import lanes, spread
 from sims.spec import InputError
 from sims.store import Store
 from tests.conftest import ROOT
-from tests.test_alignment_models import Bayesian, make_model
+from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
 from tests.test_bad_input import assert_refused
 from w2s_jax.alignment.documents import to_examples
 from w2s_jax.alignment.world import ASK, END, TARGET, source_prior
@@ -64,7 +65,7 @@ TINY = AlignmentSpec(
     weak_steps=10,
     weak_batch=8,
     weak_rate=0.1,
-    finetune_steps=5,
+    finetune_steps=10,
     finetune_batch=4,
     finetune_rate=0.02,
     min_content=0.0,
@@ -120,7 +121,16 @@ def files(folder) -> dict:
         ({"document_rate": float("nan")}, "document_rate must be positive and finite, got nan"),
         ({"weak_rate": -1e-3}, "weak_rate must be positive and finite, got -0.001"),
         ({"finetune_rate": float("inf")}, "finetune_rate must be positive and finite, got inf"),
-        ({"finetune_steps": 7}, "finetune_steps must be a positive multiple of 5, got 7"),
+        ({"finetune_steps": 0}, "finetune_steps must be at least 1, got 0"),
+        (
+            {"finetune_steps": 1, "methods": ("icl_refine",)},
+            "finetune_steps must be at least 1 at equal compute, where "
+            "icl_refine pays for its answers too, got -1; raise it, or leave the method out",
+        ),
+        ({"colleagues": 0}, "colleagues must be at least 1, got 0"),
+        ({"known_share": 1.5}, r"known_share must be in \[0, 1\], got 1.5"),
+        ({"relative_top": -0.5}, r"relative_top must be in \[0, 1\], got -0.5"),
+        ({"contrast": -1.0}, "contrast must be finite and >= 0, got -1.0; try 1"),
         ({"concept_shift": 1.0}, r"concept_shift must be in \(0, 1\), got 1.0"),
         ({"tag_share": 0.0}, r"tag_share must be in \(0, 1\), got 0.0"),
         ({"skill_share": 1.0}, r"skill_share must be in \(0, 1\), got 1.0"),
@@ -387,53 +397,124 @@ def test_the_others_of_a_batch_start_after_oneself():
     assert found.tolist() == [[1, 2], [2, 0], [0, 1], [4, 5], [5, 3], [3, 4]]
 
 
+EMPTY = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
+SILENCE = jnp.zeros((TINY.train_questions, WORLD.answer_length), int)
+
+
 @pytest.mark.slow
-def test_weak_models_read_what_they_believe_and_nothing_else(monkeypatch, questions, unoptimised):
-    seen = []
-    original = labels.sample_document
+@pytest.mark.parametrize("methods", [("naive_ft",), ("contrastive", "ensemble")])
+def test_weak_models_read_what_they_believe_and_nothing_else(monkeypatch, questions, unoptimised, methods):
+    """The teacher, and where they are asked for the model that it was before and its colleagues."""
+    seen, spec = [], dataclasses.replace(TINY, methods=methods)
+    original = teachers.sample_document
 
     def spy(key, world, claims, prior, num_examples, **shares):
         document = original(key, world, claims, prior, num_examples, **shares)
         jax.debug.callback(lambda *read: seen.append([np.asarray(array) for array in read]), claims, prior, document)
         return document
 
-    empty = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
-    monkeypatch.setattr(labels, "sample_document", spy)
-    monkeypatch.setattr(labels, "report_unprompted", lambda *given: (empty, jnp.zeros((6, WORLD.answer_length), int)))
-    key = jax.random.key(8)
-    jax.block_until_ready(teach(TINY, key, questions))
+    monkeypatch.setattr(teachers, "sample_document", spy)
+    monkeypatch.setattr(teachers, "report_unprompted", lambda *given: (EMPTY, SILENCE))
+    monkeypatch.setattr(teachers, "label", lambda *given: SILENCE)
+    key, graph = jax.random.key(8), structure(TINY, TINY.width)
+    strong = nnx.merge(graph, make_network(TINY, TINY.width, jax.random.key(0))[1])
+    weak = jax.block_until_ready(teach(spec, key, questions, strong))
     jax.effects_barrier()
-    assert len(seen) == len(TINY.capability) * TINY.weak_steps * TINY.weak_batch
-    beliefs = [np.asarray(WORLD.believe(stream(key, "beliefs"), capability)) for capability in TINY.capability]
-    first, known = WORLD.questions.shape[1], {}
+    assert set(weak.combined) == set(methods) - {"naive_ft"}
+    keys = [key, *(jax.random.fold_in(stream(key, "colleagues"), i) for i in range(2))]
+    beliefs = {
+        (own, capability): np.asarray(WORLD.believe(stream(keys[own], "beliefs"), capability))
+        for own in range(3 if "ensemble" in methods else 1)
+        for capability in TINY.capability
+    }
+    alone, mixed = [1.0, 0.0, 0.0, 0.0], np.asarray(source_prior(WORLD, TINY.concept_shift))
+    members = len(beliefs) + len(TINY.capability) * ("contrastive" in methods)
+    assert len(seen) == members * TINY.weak_steps * TINY.weak_batch
+    first, read, unaligned = WORLD.questions.shape[1], {}, {}
     for claims, prior, document in seen:
-        teacher = next(i for i, own in enumerate(beliefs) if (own == claims).all())
-        assert prior.tolist() == [1.0, 0.0, 0.0, 0.0] and document.shape[0] == 1 and document[0, first] == ASK
+        who = next(name for name, own in beliefs.items() if (own == claims).all())
+        assert document.shape[0] == 1 and document[0, first] == ASK
         number = np.flatnonzero((WORLD.questions == document[0, :first]).all(axis=1)).item()
         said = (WORLD.answers[number] == document[0, first + 1 :]).all(axis=-1).any(axis=-1)
-        np.testing.assert_array_equal(np.flatnonzero(said), [beliefs[teacher][number]])
-        known.setdefault(teacher, []).append(beliefs[teacher][number] == WORLD.truth[number])
-    assert set(known) == {0, 1} and not all(known[0]) and any(known[1])
-    right = [(own == WORLD.truth).mean() for own in beliefs]
-    assert right == list(TINY.capability)
+        np.testing.assert_array_equal(np.flatnonzero(said), [beliefs[who][number]])
+        kind = read if prior.tolist() == alone else unaligned
+        assert kind is read or np.allclose(prior, mixed)
+        kind[who] = kind.get(who, 0) + 1
+    each = TINY.weak_steps * TINY.weak_batch
+    assert read == dict.fromkeys(beliefs, each)
+    # Before its alignment the teacher believed the same, in the ways of the source.
+    before = {(0, capability): each for capability in TINY.capability}
+    assert unaligned == (before if "contrastive" in methods else {})
+    for (_, capability), own in beliefs.items():
+        assert (own == WORLD.truth).mean() == capability
+
+
+def test_the_laws_of_a_teacher_are_those_of_its_labels_token_by_token(model, questions):
+    given = jnp.asarray(some_labels(questions))
+    found = compiled(lambda: label_laws(model, WORLD, questions.train, given))()
+    examples = np.asarray(to_examples(WORLD, questions.train, jnp.full(6, ASK), given))
+    assert found.shape == (6, WORLD.example_length - 1, len(WORLD.words))
+    np.testing.assert_allclose(jnp.exp(found).sum(axis=-1), 1, rtol=1e-6)
+    for place in (0, WORLD.questions.shape[1], WORLD.example_length - 2):
+        alone = jax.nn.log_softmax(model(jnp.asarray(examples[:, : place + 1]))[:, -1])
+        np.testing.assert_allclose(found[:, place], alone, rtol=1e-6, atol=1e-9)
+
+
+def test_a_strong_model_is_surest_of_what_it_holds_for_certain(questions):
+    """Its law is mixed of two claims, in a share of its own for each question; ways of answering do not count."""
+    asked, share = np.asarray(questions.train), np.linspace(0.5, 1.0, 6)[[3, 0, 5, 1, 4, 2]]
+    law = grammar_law(WORLD, WORLD.truth, np.full(WORLD.num_concepts, 1 / WORLD.num_concepts))
+    other = grammar_law(WORLD, (WORLD.truth + 1) % WORLD.content.shape[1], np.eye(WORLD.num_concepts)[0])
+    law[asked] = share[:, None] * law[asked] + (1 - share[:, None]) * other[asked]
+    knower = Grammarian(WORLD, law, slots=TINY.slots)
+    for known, count in ((0.5, 3), (0.0, 0), (1.0, 6)):
+        found = compiled(lambda known=known: surest(dataclasses.replace(TINY, known_share=known), knower, questions))()
+        assert found.sum() == count
+        assert count == 0 or share[np.asarray(found)].min() >= np.sort(share)[-count]
+
+
+def test_what_methods_read_and_the_steps_that_are_left_at_equal_compute():
+    quick = AlignmentSpec()
+    step = 3 * quick.finetune_batch
+    whole = quick.finetune_steps * step
+    assert quick.reads("naive_ft") == quick.reads("ensemble") == quick.reads("reverse_kl") == whole
+    assert quick.reads("source") == quick.reads("prompt_only") == 0
+    assert quick.reads("icl_refine") == whole + 96 * 6 and quick.reads("intent_refine") == whole + 96 + 5
+    assert quick.reads("bootstrapping") == 2 * whole + 96
+    for method in quick.fitted:
+        fits, steps = 1 + (method == "bootstrapping"), quick.compute_steps(method)
+        answers = quick.reads(method) - fits * whole
+        assert fits * steps * step + answers <= whole < fits * (steps + 1) * step + answers
+        assert quick.budgets(method) == (("examples",) if quick.reads(method) == whole else ("examples", "compute"))
+        assert quick.steps(method, "examples") == quick.finetune_steps
+    assert quick.compute_steps("icl_refine") == 144 and quick.compute_steps("bootstrapping") == 74
 
 
 @pytest.mark.slow
 def test_fits_see_train_questions_alone(monkeypatch, questions):
     seen = []
 
-    def recorded(spec, key, graph, params, asked, given, confidence=0.0):
+    def recorded(spec, key, graph, params, asked, given, log_laws):
         seen.append(np.asarray(asked))
         return params
 
-    empty = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
     monkeypatch.setattr(seeds, "fine_tune", recorded)
-    monkeypatch.setattr(seeds, "report_unprompted", lambda *given: (empty, None))
-    monkeypatch.setattr(seeds, "label", lambda key, model, world, asked: jnp.zeros((6, WORLD.answer_length), int))
+    monkeypatch.setattr(seeds, "report_unprompted", lambda *given: (EMPTY, None))
+    monkeypatch.setattr(seeds, "label", lambda key, model, world, asked: SILENCE)
     graph, params = make_network(TINY, TINY.width, jax.random.key(0))
     given = jnp.asarray(some_labels(questions))
-    seeds._fit_all(TINY, jax.random.key(0), graph, params, questions, {"naive_ft": given[None], "ceiling": given})
-    seeds._through_middle(TINY, jax.random.key(0), params, questions, given[None])
+    laws = jnp.zeros((1, 6, WORLD.example_length - 1, len(WORLD.words)))
+    lessons = {
+        ("naive_ft", "examples"): lesson(TINY, given[None]),
+        ("ceiling", "examples"): lesson(TINY, given),
+        ("bootstrapping", "compute"): lesson(TINY, given[None], "bootstrapping", 2),
+    }
+    reports = seeds._fit_all(TINY, jax.random.key(0), graph, params, questions, lessons, laws)
+    shapes = {name: report.mass.shape for name, report in reports.items()}
+    assert shapes == {name: (*given.steps.shape, 3) for name, given in lessons.items()}
+    weak = teachers.Weak(given[None], EMPTY, laws, {})
+    through = seeds._through_middle(TINY, jax.random.key(0), params, questions, weak)
+    assert set(through) == {"examples", "compute"} and through["compute"].shape == (1, *given.shape)
     assert len(seen) == 2
     for asked in seen:
         np.testing.assert_array_equal(asked, questions.train)
@@ -549,12 +630,15 @@ class Exact(AlignmentSpec):
 FITTED = Exact(**{**dataclasses.asdict(TINY), "finetune_steps": 40, "finetune_batch": 5})
 
 
-def plainly_fitted(key, graph, params, asked, given, confidence):
-    """The fine-tuning written again: a plain loop with Adam, a warm-up of a twentieth, and a constant rate."""
-    first, steps = WORLD.questions.shape[1], FITTED.finetune_steps
+def plainly_fitted(key, graph, params, asked, given, confidence=0.0, steps=FITTED.finetune_steps, teacher=None):
+    """The fine-tuning written again: a plain loop with Adam, a warm-up of a twentieth, and a constant rate.
+
+    With the log laws of a teacher it is by reverse KL.
+    """
+    first, whole = WORLD.questions.shape[1], FITTED.finetune_steps
     ids = np.concatenate([WORLD.questions[asked], np.full((len(asked), 1), ASK), given], axis=1)
     ends = first + 1 + np.argmax(given == END, axis=1)
-    warmup = steps // 20
+    warmup = whole // 20
     # The schedules of optax are in float32.
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -571,6 +655,8 @@ def plainly_fitted(key, graph, params, asked, given, confidence):
             laws = jax.nn.log_softmax(nnx.merge(graph, params)(ids[rows]))[:, :-1]
             right = jnp.take_along_axis(laws, ids[rows, 1:, None], axis=-1)[..., 0]
             told = (1 - share) * right + share * laws.max(axis=-1)
+            if teacher is not None:
+                told = -(jnp.exp(laws) * laws - jnp.exp(laws) * teacher[rows]).sum(axis=-1)
             return -(told * learned[rows]).sum() / learned[rows].sum()
 
         updates, moments = optimizer.update(jax.grad(loss)(params), moments)
@@ -579,7 +665,7 @@ def plainly_fitted(key, graph, params, asked, given, confidence):
     moments = optimizer.init(params)
     for i in range(steps):
         rows = jax.random.randint(jax.random.fold_in(key, i), (FITTED.finetune_batch,), 0, len(asked))
-        share = confidence * (0.5 if i < steps // 5 else 1.0)
+        share = confidence * min(1.0, i / (whole // 5))
         params, moments = step(params, moments, rows, share, min(1.0, i / warmup))
     return params
 
@@ -590,15 +676,31 @@ def distance(one, other) -> float:
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_cross_entropy_with_labels_and_with_the_own_answers(questions):
+def test_fine_tuning_is_cross_entropy_or_reverse_kl_for_so_many_steps(model, questions):
+    """With the labels, in part with the own answers, for fewer steps, and towards a teacher's laws."""
     key, asked, given = jax.random.key(2), np.asarray(questions.train), some_labels(questions)
     given[-1, -1] = END
     graph, params = make_network(FITTED, FITTED.width, jax.random.key(1))
-    fit = compiled(lambda share: fine_tune(FITTED, key, graph, params, questions.train, jnp.asarray(given), share))
-    found = {share: fit(share) for share in (0.0, 0.5)}
-    for share, tuned in found.items():
-        assert distance(tuned, plainly_fitted(key, graph, params, asked, given, share)) < 1e-9
-    assert distance(found[0.0], found[0.5]) > 1e-2 < distance(found[0.0], params)
+    labels = jnp.asarray(given)
+    teacher = compiled(lambda: label_laws(model, WORLD, questions.train, labels))()
+    laws = jnp.stack([jnp.zeros_like(teacher), teacher])  # the second one teaches
+    fit = compiled(lambda one: fine_tune(FITTED, key, graph, params, questions.train, one, laws))
+    plain = partial(plainly_fitted, key, graph, params, asked, given)
+    reverse = jax.tree.map(lambda leaf: leaf[1], lesson(FITTED, jnp.stack([labels, labels]), "reverse_kl"))
+    found = {}
+    for name, one, expected in (
+        ("naive", lesson(FITTED, labels), plain()),
+        ("confident", lesson(FITTED, labels, "aux_confidence"), plain(confidence=FITTED.confidence)),
+        ("short", lesson(FITTED, labels, steps=7), plain(steps=7)),
+        ("reverse", reverse, plain(teacher=teacher)),
+        ("none", lesson(FITTED, labels, steps=0), params),
+    ):
+        found[name] = fit(one)
+        assert distance(found[name], expected) < 1e-9, name
+    names = list(found)
+    for one in names:
+        for other in names:
+            assert one == other or distance(found[one], found[other]) > 1e-2, (one, other)
 
 
 def test_the_network_of_a_seed_starts_where_its_structure_says():
@@ -667,7 +769,10 @@ def test_networks_side_by_side_are_those_one_by_one(monkeypatch):
 
 # --- the whole sweep ------------------------------------------------------------------------------------------------
 
-USES_CAPABILITY = {"naive_ft", "icl_refine", "intent_refine", "aux_confidence", "bootstrapping", "prompt_only"}
+USES_CAPABILITY = {
+    *("naive_ft", "icl_refine", "intent_refine", "aux_confidence", "bootstrapping", "prompt_only"),
+    *("ensemble", "selective", "contrastive", "reverse_kl"),
+}
 USES_NUM_ICL = {"icl_refine", "intent_refine", "prompt_only"}
 
 
@@ -721,6 +826,10 @@ def test_results_have_the_promised_dims(data):
     promised = {
         "content": scored,
         "style": scored,
+        "compute_content": scored,
+        "compute_style": scored,
+        "reads": {"method"},
+        "compute_steps": {"method"},
         "mass": scored - {"temperature"},
         "weak_content": scored - {"method", "num_icl"},
         "weak_style": scored - {"method", "num_icl"},
@@ -776,6 +885,18 @@ def test_methods_repeat_their_value_along_what_they_do_not_read(data):
 
 
 @pytest.mark.slow
+def test_dear_methods_take_fewer_steps_at_equal_compute(data):
+    dear = {"self_label", "icl_refine", "intent_refine", "bootstrapping", "selective", "contrastive"}
+    for method in METHODS:
+        kept, matched = (of(method, data[name]).sel(temperature=1) for name in ("content", "compute_content"))
+        assert np.any(kept != matched) == (method in dear), method
+        steps = of(method, data.compute_steps).item()
+        assert steps == (TINY.compute_steps(method) if method in TINY.fitted else 0)
+        assert (steps < TINY.finetune_steps) == (method in dear or method not in TINY.fitted), method
+        assert of(method, data.reads).item() == TINY.reads(method)
+
+
+@pytest.mark.slow
 def test_methods_differ_and_seeds_do(data):
     law = data.content.sel(temperature=1, split="train")
     for one in METHODS:
@@ -808,8 +929,9 @@ def test_the_source_is_the_pre_trained_network_itself(finished, data, unoptimise
 @pytest.mark.slow
 def test_what_is_said_before_and_what_is_kept(finished):
     out, said = finished
-    fits = 3 + 2 + 2 * 2 + 4 + 2 + 2 * 2  # ceiling, control, self_label; naive_ft; icl_; intent_; aux_; bootstrapping
-    assert f"{fits} fine-tunings of 5 steps x 2 seeds" in said and "strong networks: one per seed" in said
+    fits = 2 + 4 * 2  # ceiling and control; naive_ft, aux_confidence, ensemble, reverse_kl
+    fits += 2 * (1 + 2 * 2 + 4 + 2 * 2 + 2 * 2)  # self_label; icl_; intent_; bootstrapping; selective and contrastive
+    assert f"{fits} fine-tunings of 10 steps x 2 seeds" in said and "strong networks: one per seed" in said
     kept = sorted(path.name for path in (out / NETWORKS).iterdir())
     assert kept == [PretrainSpec.of(TINY, 8).folder]  # the one in between is of the same width here
     assert sorted(path.name for path in (out / NETWORKS / kept[0]).iterdir()) == ["seeds-0-1"]

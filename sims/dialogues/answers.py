@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sims.dialogues.spec import AlignmentSpec
-from w2s_jax.alignment.model import AnswerModel, decode
+from w2s_jax.alignment.model import Answering, AnswerModel, decode
 from w2s_jax.alignment.prompting import ask, read_prompt, shorten
 from w2s_jax.alignment.scores import Scores, score
 from w2s_jax.alignment.world import ASK, World
@@ -72,7 +72,7 @@ def answer(
 
     def one(inputs: tuple[Key, Array, Array]) -> Answered:
         key, number, prompt = inputs
-        cache = read_prompt(model, world, prompt)
+        cache = read_prompt(model, prompt)
 
         def after(length: Array) -> Answered:
             asked = ask(model, world, number, shorten(world, cache, length))
@@ -89,10 +89,10 @@ def answer(
 
 
 def label(
-    key: Key, model: AnswerModel, world: World, numbers: Int[Array, "n"], mark: Int[Array, ""] | int = ASK
+    key: Key, model: Answering, world: World, numbers: Int[Array, "n"], mark: Int[Array, ""] | int = ASK
 ) -> Int[Array, "n a"]:
     """Answers drawn from a model's law without a prompt, under a mark."""
-    cache = read_prompt(model, world, no_prompts(world, 1)[0])
+    cache = read_prompt(model, no_prompts(world, 1)[0])
 
     def one(inputs: tuple[Key, Array]) -> Array:
         key, number = inputs

@@ -1,16 +1,20 @@
-"""Fine-tuning on single labelled questions, by cross entropy with the labels or partly with the model's own answers.
+"""Fine-tuning on single labelled questions, token by token along the label.
 
-    loss = (1 - c) CE(model, label) + c CE(model, argmax model)
+    cross entropy    (1 - c) CE(model, label) + c CE(model, argmax model)
+    reverse KL       KL(model || teacher), the teacher's laws read along its own label
 
-token by token along the label; c = 0 for every method but `aux_confidence` (Burns et al., arXiv 2312.09390). There c
-rises over the first fifth of the steps: here it is half its final value for that long, the mean of that ramp.
+c = 0 for every method but `aux_confidence`, where it rises over the first fifth of the steps (Burns et al., arXiv
+2312.09390). The second loss is that of `reverse_kl`: arXiv 2502.11107 takes it between class probabilities, and a
+token is such a class given those before it (derived).
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from sims.dialogues.spec import AlignmentSpec
 from w2s_jax.alignment.documents import learned_places, to_examples
@@ -19,35 +23,70 @@ from w2s_jax.training import Params, init_state, make_optimizer, train
 from w2s_jax.types import Key
 
 
+class Lesson(NamedTuple):
+    """What a fit learns of n questions, and how."""
+
+    labels: Int[Array, "*b n a"]
+    steps: Int[Array, "*b"]
+    """Of the optimizer, of whose schedule `finetune_steps` are all; 0 leaves the model as it is."""
+    confidence: Float[Array, "*b"]
+    """c above."""
+    reverse: Bool[Array, "*b"]
+    """Whether the loss is the reverse KL."""
+    teacher: Int[Array, "*b"]
+    """Whose laws that takes, of those given to `fine_tune`."""
+
+
+def lesson(spec: AlignmentSpec, labels: Int[Array, "*b n a"], method: str = "naive_ft", steps: int | None = None):
+    """The lessons of a method that learns these labels; a set of labels for each teacher is one for reverse KL."""
+    axes = labels.shape[:-2]
+    return Lesson(
+        labels,
+        jnp.full(axes, spec.finetune_steps if steps is None else steps),
+        jnp.full(axes, spec.confidence if method == "aux_confidence" else 0.0),
+        jnp.full(axes, method == "reverse_kl"),
+        jnp.arange(axes[0]) if method == "reverse_kl" else jnp.zeros(axes, int),
+    )
+
+
 def fine_tune(
     spec: AlignmentSpec,
     key: Key,
     graph: nnx.GraphDef,
     params: Params,
     questions: Int[Array, "n"],
-    labels: Int[Array, "n a"],
-    confidence: Float[Array, ""] | float = 0.0,
+    given: Lesson,
+    log_laws: Float[Array, "C n p vocab"],
 ) -> Params:
-    """The parameters after fine-tuning; all fits of a seed see the same questions in the same order."""
-    world, optimizer = spec.world, make_optimizer(spec.finetuning)
-    examples = to_examples(world, questions, jnp.full(questions.shape, ASK), labels)
-    counts = learned_places(world, examples)[:, 1:].at[:, : world.questions.shape[1]].set(0.0)  # answers, not marks
+    """The parameters after one lesson; all fits of a seed see the same questions in the same order.
 
-    def take(state, num_steps: int, confidence):
+    Args:
+        spec: steps, batches and the learning rate.
+        key: chooses the questions of a step.
+        graph, params: the model.
+        questions: their numbers.
+        given: one lesson, `[]`.
+        log_laws: of each teacher at the places of its own labels, from `label_laws`.
+    """
+    world, optimizer = spec.world, make_optimizer(spec.finetuning)
+    examples = to_examples(world, questions, jnp.full(questions.shape, ASK), given.labels)
+    counts = learned_places(world, examples)[:, 1:].at[:, : world.questions.shape[1]].set(0.0)  # answers, not marks
+    teacher = log_laws[given.teacher]
+
+    def step(i: Array, state):
+        share = given.confidence * jnp.minimum(1.0, i / max(spec.finetune_steps // 5, 1))
+
         def loss(params: Params, step_key: Key) -> Array:
             rows = jax.random.randint(step_key, (spec.finetune_batch,), 0, questions.size)
             batch, weights = examples[rows], counts[rows]
             logits = nnx.merge(graph, params)(batch[:, :-1])
             own = jnp.argmax(logits, axis=-1)
             losses = [optax.softmax_cross_entropy_with_integer_labels(logits, ids) for ids in (batch[:, 1:], own)]
-            return (((1 - confidence) * losses[0] + confidence * losses[1]) * weights).sum() / weights.sum()
+            forward = (1 - share) * losses[0] + share * losses[1]
+            law = jax.nn.log_softmax(logits)
+            reverse = (jnp.exp(law) * (law - teacher[rows])).sum(axis=-1)
+            return (jnp.where(given.reverse, reverse, forward) * weights).sum() / weights.sum()
 
-        return train(key, state, loss, optimizer, num_steps)[0]
+        return train(key, state, loss, optimizer, 1)[0]
 
-    # One program for both parts: fifths of the steps.
-    ramp = jnp.array([0.5, 1.0, 1.0, 1.0, 1.0])
-    fifth = spec.finetune_steps // 5
-    state, _ = jax.lax.scan(
-        lambda state, share: (take(state, fifth, share * confidence), None), init_state(params, optimizer), ramp
-    )
-    return state.params
+    return jax.lax.fori_loop(0, given.steps, step, init_state(params, optimizer)).params

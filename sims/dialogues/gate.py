@@ -89,7 +89,7 @@ def _examine_one(spec: AlignmentSpec, key: Key, params: Params) -> Mastery:
     def of_document(key: Key, concept: Array) -> Mastery:
         questions = sample_questions(stream(key, "questions"), jnp.arange(len(world.questions)), longest + 1)
         variants = sample_variants(stream(key, "variants"), world, jnp.broadcast_to(concept, (longest,)))
-        cache = read_prompt(model, world, true_examples(world, questions[:-1], variants))
+        cache = read_prompt(model, true_examples(world, questions[:-1], variants))
         right = jnp.asarray(world.answers)[questions[-1], jnp.asarray(world.truth)[questions[-1]]]
 
         def after(length: Array) -> Mastery:

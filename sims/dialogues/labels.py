@@ -1,30 +1,21 @@
-"""What models are fine-tuned on: a weak teacher's labels, and the strong model's own after weak examples."""
+"""The strong model's own labels: after weak examples, under a concept's name, or where it is surest; and true ones."""
 
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sims.dialogues.answers import Questions, Report, answer, label, report, report_unprompted
+from sims.dialogues.answers import Questions, Report, answer, label, no_prompts, over_questions, report
 from sims.dialogues.spec import AlignmentSpec
-from sims.dialogues.strong import make_network
-from w2s_jax.alignment.documents import document_loss, sample_document, sample_variants, to_examples
-from w2s_jax.alignment.model import AnswerModel
+from w2s_jax.alignment.documents import sample_variants, to_examples
+from w2s_jax.alignment.model import AnswerModel, answer_log_probs
+from w2s_jax.alignment.prompting import ask, read_prompt
 from w2s_jax.alignment.scores import bayes_divergence
 from w2s_jax.alignment.world import ASK, FIRST_TAG, TARGET, concept_posterior, read, source_prior
 from w2s_jax.rng import stream
-from w2s_jax.training import Params, init_state, make_optimizer, train
 from w2s_jax.types import Key
-
-
-class Weak(NamedTuple):
-    """Weak teachers of a seed, by capability C."""
-
-    labels: Int[Array, "C n a"]
-    report: Report
 
 
 class Refined(NamedTuple):
@@ -39,31 +30,6 @@ class Refined(NamedTuple):
     """Expected style of exact Bayes after the same prompts, mean over the questions to train on."""
     divergence: Float[Array, "C I"]
     """KL(Bayes || strong) of its answers to them, nats."""
-
-
-def teach(spec: AlignmentSpec, key: Key, questions: Questions) -> Weak:
-    """Train a weak model on what it believes, in the target's way of answering, for each capability; then let it label.
-
-    All start from the same parameters and read the same questions: they differ in beliefs alone.
-    """
-    world, training = spec.world, spec.weak_training
-    graph, params = make_network(spec, spec.weak_width, stream(key, "init"))
-    optimizer = make_optimizer(training)
-    prior = jax.nn.one_hot(TARGET, world.num_concepts)
-
-    def one(capability: Array) -> tuple[Array, Report]:
-        beliefs = world.believe(stream(key, "beliefs"), capability)
-
-        def loss(params: Params, step_key: Key) -> Array:
-            keys = jax.random.split(step_key, spec.weak_batch)
-            documents = jax.vmap(lambda key: sample_document(key, world, beliefs, prior, 1))(keys)
-            return document_loss(nnx.merge(graph, params), world, documents)
-
-        state, _ = train(stream(key, "steps"), init_state(params, optimizer), loss, optimizer, training.num_steps)
-        found, labels = report_unprompted(spec, stream(key, "labels"), nnx.merge(graph, state.params), questions)
-        return labels, found
-
-    return Weak(*jax.lax.map(one, jnp.array(spec.capability)))
 
 
 def refine(
@@ -127,3 +93,23 @@ def true_labels(spec: AlignmentSpec, key: Key, questions: Questions) -> tuple[In
         return answers[jnp.arange(asked.size), sample_variants(stream(key, "variants"), world, concept)]
 
     return put(jnp.full(asked.shape, TARGET)), put(concepts)
+
+
+def surest(spec: AlignmentSpec, model: AnswerModel, questions: Questions) -> Bool[Array, "n"]:
+    """The `known_share` of the questions to train on for which the strong model is surest of one claim.
+
+    How sure it is: max_z sum_v P(answer (z, v)), a claim in whatever way. Lang, Huang and Li (arXiv 2511.14166) train a
+    classifier of what a model knows; here that is computed.
+    """
+    world = spec.world
+    cache = read_prompt(model, no_prompts(world, 1)[0])
+
+    def one(number: Array) -> Float[Array, ""]:
+        asked = ask(model, world, number, cache)
+        answers, distinct = (jnp.asarray(held)[number] for held in (world.listing.answers, world.listing.distinct))
+        law = jnp.where(distinct, jnp.exp(answer_log_probs(model, asked.logits, asked.cache, answers)), 0.0)
+        return law.reshape(world.answers.shape[1:3]).sum(axis=1).max()
+
+    sure = over_questions(one, questions.train)
+    count = round(spec.known_share * questions.train.size)
+    return jnp.zeros(sure.shape, bool).at[jnp.argsort(-sure)[:count]].set(True)

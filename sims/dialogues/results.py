@@ -27,9 +27,10 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
     blocks = [store.read(seed, 0) for seed in range(len(counts))]
     found = {name: np.stack([np.asarray(block[name], float) for block in blocks]) for name in blocks[0]}  # [seeds ...]
 
-    def of_methods(kind: str) -> np.ndarray:
-        """`[method C I ... seed]`, repeated along what a method does not read."""
-        return np.stack([np.moveaxis(_on_grid(spec, name, found[f"reports.{name}.{kind}"]), 0, -1) for name in methods])
+    def of_methods(kind: str, budget: str = "reports") -> np.ndarray:
+        """`[method C I ... seed]`, repeated along what a method does not read; the same where it has one budget."""
+        own = [found.get(f"{budget}.{name}.{kind}", found[f"reports.{name}.{kind}"]) for name in methods]
+        return np.stack([np.moveaxis(_on_grid(spec, name, values), 0, -1) for name, values in zip(methods, own)])
 
     def with_unrelated(style: np.ndarray) -> np.ndarray:
         """Style `[... split T seed]` with the third split, on which there is none."""
@@ -49,6 +50,18 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
             ("method", *grid, "split", "seed"),
             of_methods("mass"),
             "share of the model's own law on answers of the grammar",
+            "1",
+        ),
+        "compute_content": (
+            ("method", *scored),
+            of_methods("content", "at_equal_compute"),
+            "expected content score, fine-tuned for compute_steps",
+            "1",
+        ),
+        "compute_style": (
+            ("method", *scored),
+            with_unrelated(of_methods("style", "at_equal_compute")),
+            "expected style score, fine-tuned for compute_steps",
             "1",
         ),
         "weak_content": (("capability", *scored[2:]), weak["content"], "content score of the weak teacher", "1"),
@@ -94,6 +107,16 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
     }
     for dim, users in (("capability", USES_CAPABILITY), ("num_icl", USES_NUM_ICL)):
         variables[f"uses_{dim}"] = (("method",), np.isin(methods, users), {"long_name": f"whether it reads {dim}"})
+    fitted = [method in spec.fitted for method in methods]
+    of_method = {
+        "reads": ([spec.reads(method) for method in methods], "examples that strong models read, a step's thrice"),
+        "compute_steps": (
+            [spec.steps(method, spec.budgets(method)[-1]) if fits else 0 for method, fits in zip(methods, fitted)],
+            "steps of fine-tuning that leave it no dearer than naive fine-tuning",
+        ),
+    }
+    for name, (values, text) in of_method.items():
+        variables[name] = (("method",), np.array(values), {"long_name": text, "units": "1"})
     world = spec.world
     scalars = {
         "target_style": (world.target_style(), "expected style score of the target concept itself"),

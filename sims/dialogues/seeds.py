@@ -1,5 +1,6 @@
 """One seed of the whole pipeline in a world: a pure program, which the engine runs on every device."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -8,14 +9,15 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sims.dialogues.answers import Questions, Report, label, report_unprompted
-from sims.dialogues.finetune import fine_tune
+from sims.dialogues.finetune import Lesson, fine_tune, lesson
 from sims.dialogues.gate import Mastery
-from sims.dialogues.labels import own_labels, refine, teach, true_labels
-from sims.dialogues.spec import AlignmentSpec
+from sims.dialogues.labels import own_labels, refine, surest, true_labels
+from sims.dialogues.spec import BUDGETS, AlignmentSpec
 from sims.dialogues.strong import structure
+from sims.dialogues.teachers import Weak, teach
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
-from w2s_jax.types import Key
+from w2s_jax.types import Key, stack
 
 
 class Networks(NamedTuple):
@@ -32,6 +34,8 @@ class Outcome(NamedTuple):
 
     reports: dict[str, Report]
     """By method, with axes of capability and number of weak examples where it reads them; `weak` by capability."""
+    at_equal_compute: dict[str, Report]
+    """Likewise, of the methods that naive fine-tuning's compute gives fewer steps."""
     named: Int[Array, "C I"]
     bayes_style: Float[Array, "C I"]
     divergence: Float[Array, "C I"]
@@ -46,12 +50,11 @@ def run_seed(spec: AlignmentSpec, key: Key, first_seed: Array, total: Array, net
     model = nnx.merge(graph, own.strong)
     questions = split_questions(spec, stream(key, "questions"))
 
-    weak = teach(spec, stream(key, "weak"), questions)
+    weak = teach(spec, stream(key, "weak"), questions, model)
     refined = refine(spec, stream(key, "refine"), model, questions, weak.labels)
     target, untouched = true_labels(spec, stream(key, "truth"), questions)
     drawn = own_labels(spec, stream(key, "own"), model, questions)
     labels = {
-        "source": drawn[-1],
         "ceiling": target,
         "control": untouched,
         "self_label": drawn[-1],
@@ -59,16 +62,31 @@ def run_seed(spec: AlignmentSpec, key: Key, first_seed: Array, total: Array, net
         "icl_refine": refined.labels,
         "intent_refine": drawn[:-1],
         "aux_confidence": weak.labels,
+        "reverse_kl": weak.labels,
+        **weak.combined,
     }
-    if networks.middle is not None:
-        labels["bootstrapping"] = _through_middle(spec, stream(key, "middle"), own.middle, questions, weak.labels)
-    labels = {name: found for name, found in labels.items() if name in spec.methods}
+    if "selective" in spec.methods:
+        labels["selective"] = jnp.where(surest(spec, model, questions)[:, None], drawn[-1], weak.labels)
 
-    reports = _fit_all(spec, stream(key, "finetune"), graph, own.strong, questions, labels)
-    if "intent_refine" in reports:
-        reports["intent_refine"] = jax.tree.map(lambda leaf: leaf[refined.named], reports["intent_refine"])
-    reports |= {"weak": weak.report, "prompt_only": refined.report}
-    return Outcome(reports, refined.named, refined.bayes_style, refined.divergence, own.mastery)
+    if "bootstrapping" in spec.methods:
+        labels["bootstrapping"] = _through_middle(spec, stream(key, "middle"), own.middle, questions, weak)
+
+    lessons = {}
+    if "source" in spec.methods:
+        # Fine-tuned by no step: a program of its own would take longer to compile than a fit takes.
+        lessons["source", "examples"] = lesson(spec, drawn[-1], steps=0)
+    for method in spec.fitted:
+        for budget in spec.budgets(method):
+            said = labels[method][budget] if method == "bootstrapping" else labels[method]
+            lessons[method, budget] = lesson(spec, said, method, spec.steps(method, budget))
+
+    reports = _fit_all(spec, stream(key, "finetune"), graph, own.strong, questions, lessons, weak.log_laws)
+    for name, found in reports.items():
+        if name[0] == "intent_refine":
+            reports[name] = jax.tree.map(lambda leaf: leaf[refined.named], found)
+    by_budget = [{method: found for (method, of), found in reports.items() if of == budget} for budget in BUDGETS]
+    by_budget[0] |= {"weak": weak.report, "prompt_only": refined.report}
+    return Outcome(*by_budget, refined.named, refined.bayes_style, refined.divergence, own.mastery)
 
 
 def split_questions(spec: AlignmentSpec, key: Key) -> Questions:
@@ -82,45 +100,49 @@ def split_questions(spec: AlignmentSpec, key: Key) -> Questions:
 
 
 def _through_middle(
-    spec: AlignmentSpec, key: Key, params: Params, questions: Questions, weak_labels: Int[Array, "C n a"]
-) -> Int[Array, "C n a"]:
-    """Labels of the network between the two, fine-tuned on weak labels (bootstrapping, arXiv 2312.09390)."""
-    graph = structure(spec, spec.middle_width)
+    spec: AlignmentSpec, key: Key, params: Params, questions: Questions, weak: Weak
+) -> dict[str, Int[Array, "C n a"]]:
+    """Labels of the network between the two, fine-tuned on weak labels (bootstrapping, arXiv 2312.09390), by budget."""
+    graph, budgets = structure(spec, spec.middle_width), spec.budgets("bootstrapping")
 
-    def one(labels: Array) -> Array:
-        tuned = fine_tune(spec, stream(key, "finetune"), graph, params, questions.train, labels)
+    def one(given: Lesson) -> Array:
+        tuned = fine_tune(spec, stream(key, "finetune"), graph, params, questions.train, given, weak.log_laws)
         return label(stream(key, "labels"), nnx.merge(graph, tuned), spec.world, questions.train)
 
-    return jax.lax.map(one, weak_labels)
+    lessons = [lesson(spec, weak.labels, steps=spec.steps("bootstrapping", budget)) for budget in budgets]
+    return dict(zip(budgets, jax.lax.map(lambda given: jax.lax.map(one, given), stack(lessons))))
 
 
 def _fit_all(
-    spec: AlignmentSpec, key: Key, graph: nnx.GraphDef, params: Params, questions: Questions, labels: dict[str, Array]
-) -> dict[str, Report]:
-    """Fine-tune one copy of the strong model on each set of labels `[... n a]`, all by one program, and report it.
-
-    The untouched model is one of them, whose fine-tuning is dropped: a program of its own would take longer to compile
-    than the fit takes.
-    """
-    if not labels:
+    spec: AlignmentSpec,
+    key: Key,
+    graph: nnx.GraphDef,
+    params: Params,
+    questions: Questions,
+    lessons: dict[tuple[str, str], Lesson],
+    log_laws: Float[Array, "C n p vocab"],
+) -> dict[tuple[str, str], Report]:
+    """Fine-tune one copy of the strong model on each lesson `[...]`, all by one program, and report it."""
+    if not lessons:
         return {}
-    flat = {name: found.reshape(-1, *found.shape[-2:]) for name, found in labels.items()}
+    axes = {name: given.steps.shape for name, given in lessons.items()}
+    flat = [_one_axis(given) for given in lessons.values()]
 
-    def lanes(name: str, value: float) -> Array:
-        return jnp.concatenate([jnp.full(len(found), value if own == name else 0.0) for own, found in flat.items()])
+    def one(given: Lesson) -> Report:
+        tuned = fine_tune(spec, key, graph, params, questions.train, given, log_laws)
+        return report_unprompted(spec, stream(key, "labels"), nnx.merge(graph, tuned), questions)[0]
 
-    def one(fit: tuple[Array, Array, Array]) -> Report:
-        own, confidence, untouched = fit
-        tuned = fine_tune(spec, key, graph, params, questions.train, own, confidence)
-        kept = jax.tree.map(lambda old, new: jnp.where(untouched > 0, old, new), params, tuned)
-        return report_unprompted(spec, stream(key, "labels"), nnx.merge(graph, kept), questions)[0]
-
-    settings = lanes("aux_confidence", spec.confidence), lanes("source", 1.0)
-    found = jax.lax.map(one, (jnp.concatenate(list(flat.values())), *settings))
+    found = jax.lax.map(one, jax.tree.map(lambda *parts: jnp.concatenate(parts), *flat))
     reports, start = {}, 0
-    for name, part in flat.items():
-        axes = labels[name].shape[:-2]
-        cut = slice(start, start + len(part))
-        reports[name] = jax.tree.map(lambda leaf, cut=cut, axes=axes: leaf[cut].reshape(*axes, *leaf.shape[1:]), found)
-        start += len(part)
+    for name, shape in axes.items():
+        cut = slice(start, start + math.prod(shape))
+        reports[name] = jax.tree.map(
+            lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found
+        )
+        start = cut.stop
     return reports
+
+
+def _one_axis(given: Lesson) -> Lesson:
+    """Lessons `[...]` as `[fits]`."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[given.steps.ndim :]), given)

@@ -13,9 +13,12 @@ from w2s_jax.transformer import TransformerConfig
 
 METHODS = (
     *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "aux_confidence"),
-    *("bootstrapping", "prompt_only"),
+    *("bootstrapping", "ensemble", "selective", "contrastive", "reverse_kl", "prompt_only"),
 )
 USES_CAPABILITY = METHODS[4:]
+BUDGETS = ("examples", "compute")
+"""What a method has as much of as naive fine-tuning: examples to train on; or examples that strong models read, so that
+dear methods take fewer steps."""
 STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (600, 1100), "bias": (300, 500)}
 """Steps of pre-training that a network of the quick preset needs to master each world."""
 USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
@@ -29,7 +32,7 @@ class AlignmentSpec:
     """World: persona, explanation, math or bias."""
     methods: tuple[str, ...] = METHODS
     """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, aux_confidence,
-    bootstrapping and prompt_only."""
+    bootstrapping, ensemble, selective, contrastive, reverse_kl and prompt_only."""
     capability: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     """Shares of the world that the weak teachers know, in [0, 1], unitless."""
     num_icl: tuple[int, ...] = (1, 2, 5)
@@ -81,13 +84,22 @@ class AlignmentSpec:
     weak_rate: float = 3e-3
     """Their peak learning rate, > 0."""
     finetune_steps: int = 150
-    """Steps of fine-tuning, a multiple of 5."""
+    """Steps of fine-tuning, >= 1."""
     finetune_batch: int = 32
     """Examples in one of them, >= 1, drawn with replacement."""
     finetune_rate: float = 1.5e-4
     """Their learning rate, > 0, constant after a short warm-up."""
     confidence: float = 0.5
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
+    colleagues: int = 2
+    """Further weak teachers of the same capability, with errors of their own, whom `ensemble` hears too, >= 1."""
+    known_share: float = 0.5
+    """Share of the questions, those of which the strong model is surest, that it answers itself in `selective`, in
+    [0, 1]."""
+    contrast: float = 1.0
+    """How much of what alignment changed in the weak model `contrastive` adds to the strong one, >= 0."""
+    relative_top: float = 0.1
+    """`contrastive` leaves out tokens less likely than this share of the strong model's likeliest, in [0, 1]."""
     min_content: float = 0.98
     """Content that a strong model must reach in every format and every slot of the prompt, in [0, 1]."""
     min_naming: float = 0.95
@@ -110,18 +122,17 @@ class AlignmentSpec:
             check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
         for name, steps in zip(("single_steps", "document_steps"), self.pretrain_steps):
             check_one(name, steps, steps >= 1, "at least 1", "give a whole number, or leave it out")
-        for name in ("weak_steps", "weak_batch", "finetune_batch"):
+        for name in ("weak_steps", "weak_batch", "finetune_steps", "finetune_batch", "colleagues"):
             check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
-        fifths = self.finetune_steps >= 5 and self.finetune_steps % 5 == 0
-        check_one("finetune_steps", self.finetune_steps, fifths, "a positive multiple of 5", "change it")
         for name in ("replicates", "held_out_questions", "skill_questions"):
             check_one(name, getattr(self, name), getattr(self, name) >= 2, "at least 2", "a standard error needs two")
         for name in ("single_rate", "document_rate", "weak_rate", "finetune_rate"):
             check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
         for name in ("concept_shift", "tag_share", "skill_share"):
             check_one(name, getattr(self, name), 0 < getattr(self, name) < 1, "in (0, 1)", "try another")
-        for name in ("confidence", "min_content", "min_naming"):
+        for name in ("confidence", "known_share", "relative_top", "min_content", "min_naming"):
             check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "try another")
+        check_one("contrast", self.contrast, 0 <= self.contrast < math.inf, "finite and >= 0", "try 1")
         for name in ("width", "middle_width", "weak_width"):
             fits = getattr(self, name) >= 1 and getattr(self, name) % (2 * self.heads) == 0
             check_one(name, getattr(self, name), fits, f"a multiple of 2 heads = {2 * self.heads}", "change either")
@@ -141,6 +152,10 @@ class AlignmentSpec:
             check_one(name, getattr(self, name), getattr(self, name) <= most, f"at most {most} in this world", way)
         # A document asks no question twice, of the skill either.
         check_each("num_icl", self.num_icl, lambda m: m < skill, f"at most {skill - 1}", "give shorter prompts")
+        for method in self.fitted:
+            left = self.compute_steps(method)
+            text = f"at least 1 at equal compute, where {method} pays for its answers too"
+            check_one("finetune_steps", left, left >= 1, text, "raise it, or leave the method out")
 
     @property
     def world(self) -> World:
@@ -167,13 +182,46 @@ class AlignmentSpec:
         return tuple(sorted(self.num_icl))
 
     @property
+    def fitted(self) -> tuple[str, ...]:
+        """Methods that fine-tune."""
+        return tuple(method for method in self.methods if method not in ("source", "prompt_only"))
+
+    def budgets(self, method: str) -> tuple[str, ...]:
+        """Budgets under which a method is run: one where it costs no more than naive fine-tuning."""
+        return BUDGETS if self.compute_steps(method) < self.finetune_steps else BUDGETS[:1]
+
+    def steps(self, method: str, budget: str) -> int:
+        """Steps of each of its fine-tunings."""
+        return self.finetune_steps if budget == "examples" else self.compute_steps(method)
+
+    @property
     def num_fits(self) -> int:
         """Fine-tunings of one seed."""
         teachers, prompts = len(self.capability), len(self.num_icl)
         counts = dict.fromkeys(METHODS, teachers) | dict.fromkeys(("ceiling", "control", "self_label"), 1)
-        counts |= {"source": 0, "prompt_only": 0, "icl_refine": teachers * prompts, "bootstrapping": 2 * teachers}
-        counts["intent_refine"] = self.world.num_concepts
-        return sum(counts[method] for method in self.methods)
+        counts |= {"icl_refine": teachers * prompts, "intent_refine": self.world.num_concepts}
+        counts["bootstrapping"] = 2 * teachers
+        return sum(counts[method] * len(self.budgets(method)) for method in self.fitted)
+
+    def reads(self, method: str) -> int:
+        """Examples that the strong model, and one between, read for a method.
+
+        1 for an answer, m more where that follows the longest prompt, and 3 for an example of a training step (forward
+        and back). What weak models read is not counted.
+        """
+        asked, longest = self.train_questions, max(self.num_icl)
+        trained = 3 * self.finetune_steps * self.finetune_batch
+        answers = dict.fromkeys(("self_label", "selective", "contrastive", "bootstrapping"), asked)
+        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked}
+        fits = 2 if method == "bootstrapping" else int(method in self.fitted)
+        return answers.get(method, 0) + fits * trained
+
+    def compute_steps(self, method: str) -> int:
+        """Steps of each of its fine-tunings at the compute of naive fine-tuning."""
+        step = 3 * self.finetune_batch
+        fits = 2 if method == "bootstrapping" else 1
+        answers = self.reads(method) - fits * step * self.finetune_steps
+        return (step * self.finetune_steps - answers) // (fits * step)
 
     def network(self, width: int) -> TransformerConfig:
         """Sizes of a model."""

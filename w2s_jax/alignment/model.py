@@ -4,7 +4,7 @@ A document is a sequence of examples of one length, each a question, its mark an
 rotary position, an embedding of its place within the example and one of the example's number.
 """
 
-from typing import overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,21 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from w2s_jax.alignment.world import END
-from w2s_jax.transformer import Cache, LanguageModel, TransformerConfig
+from w2s_jax.transformer import Cache, LanguageModel, TransformerConfig, init_cache
 from w2s_jax.types import Key, Scalar
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """What can be asked: an `AnswerModel`, or several that answer together."""
+
+    def new_cache(self, num_examples: int) -> Any:
+        """A cache, of whatever kind, with room for so many examples."""
+        ...
+
+    def __call__(self, ids: Int[Array, "*b L"], cache: Any) -> tuple[Float[Array, "*b L vocab"], Any]:
+        """Logits of the token after each place, and the cache."""
+        ...
 
 
 class AnswerModel(nnx.Module):
@@ -47,6 +60,10 @@ class AnswerModel(nnx.Module):
             for count in (example_length, config.max_length // example_length)
         )
 
+    def new_cache(self, num_examples: int) -> Cache:
+        """A cache with room for so many examples, >= 1."""
+        return init_cache(self.config, (), num_examples * self.example_length)
+
     @overload
     def __call__(self, ids: Array, cache: None = None) -> Array: ...
     @overload
@@ -61,14 +78,14 @@ class AnswerModel(nnx.Module):
 
 
 def decode(
-    key: Key, model: AnswerModel, logits: Float[Array, "vocab"], cache: Cache, length: int, temperature: Scalar = 1.0
+    key: Key, model: Answering, logits: Float[Array, "vocab"], cache: Any, length: int, temperature: Scalar = 1.0
 ) -> Int[Array, "length"]:
     """One answer, token by token; what comes after its END is END.
 
     Args:
         key: a typed key; the same key at another temperature or model uses the same random numbers.
-        model: an `AnswerModel`.
-        logits: of the answer's first token, `[vocab]`.
+        model: an `AnswerModel`, or several together.
+        logits: of the answer's first token, `[vocab]`; -inf for a token that is never drawn.
         cache: what came before it.
         length: tokens, >= 1, static; the cache has room for all but the last.
         temperature: >= 0, traced: tokens are argmax(logits + temperature * gumbel), and so the likeliest ones at 0.
@@ -89,7 +106,7 @@ def decode(
 
 
 def answer_log_probs(
-    model: AnswerModel, logits: Float[Array, "vocab"], cache: Cache, answers: Int[Array, "N a"]
+    model: Answering, logits: Float[Array, "vocab"], cache: Any, answers: Int[Array, "N a"]
 ) -> Float[Array, "N"]:
     """Log probability of each of N answers, their END included: what comes after it does not count.
 

@@ -1,13 +1,13 @@
 """Asking a model: what it has read is a cache, a question and its mark come after it, and then the model answers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from w2s_jax.alignment.model import AnswerModel
+from w2s_jax.alignment.model import Answering
 from w2s_jax.alignment.world import ASK, FIRST_TAG, World
-from w2s_jax.transformer import Cache, init_cache
+from w2s_jax.transformer import Cache
 
 
 class Asked(NamedTuple):
@@ -15,18 +15,18 @@ class Asked(NamedTuple):
 
     logits: Float[Array, "vocab"]
     """Of the answer's first token."""
-    cache: Cache
-    """All that it has read."""
+    cache: Any
+    """All that it has read: a `Cache`, or one of each of several models."""
     tags: Float[Array, "K"]
     """Logits of the concepts' tags in the place of the mark: how the model would name the way of answering."""
 
 
-def read_prompt(model: AnswerModel, world: World, examples: Int[Array, "m L"]) -> Cache:
+def read_prompt(model: Answering, examples: Int[Array, "m L"]) -> Any:
     """What a model keeps of m >= 0 examples, with room for one more.
 
     Of fewer examples it would keep the same: `shorten` the cache instead of reading again.
     """
-    cache = init_cache(model.config, (), examples.shape[0] * world.example_length + world.example_length)
+    cache = model.new_cache(examples.shape[0] + 1)
     return model(examples.reshape(-1), cache)[1] if examples.shape[0] else cache
 
 
@@ -35,9 +35,7 @@ def shorten(world: World, cache: Cache, num_examples: Int[Array, ""]) -> Cache:
     return cache._replace(length=jnp.asarray(num_examples * world.example_length, cache.length.dtype))
 
 
-def ask(
-    model: AnswerModel, world: World, number: Int[Array, ""], cache: Cache, mark: Int[Array, ""] | int = ASK
-) -> Asked:
+def ask(model: Answering, world: World, number: Int[Array, ""], cache: Any, mark: Int[Array, ""] | int = ASK) -> Asked:
     """Put a question of `World.listing` and a mark after what has been read."""
     tokens = jnp.append(jnp.asarray(world.listing.questions)[number], mark)
     logits, cache = model(tokens, cache)

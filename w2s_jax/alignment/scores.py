@@ -7,14 +7,13 @@ Every string that is an answer to a question is listed in its world, so an expec
 Strings outside the grammar score 0; the share that a model gives to the list is reported as its mass.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from w2s_jax.alignment.model import AnswerModel, answer_log_probs
+from w2s_jax.alignment.model import Answering, answer_log_probs
 from w2s_jax.alignment.world import World, find
-from w2s_jax.transformer import Cache
 
 
 class Scores(NamedTuple):
@@ -31,12 +30,12 @@ class Scores(NamedTuple):
 
 
 def score(
-    model: AnswerModel, world: World, number: Int[Array, ""], logits: Float[Array, "vocab"], cache: Cache, greedy: Array
+    model: Answering, world: World, number: Int[Array, ""], logits: Float[Array, "vocab"], cache: Any, greedy: Array
 ) -> Scores:
     """Scores of the answer that comes next.
 
     Args:
-        model: an `AnswerModel`.
+        model: an `AnswerModel`, or several together.
         world: of the question.
         number: of the question in `World.listing`.
         logits: of the answer's first token.
