@@ -1,7 +1,8 @@
 """Compares every published weak-to-strong method on the same tasks, from the same draws.
 
-Knobs are tuned on held-out weak labels, never on the truth; what an oracle would choose is a column of its own. Every
-method meets every task twice: with the same weak examples, and with the same compute, where dear methods get fewer.
+Labels are numbers or signs (--labels). Knobs are tuned on held-out weak labels, never on the truth; what an oracle
+would choose is a column of its own. Every method meets every task twice: with the same weak examples, and with the same
+compute, where dear methods get fewer.
 """
 
 import argparse
@@ -14,15 +15,15 @@ from sims import cli, engine, runtime
 from sims.arena.relaxed import NUM_LEVELS
 from sims.arena.replicate import block_sums, grid_of
 from sims.arena.results import assemble, relative_sem
-from sims.arena.spec import PRESETS, ArenaSpec
-from w2s_jax.methods import METHODS
+from sims.arena.spec import PRESETS, ArenaSpec, presets
+from w2s_jax.methods import LABELS, METHODS, Method
 
 
 def prepare(spec: ArenaSpec) -> engine.Job:
     """The tasks, and the program that fills a block of them."""
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
-    values = sum(len(METHODS[name].candidates()) for name in spec.methods)
+    values = sum(len(spec.method(name).candidates()) for name in spec.methods)
     return engine.Job(
         program=engine.bound(block_sums, engine.static(spec)),
         chunks=[grid_of(spec)],
@@ -39,38 +40,48 @@ def prepare(spec: ArenaSpec) -> engine.Job:
 
 
 def start(spec: ArenaSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
-    """Run an arena, or what is missing of it, into `out`/methods.zarr."""
-    return engine.run("methods", spec, prepare, out, options)
+    """Run an arena, or what is missing of it, into `out`/methods.zarr or, with sign labels, `out`/methods_sign.zarr."""
+    return engine.run("methods" if spec.labels == "linear" else f"methods_{spec.labels}", spec, prepare, out, options)
 
 
 def table() -> str:
-    """All methods: what they see, cost and tune, and where they come from."""
+    """All methods: what they see, cost and tune, and where they come from, and where signs make a difference."""
     lines = []
     for method in METHODS.values():
-        cost = method.cost
-        calls = f"{cost.calls} strong answers{' after m weak examples' * cost.in_context}" if cost.calls else "none"
         lines.append(f"{method.name}: {method.about}{' (reads the target)' * method.reads_target}")
-        lines.append(f"    sees   {', '.join(method.sees)}")
-        lines.append(f"    costs  an example: {calls}; {cost.fits} fits")
-        for name, knob in method.knobs.items():
-            tried = ", ".join(f"{value:g}" for value in knob.candidates)
-            lines.append(
-                f"    {name} = {knob.default:g} in [{knob.low:g}, {knob.high:g}], tried: {tried}; {knob.about}"
-            )
-        lines.append(f"    {method.reference}")
+        lines.append(f"    labels {', '.join(method.labels)}")
+        lines += _facts(method)
+        if "sign" in method.labels:
+            signs = method.on("sign")
+            other = [signs.about] * (signs.about != method.about)
+            other += [fact.strip() for fact in _facts(signs) if fact not in _facts(method)]
+            lines += [f"    sign   {fact}" for fact in other]
     return "\n".join(lines)
+
+
+def _facts(method: Method) -> list[str]:
+    cost = method.cost
+    calls = f"{cost.calls} strong answers{' after m weak examples' * cost.in_context}" if cost.calls else "none"
+    lines = [f"    sees   {', '.join(method.sees)}", f"    costs  an example: {calls}; {cost.fits} fits"]
+    for name, knob in method.knobs.items():
+        tried = ", ".join(f"{value:g}" for value in knob.candidates)
+        lines.append(f"    {name} = {knob.default:g} in [{knob.low:g}, {knob.high:g}], tried: {tried}; {knob.about}")
+    return [*lines, f"    {method.reference}"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--list", action="store_true")
-    chosen, rest = first.parse_known_args(argv)
+    first.add_argument("--labels", default="linear")
+    given = sys.argv[1:] if argv is None else list(argv)
+    chosen, _ = first.parse_known_args(given)
     if chosen.list:
         print(table())
         return 0
     about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
-    return cli.main("methods", about, PRESETS, ArenaSpec, start, rest)
+    known = presets(chosen.labels) if chosen.labels in LABELS else PRESETS
+    return cli.main("methods", about, known, ArenaSpec, start, given)
 
 
 if __name__ == "__main__":

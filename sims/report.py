@@ -16,7 +16,7 @@ from typing import Any
 
 import xarray as xr
 
-from sims.arena.claims import arena_claims
+from sims.arena.claims import arena_claims, sign_claims
 from sims.claims import Claim, posterior_claims, risk_claims
 from sims.dialogues.claims import alignment_claims
 from sims.networks.claims import network_claims
@@ -30,6 +30,7 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "theory_sweep": theory_claims,
     "posterior_sweep": posterior_claims,
     "methods": arena_claims,
+    "methods_sign": sign_claims,
     "incontext": network_claims,
     **{name: alignment_claims for name in SWEEPS if name.startswith("alignment_")},
 }

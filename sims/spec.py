@@ -173,6 +173,9 @@ GRID_AXES = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_i
 MAY_GROW = ("replicates",)
 """Fields that may change between runs on one store: more replicates extend it."""
 
+LATER = {"later": True}
+"""Metadata of a field that came after stores had been made: at its default it is no part of their identity."""
+
 
 def to_json(spec) -> str:
     """A specification as canonical JSON; any dataclass of Python values."""
@@ -187,7 +190,12 @@ def from_json(kind: type, text: str):
 
 def identity(spec) -> str:
     """A hash of everything that decides the draws and the meaning of a store, so without `replicates`."""
-    fields = {name: value for name, value in dataclasses.asdict(spec).items() if name not in MAY_GROW}
+    added = {field.name: field.default for field in dataclasses.fields(spec) if field.metadata.get("later")}
+    fields = {
+        name: value
+        for name, value in dataclasses.asdict(spec).items()
+        if name not in MAY_GROW and not (name in added and value == added[name])
+    }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -37,6 +37,9 @@ SWEEPS = {
     "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec),
     "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec),
     "methods": _of(methods, methods.ArenaSpec),
+    "methods_sign": _of(methods, methods.ArenaSpec)._replace(
+        command="methods --labels sign", presets=methods.presets("sign")
+    ),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, incontext.prepare),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
 }

@@ -48,6 +48,11 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {', '.join(kinds)}", low, ">=", 0.0)
 
 
+def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
+    """The same for sign labels, where a risk is the share of inputs with another sign than the target's."""
+    yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+
+
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:
     return values.sel({"method": method}, drop=True)
 

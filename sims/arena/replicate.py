@@ -7,13 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.arena.relaxed import relaxed_tasks
+from sims.arena.scoring import held_out_loss, risk_of, target_of, teacher_of
 from sims.arena.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
-from w2s_jax.methods import METHODS, View, draw_view, known
-from w2s_jax.risk import excess_risk
+from w2s_jax.methods import View, draw_view, known
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Dataset, Key, Task, stack
+
+PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
+"""Fields of a view that hold a number for each example."""
 
 
 class Outcome(NamedTuple):
@@ -63,16 +66,18 @@ def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
 
 
 def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
-    view = draw_view(key, task, spec.sample_size, spec.num_icl)
+    view, target = draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels), target_of(spec.labels, task)
     held = Dataset(view.features[spec.num_fitted :], known(view.weak_labels)[spec.num_fitted :])
     tuned, tried, rank = [], [], []
     for budget in BUDGETS:
         chosen, all_tried = [], []
         for name in spec.methods:
-            risks, losses = _try(name, first(view, spec.examples(name, budget)), held, task)
+            coefs = _try(spec, name, first(view, spec.examples(name, budget)))
+            risks = jax.vmap(lambda coef: risk_of(spec.labels, coef, target, task))(coefs)
+            losses = held_out_loss(spec.labels, coefs, held)
             chosen.append(risks[jnp.argmin(losses)])
             all_tried.append(risks)
-        teacher = excess_risk(task.weak_coef, task.target_coef, task.feature_var)
+        teacher = risk_of(spec.labels, teacher_of(spec.labels, task), target, task)
         tuned.append(jnp.stack([*chosen, teacher]))
         tried.append(jnp.concatenate(all_tried))
         rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]
@@ -80,19 +85,17 @@ def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
     return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank))
 
 
-def _try(name: str, view: View, held: Dataset, task: Task) -> tuple[Float[Array, "t"], Float[Array, "t"]]:
-    """Risk, and squared error on held-out weak labels, with each combination of knob values."""
-    method = METHODS[name]
+def _try(spec: ArenaSpec, name: str, view: View) -> Float[Array, "t d"]:
+    """The student with each combination of knob values."""
+    method = spec.method(name)
     tried = method.candidates()
     knobs = {knob: jnp.array([values[knob] for values in tried]) for knob in method.knobs}
-    coefs = jax.vmap(lambda values: method(view, **values))(knobs) if knobs else method(view)[None]
-    losses = jnp.square(coefs @ held.features.T - held.labels[None]).mean(axis=1)
-    return jax.vmap(lambda coef: excess_risk(coef, task.target_coef, task.feature_var))(coefs), losses
+    return jax.vmap(lambda values: method(view, **values))(knobs) if knobs else method(view)[None]
 
 
 def ranked(spec: ArenaSpec) -> list[str]:
     """Methods that compete: those that do not read the target."""
-    return [name for name in spec.methods if not METHODS[name].reads_target]
+    return [name for name in spec.methods if not spec.method(name).reads_target]
 
 
 def _ranks(risks: Float[Array, "N"]) -> Float[Array, "N"]:
@@ -110,11 +113,9 @@ def first(view: View, count: int) -> View:
     return view._replace(
         features=cut(view.features),
         chance=jax.tree.map(cut, view.chance),
-        weak_labels=cut(view.weak_labels),
-        unaligned_labels=cut(view.unaligned_labels),
         colleague_labels=cut(view.colleague_labels, 1),
         prompts=jax.tree.map(cut, view.prompts),
-        true_labels=cut(view.true_labels),
+        **{name: None if (values := getattr(view, name)) is None else cut(values) for name in PER_EXAMPLE},
     )
 
 

@@ -7,11 +7,11 @@ import xarray as xr
 
 from sims.arena.relaxed import ASSUMPTIONS, NUM_LEVELS
 from sims.arena.replicate import ranked
+from sims.arena.scoring import RISKS
 from sims.arena.spec import BUDGETS, ArenaSpec
 from sims.precision import Errors, name_cell, relative
 from sims.store import Leaves, Store, save_results
 from w2s_jax import statistics
-from w2s_jax.methods import METHODS
 
 CELL = ("weakness", "weak_accuracy", "concept_shift")
 TUNINGS = ("weak_labels", "oracle")
@@ -39,19 +39,20 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
     own, pair = ("budget", *CELL, "method"), ("budget", *CELL, "method", "method_2")
     risk, risk_sem = np.stack([mean, oracle_mean]), np.stack([sem, oracle_sem])
     relaxed = ("tuning", "assumption", "level", "budget", "method")
+    what = RISKS[spec.labels]
     variables = {
-        "risk_mean": (("tuning", *own), _on_grid(spec, risk, 1), "mean excess risk"),
+        "risk_mean": (("tuning", *own), _on_grid(spec, risk, 1), f"mean {what}"),
         "risk_sem": (("tuning", *own), _on_grid(spec, risk_sem, 1), "standard error of the mean"),
-        "relaxed_risk_mean": (relaxed, _of_relaxed(spec, risk, 1), "mean excess risk"),
+        "relaxed_risk_mean": (relaxed, _of_relaxed(spec, risk, 1), f"mean {what}"),
         "relaxed_risk_sem": (relaxed, _of_relaxed(spec, risk_sem, 1), "standard error of the mean"),
-        "relaxed_weak_risk": (relaxed[1:3], _of_relaxed(spec, tuned.mean[..., -1])[..., 0], "teacher's excess risk"),
+        "relaxed_weak_risk": (relaxed[1:3], _of_relaxed(spec, tuned.mean[..., -1])[..., 0], f"of the teacher: {what}"),
         "relaxed_level": (relaxed[1:3], np.array([ASSUMPTIONS[name].levels for name in spec.relaxed]), "measure"),
         "risk_cov": (
             pair,
             _on_grid(spec, cov[..., :methods, :methods]),
             "covariance of two methods' risks in one replicate, knobs tuned on weak labels",
         ),
-        "weak_risk": (CELL, _on_grid(spec, tuned.mean[..., -1])[0], "excess risk of the teacher"),
+        "weak_risk": (CELL, _on_grid(spec, tuned.mean[..., -1])[0], f"of the teacher: {what}"),
     }
     if "ceiling" in spec.methods:
         for part, values in zip(("pgr", "pgr_low", "pgr_high"), _pgr(spec, tuned)):
@@ -67,9 +68,15 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
         full[:, places] = values
         variables[f"rank_{part}"] = (("budget", "method"), full, f"rank by risk, mean over cells: {part}")
     of_method = {
-        "reads_target": ([METHODS[name].reads_target for name in spec.methods], "whether it reads the target's labels"),
-        "reads": ([METHODS[name].cost.reads(spec.num_icl) for name in spec.methods], "examples read by models, each"),
-        "fits": ([METHODS[name].cost.fits for name in spec.methods], "times that its examples are trained on"),
+        "reads_target": (
+            [spec.method(name).reads_target for name in spec.methods],
+            "whether it reads the target's labels",
+        ),
+        "reads": (
+            [spec.method(name).cost.reads(spec.num_icl) for name in spec.methods],
+            "examples read by models, each",
+        ),
+        "fits": ([spec.method(name).cost.fits for name in spec.methods], "times that its examples are trained on"),
     }
     variables |= {name: (("method",), np.array(values), text) for name, (values, text) in of_method.items()}
     fitted = [[spec.examples(name, budget) for name in spec.methods] for budget in BUDGETS]
@@ -110,7 +117,7 @@ def _oracle(spec: ArenaSpec, leaves: list[Leaves]) -> tuple[np.ndarray, np.ndarr
         square = square + spread + step**2 * total * count / max(after, 1)
         mean, total = mean + step * count / max(after, 1), after
     sem = np.sqrt(square / max(total - 1, 1) / max(total, 1))
-    ends = np.cumsum([len(METHODS[name].candidates()) for name in spec.methods])[:-1]
+    ends = np.cumsum([len(spec.method(name).candidates()) for name in spec.methods])[:-1]
     best = [
         (part.argmin(axis=-1)[..., None], part, error)
         for part, error in zip(*(np.split(x, ends, -1) for x in (mean, sem)))

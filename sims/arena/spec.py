@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from sims.spec import InputError, check_axis, check_each, check_members, check_one
-from w2s_jax.methods import METHODS
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one
+from w2s_jax.methods import LABELS, METHODS, Labels, Method
 from w2s_jax.tasks import WEAKNESSES, Weakness
 
 BUDGETS = ("examples", "compute")
@@ -18,6 +18,10 @@ FIT_SHARE = 0.75
 class ArenaSpec:
     """A grid of weak-to-strong tasks, the methods compared on it and the number of replicates."""
 
+    labels: Labels = dataclasses.field(default="linear", metadata=LATER)
+    """What a label is. linear: a number, and students are linear; risk is excess risk. sign: +1 or -1 with log odds
+    linear in the features under each concept, and students are logistic; risk is the share of inputs with another
+    sign than the target's."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods to compare, on the same draws; --list tells about them."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
@@ -50,7 +54,9 @@ class ArenaSpec:
         for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)
+        check_members("labels", (self.labels,), LABELS)
         check_members("methods", self.methods, tuple(METHODS))
+        check_members("methods", self.methods, tuple(supporting(self.labels)))
         if all(METHODS[name].reads_target for name in self.methods):
             raise InputError(
                 f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "
@@ -74,6 +80,10 @@ class ArenaSpec:
                 f"and num_icl {self.num_icl} one has {self.matched_least}; raise sample_size or give shorter prompts."
             )
 
+    def method(self, name: str) -> Method:
+        """A method, for the labels of this arena."""
+        return METHODS[name].on(self.labels)
+
     @property
     def num_cells(self) -> int:
         """Tasks of the grid, without those that are relaxed."""
@@ -93,8 +103,13 @@ class ArenaSpec:
         """Examples that a method fits: all, or as many as it can afford at what naive fine-tuning on all costs."""
         if budget == "examples":
             return self.num_fitted
-        reads = METHODS[method].cost.reads(self.num_icl)
-        return min(self.num_fitted, self.num_fitted * METHODS["naive_ft"].cost.reads(self.num_icl) // max(reads, 1))
+        reads, naive = (self.method(name).cost.reads(self.num_icl) for name in (method, "naive_ft"))
+        return min(self.num_fitted, self.num_fitted * naive // max(reads, 1))
+
+
+def supporting(labels: Labels) -> list[str]:
+    """Methods that learn from labels of this kind."""
+    return [name for name, method in METHODS.items() if labels in method.labels]
 
 
 SMOKE = ArenaSpec(
@@ -115,4 +130,13 @@ PAPER = ArenaSpec(
     sample_size=1024,
     replicates=2000,
 )
-PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+
+
+def presets(labels: Labels) -> dict[str, ArenaSpec]:
+    """The presets for one kind of labels, with the methods that support it."""
+    found = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+    methods = tuple(supporting(labels))
+    return {name: dataclasses.replace(spec, labels=labels, methods=methods) for name, spec in found.items()}
+
+
+PRESETS = presets("linear")

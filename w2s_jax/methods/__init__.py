@@ -1,14 +1,29 @@
-"""Published weak-to-strong methods for linear students, behind one signature; a new one is a file and a line here."""
+"""Published weak-to-strong methods for linear and logistic students, behind one signature; a new one is a file and a
+line here."""
 
 from w2s_jax.methods.bootstrapping import BOOTSTRAPPING
 from w2s_jax.methods.confidence import AUX_CONFIDENCE
 from w2s_jax.methods.contrastive import CONTRASTIVE
 from w2s_jax.methods.early_stopping import EARLY_STOPPING
-from w2s_jax.methods.method import SIGHTS, Chance, Cost, Knob, Method, View, known, masked
+from w2s_jax.methods.logistic import logistic_to_source
+from w2s_jax.methods.method import (
+    LABELS,
+    SIGHTS,
+    Chance,
+    Cost,
+    Knob,
+    Labels,
+    Method,
+    SignForm,
+    View,
+    known,
+    masked,
+)
 from w2s_jax.methods.plain import CEILING, NAIVE_FT, SELF_LABEL, SOURCE
 from w2s_jax.methods.projections import HULL, REVERSE_KL
 from w2s_jax.methods.refinement import EM_PRIOR, ICL_REFINE, INTENT_REFINE, SELF_REFINE
 from w2s_jax.methods.selective import SELECTIVE
+from w2s_jax.methods.signs import nearest_logit
 from w2s_jax.methods.teams import ENSEMBLE, EXPERTS
 from w2s_jax.methods.views import draw_view
 
@@ -36,4 +51,20 @@ METHODS: dict[str, Method] = {
 }
 """Every method by its name."""
 
-__all__ = ["METHODS", "SIGHTS", "Chance", "Cost", "Knob", "Method", "View", "draw_view", "known", "masked"]
+__all__ = [
+    "LABELS",
+    "METHODS",
+    "SIGHTS",
+    "Chance",
+    "Cost",
+    "Knob",
+    "Labels",
+    "Method",
+    "SignForm",
+    "View",
+    "draw_view",
+    "known",
+    "logistic_to_source",
+    "masked",
+    "nearest_logit",
+]

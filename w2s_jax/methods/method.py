@@ -8,9 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from w2s_jax.estimators import ridge_to_source
-from w2s_jax.sampling import moments
-from w2s_jax.types import Dataset, Scalar, Task, is_concrete
+from w2s_jax.types import Dataset, Task, is_concrete
 
 
 class View(NamedTuple):
@@ -28,10 +26,14 @@ class View(NamedTuple):
     """The teacher's."""
     unaligned_labels: Float[Array, "n"] | None = None
     """Expected answers of the weak model before it was aligned: it weighs its concepts as the strong model does."""
+    weak_log_odds: Float[Array, "n"] | None = None
+    """Those of +1 by the teacher, which its labels are drawn from. Of sign labels alone."""
+    unaligned_log_odds: Float[Array, "n"] | None = None
+    """Those of the weak model before it was aligned. Of sign labels alone."""
     colleague_labels: Float[Array, "T n"] | None = None
     """Those of T more teachers of the same accuracy, who err in directions of their own."""
     middle_coef: Float[Array, "J d"] | None = None
-    """Pre-trained models of growing size between weak and strong."""
+    """Pre-trained models of growing size between weak and strong; with sign labels in log odds."""
     prompts: Dataset | None = None
     """A prompt of m other weak examples for each example: features `[n m d]`, labels `[n m]`."""
     true_labels: Float[Array, "n"] | None = None
@@ -46,9 +48,20 @@ class Chance(NamedTuple):
 
 
 Sight = Literal[
-    "source", "weak_labels", "unaligned_labels", "colleague_labels", "middle_coef", "prompts", "true_labels"
+    "source",
+    "weak_labels",
+    "unaligned_labels",
+    "weak_log_odds",
+    "unaligned_log_odds",
+    "colleague_labels",
+    "middle_coef",
+    "prompts",
+    "true_labels",
 ]
 SIGHTS: tuple[Sight, ...] = get_args(Sight)
+Labels = Literal["linear", "sign"]
+"""What a label is: a number, linear in the features up to noise; or a sign whose log odds are."""
+LABELS: tuple[Labels, ...] = get_args(Labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +94,27 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
+class SignForm:
+    """What a method is for sign labels; None where that is as for linear ones."""
+
+    fit: Callable[..., Float[Array, "d"]]
+    """(view, **knobs) -> coefficients of the strong model's log odds."""
+    reference: str
+    knobs: Mapping[str, Knob] = dataclasses.field(default_factory=dict)
+    about: str | None = None
+    sees: tuple[Sight, ...] | None = None
+    cost: Cost | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Method:
-    """A weak-to-strong method for linear students.
+    """A weak-to-strong method for linear students, and what it is for logistic ones, which learn from signs.
 
     >>> from w2s_jax.methods import METHODS
     >>> METHODS["naive_ft"].sees, METHODS["naive_ft"].cost.reads(num_icl=8)
     (('source', 'weak_labels'), 3)
+    >>> METHODS["contrastive"].on("sign").sees
+    ('source', 'weak_log_odds', 'unaligned_log_odds')
     """
 
     name: str
@@ -98,6 +126,31 @@ class Method:
     cost: Cost
     reference: str
     knobs: Mapping[str, Knob] = dataclasses.field(default_factory=dict)
+    sign: SignForm | None = None
+    """None where it has no form for sign labels."""
+
+    @property
+    def labels(self) -> tuple[Labels, ...]:
+        """The kinds of labels that it supports."""
+        return LABELS if self.sign is not None else ("linear",)
+
+    def on(self, labels: Labels) -> "Method":
+        """The method for one kind of labels.
+
+        Raises:
+            ValueError: if it does not support them.
+        """
+        if labels not in self.labels:
+            raise ValueError(
+                f"labels of {self.name} must be among {', '.join(self.labels)}, got {labels!r}; choose from the list, "
+                f"or another method."
+            )
+        form = self.sign
+        if labels == "linear" or form is None:
+            return self
+        named = {name: getattr(form, name) for name in ("about", "sees", "cost")}
+        own = {name: value for name, value in named.items() if value is not None}
+        return dataclasses.replace(self, fit=form.fit, reference=form.reference, knobs=form.knobs, **own)
 
     @property
     def reads_target(self) -> bool:
@@ -141,11 +194,6 @@ def masked(view: View, sees: tuple[Sight, ...]) -> View:
     return view._replace(**{sight: None for sight in SIGHTS if sight not in sees})
 
 
-def fine_tune(view: View, labels: Float[Array, "n"], source_coef: Float[Array, "d"], penalty: Scalar = 0.0) -> Array:
-    """A student of these labels that starts from a source: ridge pulled to it, least squares at penalty 0."""
-    return ridge_to_source(moments(Dataset(view.features, labels)), source_coef, penalty)
-
-
 def known(value: Any) -> Any:
     """A field that the method declared, for the type checker."""
     assert value is not None
@@ -158,5 +206,14 @@ def strong_answers(view: View) -> Float[Array, "K n"]:
     return source.concepts @ view.features.T
 
 
+LEAST_PENALTY = 1e-3
+"""Of a logistic student that nothing shall pull: without any, separable labels have no minimum."""
 PENALTY = Knob(0.1, (0.0, 0.03, 0.1, 0.3, 1.0, 3.0), 0.0, jnp.inf, "pull to the source, in units of feature variance")
+SIGN_PENALTY = Knob(
+    0.03,
+    (LEAST_PENALTY, 0.01, 0.03, 0.1, 0.3),
+    LEAST_PENALTY,
+    jnp.inf,
+    "pull to the source, in units of feature variance",
+)
 TEMPERATURE = Knob(1.0, (0.5, 1.0, 2.0, 4.0), 1e-3, 1e3, "of the concept posterior; divides the log likelihood")

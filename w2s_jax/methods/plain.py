@@ -1,21 +1,42 @@
 """Methods that do nothing clever, which the others are measured against."""
 
-from w2s_jax.methods.method import PENALTY, Cost, Method, View, fine_tune, known
+from functools import partial
+
+import jax.numpy as jnp
+
+from w2s_jax.methods.kinds import LINEAR, SIGN, Kind
+from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Method, SignForm, View, known
+
+
+def _source(kind: Kind, view: View):
+    return kind.source(view)
+
 
 SOURCE = Method(
     "source",
     "The strong model as it was pre-trained.",
-    lambda view: known(view.source).source_coef,
+    partial(_source, LINEAR),
     ("source",),
     Cost(0, False, 0),
     "arXiv 2405.16236",
+    sign=SignForm(
+        partial(_source, SIGN),
+        "derived",
+        about="The strong model as it was pre-trained: of the linear logits the one nearest to its own law.",
+    ),
 )
 
 
 def _self_label(view: View):
     source = known(view.source)
     labels = view.features @ source.source_coef + source.noise_var**0.5 * view.chance.normal
-    return fine_tune(view, labels, source.source_coef)
+    return LINEAR.learn(view, labels, source.source_coef)
+
+
+def _self_label_signs(view: View):
+    prior = known(view.source).source_prior
+    weights = jnp.broadcast_to(prior[:, None], (len(prior), len(view.features)))
+    return SIGN.learn(view, SIGN.answer(view, weights), SIGN.source(view))
 
 
 SELF_LABEL = Method(
@@ -25,33 +46,45 @@ SELF_LABEL = Method(
     ("source",),
     Cost(1, False, 1),
     "control, as in arXiv 2405.16236",
+    sign=SignForm(
+        _self_label_signs,
+        "control, as in arXiv 2405.16236",
+        about="Fine-tuning on signs drawn from the strong model's own law, without any teacher.",
+    ),
 )
 
 
-def _naive(view: View, penalty):
-    return fine_tune(view, known(view.weak_labels), known(view.source).source_coef, penalty)
+def _naive(kind: Kind, view: View, penalty):
+    return kind.learn(view, known(view.weak_labels), kind.source(view), penalty)
 
 
 NAIVE_FT = Method(
     "naive_ft",
     "Fine-tuning on the weak labels: argmin (1/n) sum (y' - b.phi)^2 + penalty ||b - beta_P||^2.",
-    _naive,
+    partial(_naive, LINEAR),
     ("source", "weak_labels"),
     Cost(0, False, 1),
     "Burns et al., arXiv 2312.09390; arXiv 2405.16236",
     {"penalty": PENALTY},
+    SignForm(
+        partial(_naive, SIGN),
+        "Burns et al., arXiv 2312.09390",
+        {"penalty": SIGN_PENALTY},
+        "Fine-tuning on the weak labels: argmin (1/n) sum log(1 + e^{-y' b.phi}) + (penalty/2) ||b - b_P||^2.",
+    ),
 )
 
 
-def _ceiling(view: View):
-    return fine_tune(view, known(view.true_labels), known(view.source).source_coef)
+def _ceiling(kind: Kind, view: View):
+    return kind.learn(view, known(view.true_labels), kind.source(view))
 
 
 CEILING = Method(
     "ceiling",
     "Fine-tuning on the target's own labels, which nobody has.",
-    _ceiling,
+    partial(_ceiling, LINEAR),
     ("source", "true_labels"),
     Cost(0, False, 1),
     "Burns et al., arXiv 2312.09390",
+    sign=SignForm(partial(_ceiling, SIGN), "Burns et al., arXiv 2312.09390"),
 )

@@ -1,30 +1,49 @@
 """Selective weak-to-strong: the strong model's own answers where it knows, smoothed weak labels elsewhere.
 
-    label_i = beta_P.phi_i                                        where V_i is among the least `known_share` n
+    label_i = its own answer                                      where its doubt V_i is among the least `known_share` n
             = (1 - s) y'_i + s sum_j W_ij y'_j                     elsewhere
 
-V_i = Var_{k ~ alpha}(beta_k.phi_i) is how far the strong model's concepts are apart on an example: where they agree its
-answer is right under each, and it knows that. W is the graph of the examples that it does not know: gaussian weights
+    sign labels     own: the likelier sign under P(phi) = sum_k alpha_k sigmoid(c_k.phi),  V = -|P - 1/2|
+    linear labels   own: beta_P.phi,                                                     V = Var_{k ~ alpha}(beta_k.phi)
+
+The latter is how far the strong model's concepts are apart on an example: where they agree its answer is right under
+each, and it knows that. W is the graph of the examples that it does not know: gaussian weights
 e^{-|phi_i - phi_j|^2 / (2 d)}, rows that sum to 1, none on itself. The published method trains a classifier of what the
 model knows; here that is computed.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from w2s_jax.methods.method import PENALTY, Cost, Knob, Method, View, fine_tune, known, strong_answers
+from w2s_jax.methods.kinds import LINEAR, SIGN, Kind, strong_logits
+from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Knob, Method, SignForm, View, known, strong_answers
+from w2s_jax.methods.signs import log_odds
 
 
-def _fit(view: View, known_share, smoothing, penalty):
-    source, weak = known(view.source), known(view.weak_labels)
-    answers, prior = strong_answers(view), source.source_prior
-    own = prior @ answers
-    apart = prior @ jnp.square(answers - own[None])
-    knows = (apart[None] < apart[:, None]).sum(axis=1) < known_share * len(apart)
+def _fit(kind: Kind, answer: Callable[[View], tuple[Array, Array]], view: View, known_share, smoothing, penalty):
+    weak = known(view.weak_labels)
+    own, doubt = answer(view)
+    knows = (doubt[None] < doubt[:, None]).sum(axis=1) < known_share * len(doubt)
     graph = _neighbours(view.features, ~knows)
     # An example without neighbours keeps its label.
     smooth = (1 - smoothing) * weak + smoothing * (graph @ weak + (1 - graph.sum(axis=1)) * weak)
-    return fine_tune(view, jnp.where(knows, own, smooth), source.source_coef, penalty)
+    return kind.learn(view, jnp.where(knows, own, smooth), kind.source(view), penalty)
+
+
+def _mean_answer(view: View) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """The strong model's own answers, and how far its concepts are apart."""
+    answers, prior = strong_answers(view), known(view.source).source_prior
+    own = prior @ answers
+    return own, prior @ jnp.square(answers - own[None])
+
+
+def _likelier_sign(view: View) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """The strong model's own answers, and how unsure it is of them."""
+    odds = log_odds(strong_logits(view), known(view.source).source_prior)
+    return jnp.where(odds > 0, 1.0, -1.0), -jnp.abs(odds)
 
 
 def _neighbours(features: Float[Array, "n d"], used: Array) -> Float[Array, "n n"]:
@@ -39,16 +58,21 @@ def _neighbours(features: Float[Array, "n d"], used: Array) -> Float[Array, "n n
     return weights / jnp.maximum(weights.sum(axis=1, keepdims=True), jnp.finfo(weights.dtype).tiny)
 
 
+KNOBS = {
+    "known_share": Knob(0.25, (0.1, 0.25, 0.5), 0.0, 1.0, "of the examples, answered by the strong model itself"),
+    "smoothing": Knob(0.0, (0.0, 0.5), 0.0, 1.0, "weight of the neighbours in a weak label"),
+}
 SELECTIVE = Method(
     "selective",
     "Its own answers where the strong model knows, weak labels smoothed over a graph elsewhere.",
-    _fit,
+    partial(_fit, LINEAR, _mean_answer),
     ("source", "weak_labels"),
     Cost(1, False, 1),
     "Lang, Huang and Li, arXiv 2511.14166; linear version derived",
-    {
-        "known_share": Knob(0.25, (0.1, 0.25, 0.5), 0.0, 1.0, "of the examples, answered by the strong model itself"),
-        "smoothing": Knob(0.0, (0.0, 0.5), 0.0, 1.0, "weight of the neighbours in a weak label"),
-        "penalty": PENALTY,
-    },
+    {**KNOBS, "penalty": PENALTY},
+    SignForm(
+        partial(_fit, SIGN, _likelier_sign),
+        "Lang, Huang and Li, arXiv 2511.14166; what it knows is computed",
+        {**KNOBS, "penalty": SIGN_PENALTY},
+    ),
 )

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.methods.bootstrapping import SIZES
-from w2s_jax.methods.method import Chance, View
+from w2s_jax.methods.method import LABELS, Chance, Labels, View
+from w2s_jax.methods.signs import draw_signs, log_odds, logit_concepts, nearest_logit
 from w2s_jax.rng import stream
 from w2s_jax.sampling import sample_features
 from w2s_jax.types import Dataset, Key, Scalar, Task
@@ -14,7 +15,7 @@ COLLEAGUES = 2
 """Further teachers."""
 
 
-def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
+def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labels = "linear") -> View:
     """Everything there is to be seen of n examples of a task.
 
     The colleagues are as accurate as the teacher (exactly so where what lies in the concepts' span is uncorrelated with
@@ -23,17 +24,21 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
     and model j of J between weak and strong is pre-trained to concepts on the way,
     beta^w_k + j/(J+1) (beta_k - beta^w_k).
 
+    Sign labels are drawn from the same features: of concept k +1 has the log odds beta_k.phi/sigma, for the teacher
+    beta^w_k.phi/sigma_w. Models between are then those of log odds on the way.
+
     Args:
         key: a typed key; every field has a stream of its own.
         task: a `Task`; its features are gaussian with variances feature_var.
         num_samples: n >= 1, static.
         num_icl: examples in a prompt, m >= 1, static.
+        labels: `linear` or `sign`, static; signs need noise variances > 0.
 
     Returns:
-        A `View` with all fields.
+        A `View` with all fields, but for log odds of linear labels and unaligned labels of signs.
 
     Raises:
-        ValueError: if a size is not positive.
+        ValueError: if a size is not positive, or labels are of an unknown kind.
 
     >>> from w2s_jax.tasks import make_task
     >>> task = make_task(num_concepts=2, dim=4, weak_accuracy=0.6, concept_shift=0.5)
@@ -42,21 +47,26 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
     """
     if num_samples < 1 or num_icl < 1:
         raise ValueError(f"num_samples and num_icl must be at least 1, got {num_samples} and {num_icl}.")
+    if labels not in LABELS:
+        raise ValueError(f"labels must be among {', '.join(LABELS)}, got {labels!r}; choose from the list.")
     dim, scale = task.concepts.shape[1], jnp.sqrt(task.feature_var)
     features = sample_features(stream(key, "features"), num_samples, dim) * scale[None]
     shown = sample_features(stream(key, "prompt_features"), num_samples * num_icl, dim) * scale[None]
     chosen = jax.random.categorical(stream(key, "prompt_concepts"), jnp.log(task.weak_prior), shape=(num_samples,))
     prompt_means = (task.weak_concepts[jnp.repeat(chosen, num_icl)] * shown).sum(axis=1)
-    prompt_noise = jax.random.normal(stream(key, "prompt_noise"), prompt_means.shape)
-    prompt_labels = prompt_means + jnp.sqrt(task.weak_noise_var) * prompt_noise
+    draw = _draw_numbers if labels == "linear" else _draw_signs
+    prompt_labels = draw(stream(key, "prompt_noise"), prompt_means, task.weak_noise_var)
     hidden = ("target_prior", "weak_concepts", "weak_prior", "weak_noise_var")
     source = task._replace(**{name: jnp.full_like(getattr(task, name), jnp.nan) for name in hidden})
 
-    def weak(key: Key, concepts: Float[Array, "K d"]) -> Float[Array, "n"]:
-        return _answers(key, features, concepts, task.weak_prior, task.weak_noise_var)
+    def answers(key: Key, concepts: Float[Array, "K d"], prior: Float[Array, "K"], noise_var: Scalar) -> Array:
+        """Labels of a mixture: a concept is drawn for each example."""
+        chosen = jax.random.categorical(stream(key, "concepts"), jnp.log(prior), shape=(num_samples,))
+        return draw(stream(key, "noise"), (concepts[chosen] * features).sum(axis=1), noise_var)
 
-    steps = jnp.arange(1, SIZES + 1) / (SIZES + 1)
-    between = task.weak_concepts[None] + steps[:, None, None] * (task.concepts - task.weak_concepts)[None]
+    def weak(key: Key, concepts: Float[Array, "K d"]) -> Float[Array, "n"]:
+        return answers(key, concepts, task.weak_prior, task.weak_noise_var)
+
     keys = jax.vmap(lambda t: jax.random.fold_in(stream(key, "colleagues"), t))(jnp.arange(COLLEAGUES))
     return View(
         features=features,
@@ -66,22 +76,42 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int) -> View:
         ),
         source=source,
         weak_labels=weak(stream(key, "weak"), task.weak_concepts),
-        unaligned_labels=features @ (task.source_prior @ task.weak_concepts),
         colleague_labels=jax.vmap(lambda key: weak(key, _turned(stream(key, "turn"), task)))(keys),
-        middle_coef=jnp.einsum("k,jkd->jd", task.source_prior, between),
         prompts=Dataset(shown.reshape(num_samples, num_icl, dim), prompt_labels.reshape(num_samples, num_icl)),
-        true_labels=_answers(stream(key, "true"), features, task.concepts, task.target_prior, task.noise_var),
+        true_labels=answers(stream(key, "true"), task.concepts, task.target_prior, task.noise_var),
+        **(_models if labels == "linear" else _models_of_signs)(task, features),
     )
 
 
-def _answers(
-    key: Key, features: Float[Array, "n d"], concepts: Float[Array, "K d"], prior: Float[Array, "K"], noise_var: Scalar
-) -> Float[Array, "n"]:
-    """Labels of a mixture: a concept is drawn for each example."""
-    count = features.shape[0]
-    chosen = jax.random.categorical(stream(key, "concepts"), jnp.log(prior), shape=(count,))
-    means = (concepts[chosen] * features).sum(axis=1)
-    return means + jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (count,))
+def _models(task: Task, features: Float[Array, "n d"]) -> dict[str, Array]:
+    """What models other than teachers and the strong one know."""
+    return {
+        "unaligned_labels": features @ (task.source_prior @ task.weak_concepts),
+        "middle_coef": jnp.einsum("k,jkd->jd", task.source_prior, _between(task.weak_concepts, task.concepts)),
+    }
+
+
+def _models_of_signs(task: Task, features: Float[Array, "n d"]) -> dict[str, Array]:
+    weak = logit_concepts(task.weak_concepts, task.weak_noise_var)
+    between = _between(weak, logit_concepts(task.concepts, task.noise_var))
+    return {
+        "weak_log_odds": log_odds(weak @ features.T, task.weak_prior),
+        "unaligned_log_odds": log_odds(weak @ features.T, task.source_prior),
+        "middle_coef": jax.vmap(lambda concepts: nearest_logit(concepts, task.source_prior, task.feature_var))(between),
+    }
+
+
+def _between(weak: Float[Array, "K d"], strong: Float[Array, "K d"]) -> Float[Array, "J K d"]:
+    steps = jnp.arange(1, SIZES + 1) / (SIZES + 1)
+    return weak[None] + steps[:, None, None] * (strong - weak)[None]
+
+
+def _draw_numbers(key: Key, means: Float[Array, "n"], noise_var: Scalar) -> Float[Array, "n"]:
+    return means + jnp.sqrt(noise_var) * jax.random.normal(key, means.shape)
+
+
+def _draw_signs(key: Key, means: Float[Array, "n"], noise_var: Scalar) -> Float[Array, "n"]:
+    return draw_signs(key, means / jnp.sqrt(noise_var))
 
 
 def _turned(key: Key, task: Task) -> Float[Array, "K d"]:
