@@ -14,9 +14,12 @@ from figures.alignment import ORDER, SCORES, TASKS, at_temperature_one, label_of
 from figures.data import Results
 from w2s_jax.statistics import sem, summarize
 
+MORE = ("reverse_kl", "ensemble", "selective", "contrastive")
+"""Published methods that the table has beside those of `ORDER`."""
+_AT = ORDER.index("aux_confidence") + 1
 ROWS = {
     "weak": label_of("weak"),
-    **{method: label_of(method) for method in ORDER},
+    **{method: label_of(method) for method in (*ORDER[:_AT], *MORE, *ORDER[_AT:])},
     "bayes": "exact Bayes after the prompt",
     "target": "target concept",
 }
@@ -28,11 +31,11 @@ PROMPTED = ("icl_refine", "prompt_only")
 
 def alignment_table(*stores: Results) -> Figure:
     """Content and style on held-out questions at a middle capability: mean, standard error over seeds, and a shade."""
-    stores = _in_order(stores)
-    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 3.9)
+    stores = in_order(stores)
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 4.6)
     panel = axes[0, 0]
     for column, results in enumerate(stores):
-        capability = _capabilities(results)[-1]
+        capability = capabilities(results)[-1]
         data = at_temperature_one(results)
         cut = data.sel(capability=capability, num_icl=data["num_icl"].values.max(), split="held_out")
         for half, score in enumerate(SCORES):
@@ -54,7 +57,7 @@ def alignment_table(*stores: Results) -> Figure:
     rate = "; rate: that of female subjects" * ("rate" in names)
     figure.supxlabel(
         f"mean ± standard error over {seeds} seeds, held-out questions, longest prompt, temperature 1{rate}\n"
-        f"the nearer to the target concept, the darker{_absent(stores)}",
+        f"the nearer to the target concept, the darker{absent(stores)}",
         fontsize=7,
     )
     return figure
@@ -62,7 +65,7 @@ def alignment_table(*stores: Results) -> Figure:
 
 def icl_examples(*stores: Results) -> Figure:
     """Scores by the number of weak examples, on held-out questions: a column per task, at two capabilities."""
-    stores = _in_order(stores)
+    stores = in_order(stores)
     for results in stores:
         results.require(method=PROMPTED)
         results.require_many("num_icl")
@@ -74,8 +77,8 @@ def icl_examples(*stores: Results) -> Figure:
         data = at_temperature_one(results).sel(split="held_out").sortby("num_icl")
         for row, score in enumerate(SCORES):
             panel = axes[row, column]
-            handles |= _by_examples(panel, data, score, _capabilities(results))
-            levels = " and ".join(f"{capability:g}" for capability in _capabilities(results))
+            handles |= _by_examples(panel, data, score, capabilities(results))
+            levels = " and ".join(f"{capability:g}" for capability in capabilities(results))
             heading = f"{task_of(results)}\nweak capability {levels}" if row == 0 else name_of(task_of(results), score)
             style.title(panel, row * columns + column, heading)
             networks.mark_counts(panel, data["num_icl"].values)
@@ -87,22 +90,23 @@ def icl_examples(*stores: Results) -> Figure:
     handles["solid: middle capability"] = Line2D([], [], color="0.3")
     handles["dashed: lowest capability"] = Line2D([], [], color="0.3", linestyle=style.DASHED)
     handles["95% interval over seeds"] = Patch(facecolor="0.55", alpha=0.4, linewidth=0)
-    heading = "temperature 1" + _absent(stores)
+    heading = "temperature 1" + absent(stores)
     style.legend_below(figure, handles, 4 if columns > 1 else 1, heading)
     return figure
 
 
-def _in_order(stores: tuple[Results, ...]) -> tuple[Results, ...]:
+def in_order(stores: tuple[Results, ...]) -> tuple[Results, ...]:
+    """Stores in the order of the tasks."""
     return tuple(sorted(stores, key=lambda results: TASKS.index(task_of(results))))
 
 
-def _absent(stores: tuple[Results, ...]) -> str:
+def absent(stores: tuple[Results, ...]) -> str:
     """The tasks that have no results, named where there are some."""
     absent = [task for task in TASKS if task not in map(task_of, stores)]
     return f"; no results yet: {', '.join(absent)}" if absent else ""
 
 
-def _capabilities(results: Results) -> list[float]:
+def capabilities(results: Results) -> list[float]:
     """The lowest and the middle capability of a store; one where it has no more."""
     held = np.sort(results.data["capability"].values)
     return sorted({held[0].item(), held[len(held) // 2].item()})

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from figures import (
     alignment,
+    alignment_methods,
     alignment_overview,
     arena,
     assumptions,
@@ -163,6 +164,12 @@ FIGURES: dict[str, Entry] = {
         alignment_overview.alignment_table,
         _ALIGNMENT[0],
         "Content and style of every method in every world of tokens, on held-out questions.",
+        _ALIGNMENT[1:],
+    ),
+    "alignment_methods": Entry(
+        alignment_methods.alignment_methods,
+        _ALIGNMENT[0],
+        "What a student of each method keeps of its knowledge and takes of the style, and at the same compute.",
         _ALIGNMENT[1:],
     ),
     "icl_examples": Entry(

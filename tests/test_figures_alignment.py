@@ -9,7 +9,16 @@ import pytest
 import xarray as xr
 from matplotlib.text import Text
 
-from figures import alignment, alignment_overview, alignment_published, data, make, paper_scores, style
+from figures import (
+    alignment,
+    alignment_methods,
+    alignment_overview,
+    alignment_published,
+    data,
+    make,
+    paper_scores,
+    style,
+)
 from w2s_jax.statistics import confidence_interval
 
 METHODS = (
@@ -23,7 +32,13 @@ METHODS = (
     "aux_confidence",
     "bootstrapping",
     "prompt_only",
+    "ensemble",
+    "selective",
+    "contrastive",
+    "reverse_kl",
 )
+LINES = METHODS[:3] + METHODS[4:10]
+"""Those that have a line against the teacher's content."""
 LEVEL = ("source", "ceiling", "control", "self_label")
 """Methods that know no teacher."""
 PROMPTED = ("icl_refine", "intent_refine", "prompt_only")
@@ -38,9 +53,15 @@ KEEPS = {
     "icl_refine": 0.93,
     "intent_refine": 0.9,
     "prompt_only": 0.75,
+    "ensemble": 0.35,
+    "selective": 0.5,
+    "contrastive": 0.85,
+    "reverse_kl": 0.15,
 }
 """Share of the way from the teacher's content to the source's at which a method ends."""
-STYLES = dict(zip(METHODS, (0.12, 0.91, 0.1, 0.14, 0.86, 0.8, 0.9, 0.7, 0.75, 0.6)))
+STYLES = dict(zip(METHODS, (0.12, 0.91, 0.1, 0.14, 0.86, 0.8, 0.9, 0.7, 0.75, 0.6, 0.83, 0.5, 0.88, 0.81)))
+DEAR = ("bootstrapping", "icl_refine")
+"""Methods that take fewer steps at equal compute."""
 
 
 def dataset(capabilities=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5), seeds=3, target=0.92) -> xr.Dataset:
@@ -73,6 +94,8 @@ def dataset(capabilities=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5), seeds=3, target=0
     manner = (manner + styles * learns).clip(0, 1).transpose(*held)
     for method in LEVEL:  # repeated along what a method does not read
         content.loc[{"method": method}] = content.sel({"method": method}).isel(capability=0, num_icl=0)
+    dear = xr.DataArray([m in DEAR for m in METHODS], {"method": list(METHODS)}, ["method"])
+    compute = {"compute_content": content - 0.1 * dear, "compute_style": manner - 0.15 * dear}
     unrelated = content["split"] == "unrelated"
     bayes = array("capability", "num_icl", "seed") + target * (1 - 0.4 / weak_free(coords["num_icl"]))
     uses = [m not in LEVEL for m in METHODS]
@@ -80,6 +103,7 @@ def dataset(capabilities=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5), seeds=3, target=0
         {
             "content": content,
             "style": manner.where(~unrelated),
+            **compute,
             "mass": abs(array("method", "capability", "num_icl", "split", "seed")),
             "weak_content": weak_content.where(weak["split"] != "unrelated"),
             "weak_style": (0.88 + weak).clip(0, 1).where(weak["split"] != "unrelated"),
@@ -126,6 +150,7 @@ def figures(stores):
         found = {name: alignment.strong_against_weak(store) for name, store in stores.items()}
         found["alignment_table"] = alignment_overview.alignment_table(*stores.values())
         found["icl_examples"] = alignment_overview.icl_examples(*stores.values())
+        found["alignment_methods"] = alignment_methods.alignment_methods(*stores.values())
         for figure in found.values():
             figure.draw_without_rendering()
     return found
@@ -216,7 +241,7 @@ def test_scores_are_drawn_against_the_measured_content(task, figures, stores):
         for method in METHODS:
             mean = cut[score].sel({"method": method}).mean("seed").values
             expected = [mean[0]] * 2 if method in LEVEL else mean
-            assert drawn(panel, method, expected) == (method != "self_label"), (score, split, method)
+            assert drawn(panel, method, expected) == (method in LINES), (score, split, method)
         naive = next(line for line in panel.lines if line.get_color() == style.look("naive_ft").color)
         np.testing.assert_allclose(naive.get_xdata(), cut["weak_content"].mean("seed"))
         low, high = panel.get_ylim()
@@ -239,8 +264,8 @@ def test_intervals_are_over_seeds(figures, stores):
 def test_labels_name_what_is_drawn(figures):
     for task in alignment.TASKS:
         said = words(figures[task])
-        for method in set(METHODS) - {"self_label"}:
-            assert alignment.label_of(method) in said, (task, method)
+        for method in METHODS:
+            assert (alignment.label_of(method) in said) == (method in LINES), (task, method)
         for word in ("weak content, measured", "strong = weak", "95% interval", "exact Bayes", "temperature 1"):
             assert word in said, (task, word)
     assert "rate of female subjects" in words(figures["bias"])
@@ -274,6 +299,37 @@ def test_table_holds_every_method_of_every_task(figures, stores):
     assert all(row in said for row in alignment_overview.ROWS.values())
 
 
+def test_methods_are_points_of_style_and_content_with_intervals_and_a_line_to_equal_compute(figures, stores):
+    figure = figures["alignment_methods"]
+    for column, task in enumerate(alignment.TASKS):
+        capabilities = stores[task].data["capability"].values
+        held = stores[task].at(temperature=1, capability=capabilities[len(capabilities) // 2]).isel(num_icl=-1)
+        for row, split in enumerate(alignment.SPLITS):
+            panel, cut = figure.axes[4 * row + column], held.sel(split=split)
+            for method in METHODS:
+                own, color = cut.sel({"method": method}), style.look(method).color
+                lines = [np.transpose(line.get_xydata()) for line in panel.lines if line.get_color() == color]
+
+                def shows(x, y, lines=lines):
+                    return any(found.shape == np.shape([x, y]) and np.allclose(found, [x, y]) for found in lines)
+
+                at = {score: own[score].mean().item() for score in ("style", "content")}
+                ends = {}
+                for score in at:
+                    values = own[score].values
+                    ends[score] = confidence_interval(values.mean(), values.std(ddof=1) / np.sqrt(3), 3)
+                matched = [own[f"compute_{score}"].mean().item() for score in ("style", "content")]
+                assert shows([at["style"]], [at["content"]]), (task, split, method)
+                assert shows(ends["style"], [at["content"]] * 2) and shows([at["style"]] * 2, ends["content"])
+                led = [at["style"], matched[0]], [at["content"], matched[1]]
+                assert shows(*led) == (method in DEAR), (task, split, method)
+            assert any(np.allclose(line.get_xdata(), cut["target_style"].item()) for line in panel.lines)
+    said = words(figure)
+    for text in ("style score", "rate of female subjects", "at equal compute", "95% intervals", "weak teacher"):
+        assert text in said
+    assert all(alignment.label_of(method) in said for method in METHODS)
+
+
 def test_examples_are_drawn_beside_exact_bayes(figures, stores):
     top, bottom = (figures["icl_examples"].axes[4 * row + alignment.TASKS.index("bias")] for row in range(2))
     cut = stores["bias"].at(temperature=1, split="held_out").mean("seed")
@@ -288,7 +344,11 @@ def test_examples_are_drawn_beside_exact_bayes(figures, stores):
 
 def test_tasks_without_results_are_named(stores):
     with style.style():
-        for draw in (alignment_overview.alignment_table, alignment_overview.icl_examples):
+        for draw in (
+            alignment_overview.alignment_table,
+            alignment_overview.icl_examples,
+            alignment_methods.alignment_methods,
+        ):
             figure = draw(stores["math"])
             assert "no results yet: persona, explanation, bias" in words(figure)
             figure.draw_without_rendering()
@@ -334,7 +394,7 @@ def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
 def test_all_are_drawn_from_their_stores(folder, stores, capsys, monkeypatch):
     monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
     names = [name for name, entry in make.FIGURES.items() if entry.store.startswith("alignment_")]
-    assert len(names) == 6
+    assert len(names) == 7
     assert make.main(["--results", str(folder), *(word for name in names for word in ("--only", name))]) == 0
     assert "drawn" not in capsys.readouterr().out
     assert {path.stem for path in (folder / "figures").iterdir()} == set(names)
