@@ -25,7 +25,7 @@ class InContextSpec:
     """Numbers n of labelled examples to fine-tune on, each >= 1; nested."""
     num_icl: tuple[int, ...] = (2, 4, 8, 16)
     """Numbers of weak examples in a prompt, each in [0, max_icl]."""
-    replicates: int = 16
+    replicates: int = 32
     """Seeds of data, teacher and fine-tuning, >= 2; seed s uses network s mod networks."""
     networks: int = 1
     """Pre-training seeds per concept shift, >= 1."""
