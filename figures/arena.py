@@ -14,6 +14,8 @@ from w2s_jax.statistics import Summary, confidence_interval, paired_difference
 
 LABELS = {"naive_ft": "naive fine-tuning", "intent_refine": "intent refinement"}
 """Where the name that other figures use says too much here."""
+RISKS = {"linear": "excess risk", "sign": "share of wrong signs"}
+"""What a risk is, by the kind of labels; a store made before there were kinds is of linear ones."""
 BUDGETS = {"examples": "the same weak examples", "compute": "the same compute"}
 REFERENCE = {"weak_accuracy": 0.7, "concept_shift": 0.5}
 """The cell of the table's performance gap recovered, or the nearest that there is."""
@@ -24,6 +26,11 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#6FB1DC", "#D3E5F3", "#FF
 def label_of(method: str) -> str:
     """A method's name in these figures."""
     return LABELS.get(method, style.look(method).label)
+
+
+def labels_of(results: Results) -> str:
+    """The kind of labels of a store."""
+    return results.config.get("labels", "linear")
 
 
 def method_arena(results: Results) -> Figure:
@@ -52,13 +59,16 @@ def method_arena(results: Results) -> Figure:
     handles = {label_of(m): Patch(facecolor=_pale(m), edgecolor="0.3", linewidth=0.4) for m in order}
     if doubt:
         handles["not significantly ahead of the next"] = Patch(facecolor="white", edgecolor="0.25", hatch="////", lw=0)
-    heading = f"numbers: its mean excess risk, knobs tuned on weak labels\n{_setting(results)}"
+    heading = f"numbers: its mean {RISKS[labels_of(results)]}, knobs tuned on weak labels\n{_setting(results)}"
     style.legend_below(figure, handles, 3 if len(weaknesses) > 3 else 2, heading)
     return figure
 
 
-def method_table(results: Results) -> Figure:
-    """A row per method, by its mean rank: ranks, performance gap recovered, what tuning costs, and what it asks for."""
+def method_table(results: Results, cost: Results | None = None) -> Figure:
+    """A row per method, by its mean rank: ranks, performance gap recovered, what tuning costs, and what it asks for.
+
+    Measured times, where there are any, stand beside what it reads.
+    """
     data, cell = results.data, results.nearest(**REFERENCE)
     names = [str(m) for m in data["method"].values]
     rank = data["rank_mean"].sel(budget="examples")
@@ -68,6 +78,8 @@ def method_table(results: Results) -> Figure:
     kinds = [w for w in kinds if np.isfinite(data["pgr"].sel(weakness=w, budget="examples", **cell)).any()]
     heads = ["rank, same\nexamples", "rank, same\ncompute"]
     heads += [f"PGR, {w}\n95% interval" for w in kinds] + ["tuned over\noracle risk", "reads an\nexample"]
+    times = {} if cost is None else _times(cost, labels_of(results))
+    heads += ["time of a fit,\nnaive's = 1"] * bool(times)
     figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.9 + 0.2 * len(order))
     panel = axes[0, 0]
     ranks = len(names) - int(data["reads_target"].sum())
@@ -84,8 +96,10 @@ def method_table(results: Results) -> Figure:
             _cell(panel, column, row, f"{value:.2f}  [{low:.2f}, {high:.2f}]", 1 - np.clip(value, 0, 1))
         both = cut["risk_mean"].sel(budget="examples")
         ratio = (both.sel(tuning="weak_labels") / both.sel(tuning="oracle")).median().item()
-        _cell(panel, len(heads) - 2, row, f"{ratio:.2f}", np.clip(np.log2(ratio) / 2, 0, 1))
-        _cell(panel, len(heads) - 1, row, f"{int(cut['reads'])}", np.nan)
+        _cell(panel, len(kinds) + 2, row, f"{ratio:.2f}", np.clip(np.log2(ratio) / 2, 0, 1))
+        _cell(panel, len(kinds) + 3, row, f"{int(cut['reads'])}", np.nan)
+        if times:
+            _cell(panel, len(kinds) + 4, row, f"{times[name]:.2g}" if name in times else "", np.nan)
     panel.set_xticks(range(len(heads)), heads)
     panel.xaxis.tick_top()
     panel.set_yticks(range(len(order)), [label_of(name) for name in order])
@@ -96,7 +110,7 @@ def method_table(results: Results) -> Figure:
     figure.supxlabel(
         f"ranks: mean over tasks ± standard error; PGR: performance gap recovered at {where}\n"
         f"knobs tuned on weak labels (over those of an oracle: median over tasks); the bluer, the better\n"
-        f"{_setting(results)}",
+        f"{_setting(results)}{_machine(cost) if cost is not None and times else ''}",
         fontsize=6.5,
     )
     return figure
@@ -136,7 +150,7 @@ def robustness(results: Results) -> Figure:
         style.title(panel, column, assumption.replace("_", " "))
         panel.set_xlabel(AXES.get(assumption, ""))
     bar = figure.colorbar(ScalarMappable(norm, HEAT), ax=axes, shrink=0.7, aspect=25, pad=0.015)
-    bar.set_label(style.RISK)
+    bar.set_label(style.RISK if labels_of(results) == "linear" else RISKS["sign"])
     bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]
     error = float((data["relaxed_risk_sem"] / data["relaxed_risk_mean"]).median())
     figure.supxlabel(
@@ -145,6 +159,16 @@ def robustness(results: Results) -> Figure:
         fontsize=6.5,
     )
     return figure
+
+
+def _times(cost: Results, labels: str) -> dict[str, float]:
+    """Measured time of a fit of each method, over that of naive fine-tuning."""
+    rows = cost.data.isel(row=cost.data["labels"].values == labels)
+    return dict(zip(map(str, rows["method"].values), map(float, rows["ratio_to_naive_ft"].values)))
+
+
+def _machine(cost: Results) -> str:
+    return f"\ntimes: {int(cost.data['tasks'][0])} fits side by side on one of {cost.data['machine'].values[0]}"
 
 
 AXES = {

@@ -19,6 +19,8 @@ COMMANDS = {
     "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
     "incontext": "python -m sims.incontext --preset quick --out {folder}",
     "methods": "python -m sims.methods --preset quick --out {folder}",
+    "methods_sign": "python -m sims.methods --labels sign --preset quick --out {folder}",
+    "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
     **{
         f"alignment_{task}": f"python -m sims.alignment --task {task} --preset quick --out {{folder}}"
@@ -26,6 +28,8 @@ COMMANDS = {
     },
 }
 """Stores that figures read, and the command that makes each."""
+TIMINGS = ("benchmarks", "methods_cost")
+"""Those that are lists of measured times."""
 
 ASSUMED: dict[str, Any] = {
     "task_law": "fixed",
@@ -190,8 +194,8 @@ def command_for(store: str, folder: Path) -> str:
 
 
 def path_of(store: str, folder: Path) -> Path:
-    """Where a store lies in a folder: benchmarks are a file of JSON, all others zarr groups."""
-    return folder / f"{store}.{'json' if store == 'benchmarks' else 'zarr'}"
+    """Where a store lies in a folder: measured times are a file of JSON, all others zarr groups."""
+    return folder / f"{store}.{'json' if store in TIMINGS else 'zarr'}"
 
 
 def open_results(folder: Path, store: str) -> Results:
@@ -234,7 +238,7 @@ def _open_rows(path: Path, store: str, folder: Path) -> Results:
         data = xr.Dataset({name: ("row", values) for name, values in columns.items()})
     except Exception as error:
         raise FigureError(
-            f"benchmarks must be a list of measurements in JSON, but {path} is not ({type(error).__name__}); "
+            f"{store} must be a list of measurements in JSON, but {path} is not ({type(error).__name__}); "
             f"move it away and make it again: {command_for(store, folder)}"
         ) from error
     return Results(store, data, {})

@@ -40,10 +40,12 @@ class Entry(NamedTuple):
     store: str
     claim: str
     others: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Stores that add to it where they are there, and that alone do not make it; they come last."""
 
     @property
     def stores(self) -> tuple[str, ...]:
-        """All stores that it reads."""
+        """All stores that it is drawn from."""
         return (self.store, *self.others)
 
 
@@ -187,11 +189,28 @@ FIGURES: dict[str, Entry] = {
         arena.method_table,
         "methods",
         "Mean rank, performance gap recovered, what tuning on weak labels costs, and what each method asks for.",
+        beside=("methods_cost",),
     ),
     "robustness": Entry(
         arena.robustness,
         "methods",
         "How every method bears it when one assumption of the theory is relaxed.",
+    ),
+    "method_arena_sign": Entry(
+        arena.method_arena,
+        "methods_sign",
+        "Which method has the fewest wrong signs where, with labels that are signs and logistic students.",
+    ),
+    "method_table_sign": Entry(
+        arena.method_table,
+        "methods_sign",
+        "Ranks, performance gap recovered and costs of all methods where labels are signs.",
+        beside=("methods_cost",),
+    ),
+    "robustness_sign": Entry(
+        arena.robustness,
+        "methods_sign",
+        "Relaxed assumptions where labels are signs.",
     ),
     "scaling": Entry(
         scaling.scaling,
@@ -261,6 +280,7 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
         try:
             if not held:
                 raise _nothing_to_read(entry, absent)
+            held += [stores[store] for store in entry.beside if store in stores]
             files = draw(entry, *held)
         except MissingResultError as error:
             if strict:
@@ -286,7 +306,7 @@ def _open_stores(
     """The stores that these figures read, and why the others cannot be read."""
     stores: dict[str, Results] = {}
     absent: dict[str, MissingResultError] = {}
-    for store in dict.fromkeys(store for name in names for store in FIGURES[name].stores):
+    for store in dict.fromkeys(store for name in names for store in (*FIGURES[name].stores, *FIGURES[name].beside)):
         try:
             stores[store] = open_results(folder, store)
         except MissingResultError as error:

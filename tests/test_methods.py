@@ -1,6 +1,5 @@
-"""The registry of methods: one contract for all of them, what each computes by hand, and the views that they see."""
+"""What each method computes from linear labels, by hand, and the views that methods see."""
 
-import re
 from functools import partial
 
 import jax
@@ -10,54 +9,19 @@ import pytest
 from scipy import linalg, optimize
 
 import w2s_jax as w2s
+from tests import arena_views
+from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
+from tests.arena_views import in_a_hurry as in_a_hurry
 from tests.helpers import assert_mean, assert_mean_rejects
-from w2s_jax.methods import METHODS, SIGHTS, View, bootstrapping, confidence, draw_view, known, teams
+from tests.test_methods_contract import assert_one_sentence
+from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, teams
 from w2s_jax.relaxed import power_law_spectrum
 from w2s_jax.rng import stream
-from w2s_jax.tasks import Weakness
-from w2s_jax.types import Dataset, Task, stack
+from w2s_jax.types import Dataset, Task
 
-NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL, MANY = 3, 6, 40, 4, 30_000
-DEFAULTS = {name: method.defaults() for name, method in METHODS.items()}
-OTHERS = {name: {knob: k.candidates[-1] for knob, k in method.knobs.items()} for name, method in METHODS.items()}
-"""Values of every knob that are not its default."""
-CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine"}
-"""Methods with draws of their own."""
-KNOBS = [(name, knob) for name, method in METHODS.items() for knob in method.knobs]
-
-draw = jax.jit(draw_view, static_argnums=(2, 3))
-
-
-@jax.jit
-def fit_all(views: dict[str, View], knobs: dict[str, dict]) -> dict:
-    """Every method on a view of its own, with traced knobs."""
-    return {name: method(views[name], **knobs[name]) for name, method in METHODS.items()}
-
-
-def fit_alike(view: View, knobs=DEFAULTS) -> dict:
-    return fit_all(dict.fromkeys(METHODS, view), knobs)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_in_a_hurry():
-    # Small programs, each run a few times: optimising them would take most of the time.
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:
-    """A task in which nothing is axis-aligned."""
-    return w2s.random_task(
-        jax.random.key(7),
-        num_concepts=NUM_CONCEPTS,
-        dim=DIM,
-        weak_accuracy=0.6,
-        concept_shift=0.5,
-        noise_var=noise_var,
-        weakness=weakness,
-    )
+pytestmark = pytest.mark.usefixtures("in_a_hurry")
+MANY = 30_000
+run = partial(arena_views.run, "linear")
 
 
 @pytest.fixture(scope="module")
@@ -75,206 +39,7 @@ def view(views) -> View:
     return views[0]
 
 
-@pytest.fixture(scope="module")
-def fits(views) -> list[dict]:
-    """The coefficients of every method on every view."""
-    return [fit_alike(view) for view in views]
-
-
-@pytest.fixture(scope="module")
-def batched(views) -> dict:
-    """Those of all views at once."""
-    together = dict.fromkeys(METHODS, stack(views))
-    return jax.jit(jax.vmap(fit_all, in_axes=(0, None)))(together, DEFAULTS)
-
-
-@pytest.fixture(scope="module")
-def with_others(view) -> dict:
-    """Those of the first view at other values of the knobs."""
-    return fit_alike(view, OTHERS)
-
-
-@pytest.fixture(scope="module")
-def permuted(view) -> dict:
-    """Those of the same examples in another order."""
-    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
-    shuffled = view._replace(
-        features=view.features[order],
-        chance=jax.tree.map(lambda x: x[order], view.chance),
-        weak_labels=view.weak_labels[order],
-        unaligned_labels=view.unaligned_labels[order],
-        colleague_labels=view.colleague_labels[:, order],
-        prompts=jax.tree.map(lambda x: x[order], view.prompts),
-        true_labels=view.true_labels[order],
-    )
-    return fit_alike(shuffled)
-
-
-@pytest.fixture(scope="module")
-def poisoned(view) -> dict:
-    """Those of views in which all that a method did not ask for is no number."""
-    return fit_all({name: poison(view, set(SIGHTS) - set(method.sees)) for name, method in METHODS.items()}, DEFAULTS)
-
-
-def poison(view: View, names) -> View:
-    fields = {name: jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), getattr(view, name)) for name in names}
-    return view._replace(**fields)
-
-
-# --- the contract ---------------------------------------------------------------------------------------------------
-
-
-def test_names_are_keys_and_everybody_says_who_they_are():
-    assert len(METHODS) >= 17
-    for name, method in METHODS.items():
-        assert method.name == name
-        assert method.about.endswith(".") and method.reference
-        assert method.sees and set(method.sees) <= set(SIGHTS) and len(set(method.sees)) == len(method.sees)
-    assert len({method.about for method in METHODS.values()}) == len(METHODS)
-    assert View._fields == ("features", "chance", *SIGHTS)
-    assert [name for name, method in METHODS.items() if method.reads_target] == ["ceiling"]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_coefficients_are_finite(fits, with_others, name):
-    for coef in (*(found[name] for found in fits), with_others[name]):
-        assert coef.shape == (DIM,) and coef.dtype == jnp.float64
-        assert np.isfinite(coef).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-def test_jit_equals_eager(view, fits, name):
-    np.testing.assert_allclose(METHODS[name](view), fits[0][name], rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].knobs])
-def test_traced_knobs_are_concrete_ones(view, fits, with_others, name):
-    np.testing.assert_allclose(METHODS[name](view, **OTHERS[name]), with_others[name], rtol=1e-9, atol=1e-11)
-    assert np.abs(with_others[name] - fits[0][name]).max() > 1e-6  # they do something
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_vmap_equals_a_loop(fits, batched, name):
-    np.testing.assert_allclose(batched[name], np.stack([found[name] for found in fits]), rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_the_order_of_examples_does_not_matter(fits, permuted, name):
-    np.testing.assert_allclose(permuted[name], fits[0][name], rtol=1e-8, atol=1e-11)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_what_is_not_declared_is_not_seen(fits, poisoned, name):
-    np.testing.assert_array_equal(poisoned[name], fits[0][name])
-
-
-def test_what_is_declared_is_seen(view, fits):
-    """A method that says that it sees a field reads it; an intent that is no number names some concept, though."""
-    for place in range(3):
-        asked = {name: method.sees[place % len(method.sees)] for name, method in METHODS.items()}
-        found = fit_all({name: poison(view, [sight]) for name, sight in asked.items()}, DEFAULTS)
-        for name, sight in asked.items():
-            changed = not np.allclose(found[name], fits[0][name], rtol=1e-6)
-            assert changed or (name, sight) == ("intent_refine", "prompts"), (name, sight)
-
-
-def test_the_same_key_gives_the_same_bits_and_another_does_not(task, fits):
-    again = fit_alike(draw(jax.random.key(0), task, NUM_SAMPLES, NUM_ICL))
-    for name in METHODS:
-        np.testing.assert_array_equal(again[name], fits[0][name])
-        assert np.array_equal(fits[1][name], fits[0][name]) == (name == "source"), name
-
-
-def test_some_methods_have_chance_of_their_own(views, fits):
-    changed = fit_alike(views[0]._replace(chance=views[1].chance))
-    assert {name for name in METHODS if not np.array_equal(changed[name], fits[0][name])} == CHANCE
-
-
-def test_nobody_but_the_ceiling_reads_the_target(task, view, fits):
-    other = draw(jax.random.key(0), task._replace(target_prior=jnp.roll(task.target_prior, 1)), NUM_SAMPLES, NUM_ICL)
-    np.testing.assert_array_equal(other.weak_labels, view.weak_labels)
-    changed = fit_alike(other)
-    assert {name for name in METHODS if not np.array_equal(changed[name], fits[0][name])} == {"ceiling"}
-    assert np.abs(changed["ceiling"] - fits[0]["ceiling"]).max() > 0.1
-
-
-# --- knobs, bad input and cost --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "knob"), KNOBS)
-def test_defaults_and_candidates_are_in_range(name, knob):
-    it = METHODS[name].knobs[knob]
-    assert it.low <= it.default <= it.high and it.about
-    assert all(it.low <= value <= it.high for value in it.candidates)
-    assert len(set(it.candidates)) == len(it.candidates) >= 2
-    assert OTHERS[name][knob] != it.default
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_candidates_are_all_combinations(name):
-    method = METHODS[name]
-    found = method.candidates()
-    assert len(found) == np.prod([len(knob.candidates) for knob in method.knobs.values()], dtype=int)
-    assert len({tuple(values.items()) for values in found}) == len(found)
-    assert all(list(values) == list(method.knobs) for values in found)
-
-
-def assert_one_sentence(raised, message: str) -> None:
-    text = str(raised.value)
-    assert re.search(message, text), text
-    assert text.endswith(".") and "\n" not in text and not re.search(r"[.!?] [A-Z]", text), text
-
-
-@pytest.mark.parametrize(("name", "knob"), KNOBS)
-def test_knobs_out_of_range_are_refused(view, name, knob):
-    it = METHODS[name].knobs[knob]
-    for value in (it.low - 1, it.high + 1, float("nan")):
-        if it.low <= value <= it.high:
-            continue  # there is no value above infinity
-        with pytest.raises(ValueError) as raised:
-            METHODS[name](view, **{knob: value})
-        message = f"{knob} of {name} must be in [{it.low:g}, {it.high:g}], got {value:g}."
-        assert_one_sentence(raised, f"^{re.escape(message)}$")
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_unknown_knobs_are_refused(view, name):
-    with pytest.raises(ValueError) as raised:
-        METHODS[name](view, wrong=1.0)
-    only = ", ".join(METHODS[name].knobs) or "none"
-    assert_one_sentence(raised, f"^{name} has no knob 'wrong', only {only}; leave it out.$")
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_views_without_what_is_needed_are_refused(view, name):
-    sees = METHODS[name].sees
-    for sight in sees:
-        with pytest.raises(ValueError) as raised:
-            METHODS[name](view._replace(**{sight: None}))
-        rest = f"which this setting does not offer; it supports settings with {', '.join(sees)}."
-        assert_one_sentence(raised, f"^{name} must see {sight}, {rest}$")
-    with pytest.raises(ValueError, match=f"^{name} must see {', '.join(sees)}, which"):
-        METHODS[name](view._replace(**dict.fromkeys(SIGHTS)))
-
-
-def test_costs_by_hand():
-    assert METHODS["source"].cost.reads(8) == 0
-    assert METHODS["naive_ft"].cost.reads(8) == 3  # forward and back
-    assert METHODS["icl_refine"].cost.reads(8) == (8 + 1) + 3  # a prompt and a question, then a fit
-    assert METHODS["icl_refine"].cost.reads(0) == METHODS["self_refine"].cost.reads(8) == 1 + 3
-    assert METHODS["bootstrapping"].cost.reads(8) == 2 + 3 * 3  # two models label, three are trained
-    assert METHODS["aux_confidence"].cost.reads(8) == confidence.ROUNDS * (1 + 3)
-    assert METHODS["experts"].cost.reads(8) == teams.ROUNDS * (1 + 3)
-
-
 # --- what they compute, by hand -------------------------------------------------------------------------------------
-
-
-def run(name: str, view: View, **knobs: float):
-    """One method's coefficients, by the program of all of them."""
-    return fit_alike(view, {**DEFAULTS, name: {**DEFAULTS[name], **knobs}})[name]
 
 
 def seen(view: View):

@@ -1,7 +1,10 @@
 """Logistic students: fine-tuning on signs, pulled to a source, by a fixed number of Newton steps."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from w2s_jax.types import Dataset, Scalar, is_concrete
@@ -80,18 +83,30 @@ def newton_step(
     logits = features @ coef
     chance = jax.nn.sigmoid(logits)
     slope = (shares * (chance - positive)) @ features + penalty * (coef - source_coef)
-    curvature = features.T @ ((shares * chance * (1 - chance))[:, None] * features) + penalty * jnp.eye(len(coef))
+    curvature = features.T @ ((shares * chance * (1 - chance))[:, None] * features) + penalty * jnp.eye(
+        len(coef), dtype=coef.dtype
+    )
     move = -jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(curvature), slope)
 
-    along = features @ move
+    along, away = features @ move, coef - source_coef
 
-    def loss(size: Scalar) -> Array:
-        moved, away = logits + size * along, coef + size * move - source_coef
-        return shares @ (jax.nn.softplus(moved) - positive * moved) + penalty / 2 * (away @ away)
+    def losses(sizes: Array) -> Array:
+        moved = logits[None] + sizes[:, None] * along[None]
+        pull = away @ away + 2 * sizes * (away @ move) + jnp.square(sizes) * (move @ move)
+        return (shares[None] * (softplus(moved) - positive[None] * moved)).sum(axis=1) + penalty / 2 * pull
 
-    sizes = jnp.array((0.0, *STEP_SIZES), features.dtype)
-    losses = jax.lax.stop_gradient(jax.vmap(loss)(sizes))
+    return coef + step_size(losses, coef.dtype) * move
+
+
+def step_size(losses: Callable[[Array], Array], dtype: DTypeLike) -> Float[Array, ""]:
+    """The first of STEP_SIZES at which the loss along a step is no higher than at 0; the last where there is none."""
+    sizes = jnp.array((0.0, *STEP_SIZES), dtype)
+    found = jax.lax.stop_gradient(losses(sizes))
     # At the minimum a full step changes the loss by rounding alone, and must be taken: it carries the derivatives.
-    fine = losses[1:] <= losses[0] + 8 * jnp.finfo(losses.dtype).eps * (1 + jnp.abs(losses[0]))
-    size = jnp.where(fine.any(), sizes[1:][jnp.argmax(fine)], sizes[-1])
-    return coef + size * move
+    fine = found[1:] <= found[0] + 8 * jnp.finfo(dtype).eps * (1 + jnp.abs(found[0]))
+    return jnp.where(fine.any(), sizes[1:][jnp.argmax(fine)], sizes[-1])
+
+
+def softplus(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """log(1 + e^x), several times faster than `jax.nn.softplus` on CPUs."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))

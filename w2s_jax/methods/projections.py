@@ -18,14 +18,14 @@ from jaxtyping import Array, Float
 
 from w2s_jax.hull import hull_least_squares
 from w2s_jax.methods.kinds import SIGN, strong_logits
-from w2s_jax.methods.method import TEMPERATURE, Cost, Method, SignForm, View, known, strong_answers
+from w2s_jax.methods.logistic import softplus, step_size
+from w2s_jax.methods.method import TEMPERATURE, Cost, Knob, Method, SignForm, View, known, strong_answers
 from w2s_jax.methods.signs import log_loss, logit_concepts
 from w2s_jax.sampling import moments
 from w2s_jax.types import Dataset, Moments
 
 PROGRAMS = 10
 """Quadratic programs, each of the loss expanded at the solution of the one before: Newton's method on the simplex."""
-STEP_SIZES = tuple(0.5**i for i in range(6))
 
 
 def _hull(view: View):
@@ -35,10 +35,9 @@ def _hull(view: View):
 
 def _hull_signs(view: View):
     source, labels, logits = known(view.source), known(view.weak_labels), strong_logits(view)
-    sizes = jnp.array((*STEP_SIZES, 0.0), logits.dtype)
 
-    def loss(weights: Array) -> Array:
-        return log_loss(labels, weights @ logits).mean()
+    def losses(weights: Float[Array, "s K"]) -> Float[Array, "s"]:
+        return log_loss(labels[None], weights @ logits).mean(axis=1)
 
     def step(_, weights: Float[Array, "K"]) -> Float[Array, "K"]:
         chance = jax.nn.sigmoid(weights @ logits)
@@ -46,8 +45,9 @@ def _hull_signs(view: View):
         slope = logits @ (chance - (1 + labels) / 2) / len(labels)
         expanded = Moments(curvature, curvature @ weights - slope, jnp.asarray(len(labels), logits.dtype))
         move = hull_least_squares(expanded, jnp.eye(len(weights), dtype=logits.dtype)) - weights
-        losses = jax.vmap(lambda size: loss(weights + size * move))(sizes)
-        return weights + sizes[jnp.argmin(losses)] * move
+        return (
+            weights + step_size(lambda sizes: losses(weights[None] + sizes[:, None] * move[None]), logits.dtype) * move
+        )
 
     start = jnp.full(len(logits), 1 / len(logits), logits.dtype)
     weights = jax.lax.fori_loop(0, PROGRAMS, step, start)
@@ -62,7 +62,7 @@ def _reverse_kl(view: View, temperature):
 
 def _reverse_kl_signs(view: View, temperature):
     logits, weak = strong_logits(view), known(view.weak_log_odds)[None]
-    divergence = jax.nn.sigmoid(logits) * (logits - weak) - jax.nn.softplus(logits) + jax.nn.softplus(weak)
+    divergence = jax.nn.sigmoid(logits) * (logits - weak) - softplus(logits) + softplus(weak)
     return SIGN.mixture(view, _nearest(view, divergence.mean(axis=1) / temperature))
 
 
@@ -95,7 +95,7 @@ REVERSE_KL = Method(
     SignForm(
         _reverse_kl_signs,
         "arXiv 2502.11107; over mixtures of concepts derived",
-        {"temperature": TEMPERATURE},
+        {"temperature": Knob(0.1, (0.03, 0.1, 0.3, 1.0), 1e-3, 1e3, "divides the mean divergence of each concept")},
         sees=("source", "weak_log_odds"),
     ),
 )

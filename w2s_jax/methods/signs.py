@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
+from w2s_jax.methods.logistic import softplus
 from w2s_jax.types import Key, Scalar
 
 GRID_STEP, GRID_END = 0.05, 9.0
@@ -91,12 +92,12 @@ def draw_signs(key: Key, logits: Float[Array, "n"]) -> Float[Array, "n"]:
 
 def sign_of(uniform: Float[Array, "n"], chance: Float[Array, "n"]) -> Float[Array, "n"]:
     """+1 with the probability `chance`, -1 else, by a uniform draw."""
-    return jnp.where(uniform < chance, 1.0, -1.0)
+    return jnp.where(uniform < chance, 1.0, -1.0).astype(chance.dtype)
 
 
 def log_loss(labels: Float[Array, "*#b"], logits: Float[Array, "*#b"]) -> Float[Array, "*b"]:
     """-log P(y) for signs, log(1 + e^{-y f})."""
-    return jax.nn.softplus(-labels * logits)
+    return softplus(-labels * logits)
 
 
 def logit_concepts(concepts: Float[Array, "K d"], noise_var: Scalar) -> Float[Array, "K d"]:

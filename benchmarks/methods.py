@@ -1,0 +1,133 @@
+"""What each published method costs in time: a fit of it over one of naive fine-tuning, measured in the same run.
+
+    python -m benchmarks.methods [--json FILE] [--quick]
+
+Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
+at their defaults and data in memory; for each kind of labels in a process of its own. Figures are medians, compile time
+is apart. What a fit costs here is the work of a small student: with a network it is the reads of `Cost` that count.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+from benchmarks import devices, run
+from benchmarks.devices import Machine
+from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure
+from sims import runtime
+from sims.arena.spec import QUICK, ArenaSpec, presets, supporting
+from w2s_jax.methods import LABELS, Labels, View, draw_view, masked
+from w2s_jax.rng import stream
+from w2s_jax.tasks import make_task
+
+TASKS = 256
+"""Tasks that a method fits side by side."""
+RIVAL = "naive_ft"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    if options.json is not None and (error := run.json_error(options.json)):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = rows_of(quick=options.quick)
+    print(report(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def rows_of(*, quick: bool) -> list[dict]:
+    """Measure every method on labels of either kind, on one core or on the accelerator."""
+    machine = in_fresh_process(devices.machine)
+    tasks, seconds = (8, 0.02) if quick else (TASKS, 0.3)
+    rows = []
+    for labels in LABELS:
+        names = supporting(labels)
+        run.say(f"{labels} labels: {len(names)} methods")
+        cores = None if machine.accelerators else 1
+        timed = in_fresh_process(time_here, labels, names, tasks, MIN_REPEATS, seconds, cores=cores)
+        rival = timed[names.index(RIVAL)]
+        rows += [row_of(labels, name, tasks, timing, rival, machine) for name, timing in zip(names, timed)]
+    return rows
+
+
+def time_here(labels: Labels, names: list[str], tasks: int, repeats: int, seconds: float) -> list[Timing]:
+    """Time methods in this process, one after another."""
+    devices.start(1)
+    spec = presets(labels)["quick"]
+    views = jax.block_until_ready(draw_views(spec, tasks))
+    return [measure(fits_of(spec, name, views), repeats, seconds) for name in names]
+
+
+def draw_views(spec: ArenaSpec, tasks: int) -> View:
+    """What there is to be seen of so many draws of one task, at its fitted examples."""
+    task = make_task(
+        num_concepts=spec.num_concepts, dim=spec.dim, weak_accuracy=0.7, concept_shift=0.5, noise_var=spec.noise_var
+    )
+    keys = jax.random.split(stream(jax.random.key(spec.seed), "cost"), tasks)
+    return jax.jit(jax.vmap(lambda key: draw_view(key, task, spec.num_fitted, spec.num_icl, spec.labels)))(keys)
+
+
+def fits_of(spec: ArenaSpec, name: str, views: View):
+    """Units of work: a fit of every task."""
+    method = spec.method(name)
+    fit = jax.jit(jax.vmap(method), compiler_options=runtime.compiler_options())
+    seen = masked(views, method.sees)
+
+    def repeat(units: int) -> None:
+        for _ in range(units):
+            jax.block_until_ready(fit(seen))
+
+    return repeat
+
+
+def row_of(labels: Labels, name: str, tasks: int, timing: Timing, rival: Timing, machine: Machine) -> dict:
+    """One measurement, as it is stored."""
+
+    def per_fit(of: Timing) -> float:
+        return of.median_seconds / of.units / tasks
+
+    return {
+        "labels": labels,
+        "method": name,
+        "seconds_per_fit": per_fit(timing),
+        "ratio_to_naive_ft": per_fit(timing) / per_fit(rival),
+        "compile_seconds": timing.compile_seconds,
+        "tasks": tasks,
+        "examples": QUICK.num_fitted,
+        "dim": QUICK.dim,
+        "seconds": [second / timing.units / tasks for second in timing.seconds],
+        "repeats": len(timing.seconds),
+        "cores_used": timing.cores_used,
+        "machine": machine.name,
+    }
+
+
+def report(rows: list[dict]) -> str:
+    """The figures as a table."""
+    lines = ["| labels | method | a fit | ratio to naive_ft | compile |", "|---|---|---:|---:|---:|"]
+    lines += [
+        f"| {row['labels']} | {row['method']} | {row['seconds_per_fit'] * 1e6:.3g} us "
+        f"| {row['ratio_to_naive_ft']:.2f} | {row['compile_seconds']:.1f} s |"
+        for row in rows
+    ]
+    where = "one core" if rows[0]["cores_used"] < 1.5 else "all cores"
+    about = f"{where} of: {rows[0]['machine']}; {rows[0]['tasks']} tasks side by side; medians of {rows[0]['repeats']}"
+    return "\n".join([*lines, "", about])
+
+
+def _parser() -> argparse.ArgumentParser:
+    description = "Times a fit of every published method, beside that of naive fine-tuning."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.methods", description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
+    parser.add_argument("--quick", action="store_true", help="a rehearsal: few tasks, short runs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

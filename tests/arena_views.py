@@ -1,0 +1,61 @@
+"""What the tests of methods share: a small task, views of it, and one program that runs every method."""
+
+from functools import partial
+
+import jax
+import pytest
+
+import w2s_jax as w2s
+from w2s_jax.methods import LABELS, METHODS, Labels, Method, View, draw_view
+from w2s_jax.tasks import Weakness
+from w2s_jax.types import Task
+
+NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 6, 40, 4
+
+draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
+
+
+def methods_of(labels: Labels) -> dict[str, Method]:
+    """Every method that supports labels of a kind."""
+    return {name: method.on(labels) for name, method in METHODS.items() if labels in method.labels}
+
+
+DEFAULTS = {labels: {n: m.defaults() for n, m in methods_of(labels).items()} for labels in LABELS}
+
+
+@partial(jax.jit, static_argnums=0)
+def fit_all(labels: Labels, views: dict[str, View], knobs: dict[str, dict]) -> dict:
+    """Every method on a view of its own, with traced knobs."""
+    return {name: method(views[name], **knobs[name]) for name, method in methods_of(labels).items()}
+
+
+def fit_alike(labels: Labels, view: View, knobs=None) -> dict:
+    """Every method on one view."""
+    return fit_all(labels, dict.fromkeys(methods_of(labels), view), DEFAULTS[labels] if knobs is None else knobs)
+
+
+def run(labels: Labels, name: str, view: View, **knobs: float):
+    """One method's coefficients, by the program of all of them."""
+    return fit_alike(labels, view, {**DEFAULTS[labels], name: {**DEFAULTS[labels][name], **knobs}})[name]
+
+
+@pytest.fixture(scope="module")
+def in_a_hurry():
+    """Small programs, each run a few times: optimising them would take most of the time."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:
+    """A task in which nothing is axis-aligned."""
+    return w2s.random_task(
+        jax.random.key(7),
+        num_concepts=NUM_CONCEPTS,
+        dim=DIM,
+        weak_accuracy=0.6,
+        concept_shift=0.5,
+        noise_var=noise_var,
+        weakness=weakness,
+    )
