@@ -81,7 +81,7 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
     times = {} if cost is None else _times(cost, labels_of(results))
     heads += ["time of a fit,\nnaive's = 1"] * bool(times)
     figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.9 + 0.2 * len(order))
-    panel = axes[0, 0]
+    panel, size = axes[0, 0], 6.2 if len(heads) < 7 else 5.6
     ranks = len(names) - int(data["reads_target"].sum())
     for row, name in enumerate(order):
         cut = data.sel({"method": name})
@@ -93,7 +93,7 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
             parts = ("pgr", "pgr_low", "pgr_high")
             one = cut.sel(weakness=weakness, budget="examples", **cell)
             value, low, high = (float(one[part]) for part in parts)
-            _cell(panel, column, row, f"{value:.2f}  [{low:.2f}, {high:.2f}]", 1 - np.clip(value, 0, 1))
+            _cell(panel, column, row, f"{value:.2f}  [{low:.2f}, {high:.2f}]", 1 - np.clip(value, 0, 1), size)
         both = cut["risk_mean"].sel(budget="examples")
         ratio = (both.sel(tuning="weak_labels") / both.sel(tuning="oracle")).median().item()
         _cell(panel, len(kinds) + 2, row, f"{ratio:.2f}", np.clip(np.log2(ratio) / 2, 0, 1))
@@ -168,7 +168,7 @@ def _times(cost: Results, labels: str) -> dict[str, float]:
 
 
 def _machine(cost: Results) -> str:
-    return f"\ntimes: {int(cost.data['tasks'][0])} fits side by side on one of {cost.data['machine'].values[0]}"
+    return f"\ntimes: {int(cost.data['tasks'][0])} fits side by side on one device of: {cost.data['machine'].values[0]}"
 
 
 AXES = {
@@ -228,10 +228,10 @@ def _pale(method: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _cell(panel: Axes, column: int, row: int, text: str, shade: float) -> None:
+def _cell(panel: Axes, column: int, row: int, text: str, shade: float, size: float = 6.2) -> None:
     face = SHADES(shade) if np.isfinite(shade) else "#F7F7F7"
     panel.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=face, linewidth=0))
-    panel.text(column, row, text, ha="center", va="center", fontsize=6.2)
+    panel.text(column, row, text, ha="center", va="center", fontsize=size)
 
 
 def _setting(results: Results) -> str:

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import shutil
 
 import jax
@@ -11,12 +13,12 @@ import pytest
 import xarray as xr
 
 from sims import methods, runtime
-from sims.arena.replicate import first, grid_of
-from sims.arena.spec import BUDGETS, PRESETS, ArenaSpec
-from sims.spec import InputError
+from sims.arena.replicate import PER_EXAMPLE, first, grid_of
+from sims.arena.spec import BUDGETS, PRESETS, ArenaSpec, presets
+from sims.spec import InputError, from_json, identity, to_json
 from sims.store import Store
 from tests.test_bad_input import assert_refused
-from w2s_jax.methods import METHODS, Cost, Knob, Method, draw_view, known
+from w2s_jax.methods import LABELS, METHODS, Cost, Knob, Method, draw_view, known
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task
@@ -56,6 +58,7 @@ def options(out, **fields) -> list[str]:
 BAD = [
     ({"methods": ("hull", "magic")}, "methods must be among source, ceiling, .*; got 'magic'; choose from the list"),
     ({"methods": ("hull", "hull")}, "methods must not repeat a value, got hull more than once; remove the repeats"),
+    ({"labels": "words"}, "labels must be among linear, sign; got 'words'; choose from the list"),
     ({"methods": ("ceiling",)}, "methods must hold one that does not read the target, got ceiling alone; add naive_ft"),
     ({"methods": ()}, "methods must hold at least one value, got none; give one or more"),
     ({"weakness": ("noisy", "noisy")}, "weakness must not repeat a value, got noisy more than once"),
@@ -126,10 +129,21 @@ def test_examples_by_hand():
 
 
 def test_presets_can_be_run():
-    for spec in PRESETS.values():
-        assert spec.methods == tuple(METHODS)
-        assert spec.matched_least >= 2
+    for labels in LABELS:
+        for name, spec in presets(labels).items():
+            assert spec.labels == labels
+            assert spec.methods == tuple(name for name, method in METHODS.items() if labels in method.labels)
+            assert spec.matched_least >= 2
+            assert dataclasses.replace(spec, labels="linear", methods=tuple(METHODS)) == PRESETS[name]
     assert PRESETS["quick"].num_cells == 5 * 4 * 4
+
+
+def test_stores_from_before_there_were_signs_are_of_numbers():
+    older = {name: value for name, value in dataclasses.asdict(TINY).items() if name != "labels"}
+    assert from_json(ArenaSpec, json.dumps(older)) == TINY == from_json(ArenaSpec, to_json(TINY))
+    del older["replicates"]
+    assert identity(TINY) == hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:16]
+    assert identity(TINY) != identity(dataclasses.replace(TINY, labels="sign"))
 
 
 def test_the_list_names_every_method(capsys, tmp_path, monkeypatch):
@@ -143,6 +157,8 @@ def test_the_list_names_every_method(capsys, tmp_path, monkeypatch):
         assert method.about in said and method.reference in said
         assert all(f"    {name} = {knob.default:g} in [" in said for name, knob in method.knobs.items())
     assert said.count("(reads the target)") == 1
+    assert said.count("    labels linear, sign\n") == sum("sign" in method.labels for method in METHODS.values())
+    assert "    sign   sees   source, weak_log_odds, unaligned_log_odds\n" in said
     assert "after m weak examples" in said
 
 
@@ -196,8 +212,8 @@ def finished(tmp_path_factory):
     return out
 
 
-def load(out) -> xr.Dataset:
-    return xr.open_zarr(out / "methods.zarr", consolidated=False).load()
+def load(out, store: str = "methods") -> xr.Dataset:
+    return xr.open_zarr(out / f"{store}.zarr", consolidated=False).load()
 
 
 def of(method: str, array: xr.DataArray) -> xr.DataArray:
@@ -333,11 +349,9 @@ def cut(view, count: int):
     return view._replace(
         features=view.features[keep],
         chance=type(view.chance)(*(x[keep] for x in view.chance)),
-        weak_labels=view.weak_labels[keep],
-        unaligned_labels=view.unaligned_labels[keep],
         colleague_labels=view.colleague_labels[:, keep],
         prompts=type(view.prompts)(*(x[keep] for x in view.prompts)),
-        true_labels=view.true_labels[keep],
+        **{name: value[keep] for name in PER_EXAMPLE if (value := getattr(view, name)) is not None},
     )
 
 
@@ -426,6 +440,67 @@ def test_a_sweep_that_was_killed_goes_on(data, tmp_path, capsys, monkeypatch):
         assert methods.main(options(tmp_path)) == 0
     assert written == [0] and "going on: 1 blocks are already there" in capsys.readouterr().err
     assert_same_results(load(tmp_path), data)
+
+
+# --- signs ----------------------------------------------------------------------------------------------------------
+
+FEW = ("source", "naive_ft", "contrastive", "experts", "hull")
+
+
+@pytest.fixture(scope="module")
+def signs(tmp_path_factory):
+    """The folder of a finished sweep of some methods that learn from signs."""
+    out = tmp_path_factory.mktemp("signs")
+    with cheaply():
+        assert methods.main(options(out, labels="sign", methods=FEW)) == 0
+    assert [path.name for path in out.glob("*.zarr")] == ["methods_sign.zarr"]
+    return out
+
+
+@pytest.mark.slow
+def test_risks_of_signs_are_shares_of_inputs(signs):
+    data = load(signs, "methods_sign")
+    assert "share of inputs" in data.risk_mean.attrs["long_name"]
+    # The angle of a mixture of weight 1/2 on the target and 1/4 on two others, and that of the teacher.
+    np.testing.assert_allclose(of("source", data.risk_mean), np.arctan2(np.sqrt(2) / 4, 0.5) / np.pi, rtol=1e-9)
+    np.testing.assert_allclose(data.weak_risk.values.ravel(), np.arccos(TINY.weak_accuracy) / np.pi, rtol=1e-9)
+    assert ((data.risk_mean > 0) & (data.risk_mean < 1)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "matched"), [("naive_ft", 24), ("contrastive", 18), ("experts", 4)])
+def test_risks_of_signs_are_those_of_a_loop(signs, name, matched):
+    """Replicate by replicate, candidate by candidate; the log loss of held-out weak labels chooses."""
+    data, method = load(signs, "methods_sign"), METHODS[name].on("sign")
+    with cheaply():
+        draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
+        fit = jax.jit(lambda view, knobs: method(view, **knobs))
+        task = task_of(0.7)
+        target = np.asarray(task.target_coef)
+        for budget, count in (("examples", FITTED), ("compute", matched)):
+            tuned = []
+            for i in range(TINY.replicates):
+                view = draw(replicate_key(jax.random.key(TINY.seed), i), task, TINY.sample_size, TINY.num_icl, "sign")
+                coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
+                held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
+                losses = [np.logaddexp(0, -labels * (held @ coef)).mean() for coef in coefs]
+                best = coefs[int(np.argmin(losses))]
+                tuned.append(np.arccos(best @ target / np.linalg.norm(best) / np.linalg.norm(target)) / np.pi)
+            cell = {"budget": budget, "weak_accuracy": 0.7, "method": name, "tuning": "weak_labels"}
+            np.testing.assert_allclose(data.risk_mean.sel(cell).item(), np.mean(tuned), rtol=1e-6)
+
+
+def test_a_method_without_signs_is_refused_with_what_supports_them(monkeypatch, capsys, tmp_path):
+    plain = Method(
+        "plain", "The source.", lambda view: known(view.source).source_coef, ("source",), Cost(0, False, 0), "-"
+    )
+    monkeypatch.setitem(METHODS, "plain", plain)
+    assert "plain" in presets("linear")["smoke"].methods and "plain" not in presets("sign")["smoke"].methods
+    code = methods.main(options(tmp_path / "results", labels="sign", methods=("naive_ft", "plain")))
+    message = (
+        "^error: plain must support sign labels, but it has linear ones alone; leave it out or choose labels linear."
+    )
+    assert_refused(capsys, code, message, tmp_path / "results")
 
 
 # --- a method of one's own ------------------------------------------------------------------------------------------

@@ -140,6 +140,46 @@ def test_a_store_of_one_accuracy_has_no_diagram(results):
         arena.method_arena(one)
 
 
+@pytest.fixture(scope="module")
+def of_signs(tmp_path_factory):
+    """The same as a store of signs, with measured times."""
+    folder = tmp_path_factory.mktemp("signs")
+    signs = dataset()
+    signs.attrs["config"] = json.dumps({**json.loads(signs.attrs["config"]), "labels": "sign"})
+    signs.to_zarr(folder / "methods_sign.zarr", zarr_format=3, consolidated=False)
+    own = {"tasks": 256, "machine": "2 cores of a processor", "seconds": [1.0]}
+    rows = [
+        {"labels": labels, "method": name, "ratio_to_naive_ft": ratio + (labels == "linear"), **own}
+        for labels in ("linear", "sign")
+        for name, ratio in (("naive_ft", 1.0), ("hull", 0.34), ("source", 0.012))
+    ]
+    (folder / "methods_cost.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_figures_of_signs_say_so(of_signs):
+    signs, cost = (data.open_results(of_signs, store) for store in ("methods_sign", "methods_cost"))
+    assert any("numbers: its mean share of wrong signs" in text for text in texts(drawn(arena.method_arena, signs)))
+    assert "share of wrong signs" in texts(drawn(arena.robustness, signs))
+    with style.style():
+        said = texts(arena.method_table(signs, cost))
+    assert {"0.34", "0.012", "1"} <= set(said) and "time of a fit,\nnaive's = 1" in said
+    assert any("times: 256 fits side by side on one device of: 2 cores of a processor" in text for text in said)
+
+
+def test_a_table_is_drawn_without_times_and_never_of_times_alone(of_signs, tmp_path, capsys):
+    (tmp_path / "methods_cost.json").write_text((of_signs / "methods_cost.json").read_text())
+    assert make.main(["--results", str(tmp_path), "--only", "method_table_sign"]) == 2
+    assert "make it with: python -m sims.methods --labels sign --preset quick" in capsys.readouterr().err
+    assert make.main(["--results", str(of_signs), "--only", "method_table_sign", "--only", "robustness_sign"]) == 0
+    assert make.main(["--results", str(of_signs), "--only", "method_table_sign", "--list"]) == 0
+    assert "    ready\n" in capsys.readouterr().out
+    (tmp_path / "methods_cost.json").write_text("[{")
+    dataset().to_zarr(tmp_path / "methods.zarr", zarr_format=3, consolidated=False)
+    assert make.main(["--results", str(tmp_path), "--only", "method_table"]) == 2
+    assert "methods_cost must be a list of measurements in JSON" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["method_arena", "method_table", "robustness"])
 def test_figures_are_drawn_alike_every_time_and_on_the_page(results, name):
     entry = make.FIGURES[name]

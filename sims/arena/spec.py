@@ -56,7 +56,13 @@ class ArenaSpec:
         check_members("relaxed", self.relaxed, RELAXABLE)
         check_members("labels", (self.labels,), LABELS)
         check_members("methods", self.methods, tuple(METHODS))
-        check_members("methods", self.methods, tuple(supporting(self.labels)))
+        for name in self.methods:
+            if self.labels not in METHODS[name].labels:
+                has = METHODS[name].labels
+                raise InputError(
+                    f"{name} must support {self.labels} labels, but it has {', '.join(has)} ones alone; leave it out or "
+                    f"choose labels {has[0]}."
+                )
         if all(METHODS[name].reads_target for name in self.methods):
             raise InputError(
                 f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "

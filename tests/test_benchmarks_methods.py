@@ -1,0 +1,63 @@
+"""The benchmark of methods: its rows, the ratio that they hold, and what it refuses."""
+
+import json
+
+import pytest
+
+from benchmarks import devices, methods
+from benchmarks.timing import Timing
+from sims.arena.spec import presets, supporting
+from w2s_jax.methods import LABELS
+
+MACHINE = devices.Machine("2 cores of a processor", 2, 0)
+
+
+def timing(seconds: float, units: int) -> Timing:
+    return Timing((seconds, 2 * seconds, seconds / 2, seconds, seconds), units, 3.0, 100.0, 1.0)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Every method as slow as its place, naive fine-tuning among them."""
+
+    def measure(function, *args, **options):
+        if function is devices.machine:
+            return MACHINE
+        assert function is methods.time_here and options["cores"] == 1
+        return [timing(0.1 * (place + 1), 2 * (place + 1)) for place in range(len(args[1]))]
+
+    monkeypatch.setattr(methods, "in_fresh_process", measure)
+
+
+def test_rows_are_of_every_method_and_ratios_of_times_per_fit(measured, tmp_path, capsys):
+    path = tmp_path / "cost.json"
+    assert methods.main(["--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert [(row["labels"], row["method"]) for row in rows] == [
+        (kind, name) for kind in LABELS for name in supporting(kind)
+    ]
+    for row in rows:
+        assert row["seconds_per_fit"] == pytest.approx(0.1 / 2 / methods.TASKS)  # units make up for slowness
+        assert row["ratio_to_naive_ft"] == pytest.approx(1.0)
+        assert row["compile_seconds"] > 2 and row["machine"] == MACHINE.name and row["repeats"] == 5
+    said = capsys.readouterr().out
+    assert "one core of: 2 cores of a processor; 256 tasks side by side; medians of 5" in said
+
+
+def test_a_slower_method_has_a_larger_ratio():
+    row = methods.row_of("sign", "experts", 10, timing(3.0, 2), timing(1.0, 4), MACHINE)
+    assert row["ratio_to_naive_ft"] == pytest.approx(6.0)
+    assert row["seconds"] == pytest.approx([0.15, 0.3, 0.075, 0.15, 0.15])
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
+    assert methods.main(["--json", str(tmp_path / "nowhere" / "cost.json")]) == 2
+    assert "--json must name a file in an existing folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_methods_are_timed_as_the_arena_runs_them():
+    views = methods.draw_views(presets("sign")["smoke"], 3)
+    assert views.features.shape == (3, 48, 6) and views.weak_log_odds is not None
+    found = methods.in_fresh_process(methods.time_here, "sign", ["naive_ft", "source"], 4, 5, 0.01, cores=1)
+    assert len(found) == 2 and all(min(one.seconds) > 0 for one in found)
