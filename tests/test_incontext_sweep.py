@@ -385,6 +385,9 @@ def test_the_closed_forms_are_where_they_belong(data):
     np.testing.assert_allclose(empty, shift**2 * (1 + 1 / (TINY.num_concepts - 1)), rtol=1e-6)
     prior = data.concept_weight.sel(predictor="bayes", prompt_length=0)
     np.testing.assert_allclose(prior, 1 - shift, rtol=1e-6)
+    # Without a prompt Bayes names the likeliest of the prior; a prompt moves it somewhere.
+    assert (data.bayes_named_concept.sel(num_icl=0) == (0 if 1 - shift > shift / 3 else 1)).all()
+    assert np.unique(data.bayes_named_concept).size > 1 and data.bayes_named_concept.dims == data.named_concept.dims
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ def network_claims(data: xr.Dataset, spec: InContextSpec) -> Iterator[Claim]:
         for shift in spec.concept_shift:
             text = f"rotated, a = 0.8, shift {shift}: |weight on the target, network - Bayes|, means over prompts"
             yield worst(text, gap.sel(concept_shift=shift), "<=", 0.05)
+    agrees = (data.named_concept == data.bayes_named_concept).mean(["seed", "weak_accuracy", "num_icl"])
+    yield worst("share of shared prompts that the network names as exact Bayes does", agrees, ">=", 0.85)
     if 0.6 in spec.weak_accuracy:
         yield from _refined_against_naive(data, spec)
     yield from _levels_off(data, spec)

@@ -66,6 +66,12 @@ def assemble(spec: InContextSpec, store: Store, counts: np.ndarray, staging: Pat
             "concept that the network names after the shared prompt; the target is 0",
             "1",
         ),
+        "bayes_named_concept": (
+            (*seeded, "weak_accuracy", "num_icl"),
+            found["bayes_intent"].astype(int),
+            "likeliest concept of the exact posterior after the shared prompt",
+            "1",
+        ),
         "bayes_misalignment": (
             ("prompts", *seeded, "weak_accuracy", "num_icl"),
             misalignments,

@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     """The same of the mean weights over all fresh prompts."""
     intent: Int[Array, "W I"]
     """Concept that the network named."""
+    bayes_intent: Int[Array, "W I"]
+    """Likeliest concept of the exact posterior after the same shared prompt."""
     distance: Distance
     trace: Trace
 
@@ -89,9 +91,15 @@ def run_seed(spec: InContextSpec, key: Key, first_seed: Array, total: Array, set
         named[refined.intent].swapaxes(1, 2),
         *_bayes_misalignments(spec, world),
         refined.intent,
+        _bayes_intent(spec, world),
         measure_distance(spec, stream(key, "distance"), network, bins, source, setting.concept_shift),
         trace_weights(spec, stream(key, "trace"), network, bins, world.teachers),
     )
+
+
+def _bayes_intent(spec: InContextSpec, world: World) -> Int[Array, "W I"]:
+    paths = jax.vmap(lambda teacher, shared: posterior_path(teacher, shared, lengths=spec.num_icl))
+    return jnp.argmax(paths(world.teachers, world.shared), axis=-1)
 
 
 def _bayes_misalignments(spec: InContextSpec, world: World) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
