@@ -31,11 +31,11 @@ def alignment_methods(*stores: Results) -> Figure:
         data = data.sel(capability=capability, num_icl=data["num_icl"].values.max())
         for row, split in enumerate(SPLITS):
             panel, cut = axes[row, column], data.sel(split=split)
-            handles |= _students(panel, cut)
-            handles |= _marks(panel, cut)
+            handles |= _students(panel, cut) | _marks(panel, cut)
             style.title(panel, row * columns + column, task_of(results) if row == 0 else "")
         rate = task_of(results) == "bias"
         axes[-1, column].set_xlabel("rate of female subjects" if rate else "style score")
+    handles["dot: at equal compute"] = Line2D([], [], color="0.3", marker=".", linewidth=0.8)
     for row, name in enumerate(SPLITS.values()):
         axes[row, 0].set_ylabel(f"content, {name}")
     levels = sorted({capabilities(results)[-1] for results in stores})
@@ -55,7 +55,6 @@ def _students(panel: Axes, cut: xr.Dataset) -> dict[str, Artist]:
         if not np.allclose(matched, (x, y)):
             panel.plot([x, matched[0]], [y, matched[1]], color=how.color, linewidth=0.8, zorder=2)
             panel.plot(*matched, marker=".", markersize=3, color=how.color, linestyle="none", zorder=3)
-            handles.setdefault("dot: at equal compute", Line2D([], [], color="0.3", marker=".", linewidth=0.8))
         _cross(panel, own, how.color)
         panel.plot(x, y, marker=how.marker, markersize=5, color=how.color, linestyle="none", zorder=4)
         handles[label_of(method)] = Line2D([], [], color=how.color, marker=how.marker, linestyle="none")
