@@ -49,8 +49,36 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
 
 
 def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
-    """The same for sign labels, where a risk is the share of inputs with another sign than the target's."""
+    """The same for sign labels, where a risk is the share of inputs with another sign than the target's.
+
+    A sign tells less than a number: sampling error adds to every student's bias, and an accurate teacher (0.9) leaves
+    no room for those who draw labels anew.
+    """
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+    data = data.sel(budget="examples")
+    risk = data.risk_mean.sel(tuning="weak_labels")
+    biased = [kind for kind in BIASED if kind in spec.weakness]
+    naive, oracle = (_of(part, "naive_ft").sel(weakness=biased) for part in (risk, data.risk_mean.sel(tuning="oracle")))
+    teacher = data.weak_risk.sel(weakness=biased)
+    yield worst("naive_ft tuned on weak labels: its wrong signs over the teacher's", naive / teacher, ">=", 0.8)
+    text = "naive_ft: median over tasks of its risk, knobs tuned on weak labels, over that with an oracle's"
+    yield Claim(text, float((naive / oracle).median()), ">=", 1.2)
+    gained = (naive - _of(risk, "bootstrapping").sel(weakness=biased)) / naive
+    yield worst("bootstrapping: share of naive_ft's risk that it saves", gained, "<=", 0.05)
+    for method, kinds, accuracy, shift in (
+        ("hull", ("rotated", "shifted", "opposed"), 0.9, 0.9),
+        ("em_prior", ("rotated", "shifted", "opposed"), 0.9, 0.9),
+        ("reverse_kl", ("rotated", "shifted", "opposed"), 0.9, 0.9),
+        ("ensemble", ("rotated", "shifted"), 0.9, 0.9),
+        ("selective", ("opposed",), 0.9, 0.9),
+        ("contrastive", ("rotated", "shifted", "confused", "opposed"), 0.7, 0.5),
+        ("icl_refine", ("rotated", "shifted", "opposed"), 0.7, 0.75),
+    ):
+        kinds = [kind for kind in kinds if kind in spec.weakness]
+        cells = data.sel(weakness=kinds, weak_accuracy=slice(accuracy), concept_shift=slice(shift))
+        low = _lower_end(cells, "naive_ft", method)
+        where = f"{', '.join(kinds)}; a <= {accuracy:g}, shift <= {shift:g}"
+        yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {where}", low, ">=", 0.0)
 
 
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:

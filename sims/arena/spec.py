@@ -60,8 +60,8 @@ class ArenaSpec:
             if self.labels not in METHODS[name].labels:
                 has = METHODS[name].labels
                 raise InputError(
-                    f"{name} must support {self.labels} labels, but it has {', '.join(has)} ones alone; leave it out or "
-                    f"choose labels {has[0]}."
+                    f"{name} must support {self.labels} labels, but it has {', '.join(has)} ones alone; leave it "
+                    f"out or choose labels {has[0]}."
                 )
         if all(METHODS[name].reads_target for name in self.methods):
             raise InputError(
