@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from sims import methods, runtime
+from sims.arena.claims import sign_claims
 from sims.arena.replicate import PER_EXAMPLE, first, grid_of
 from sims.arena.spec import BUDGETS, PRESETS, ArenaSpec, presets
 from sims.spec import InputError, from_json, identity, to_json
@@ -488,6 +489,44 @@ def test_risks_of_signs_are_those_of_a_loop(signs, name, matched):
                 tuned.append(np.arccos(best @ target / np.linalg.norm(best) / np.linalg.norm(target)) / np.pi)
             cell = {"budget": budget, "weak_accuracy": 0.7, "method": name, "tuning": "weak_labels"}
             np.testing.assert_allclose(data.risk_mean.sel(cell).item(), np.mean(tuned), rtol=1e-6)
+
+
+def promising() -> xr.Dataset:
+    """A store of signs in which all that is claimed holds, by far more than its errors."""
+    spec = presets("sign")["quick"]
+    axes = {dim: list(getattr(spec, dim)) for dim in CELL}
+    shape, names = tuple(len(values) for values in axes.values()), list(spec.methods)
+    risk = np.full((2, len(BUDGETS), *shape, len(names)), 0.2)
+    for name, value in (("naive_ft", 0.3), ("bootstrapping", 0.3)):
+        risk[..., names.index(name)] = value
+    risk[1, ..., names.index("naive_ft")] = 0.2
+    own = ("budget", *CELL, "method")
+    cov = np.broadcast_to(1e-4 * np.eye(len(names)), (*risk.shape[1:], len(names)))
+    return xr.Dataset(
+        {
+            "risk_mean": (("tuning", *own), risk),
+            "risk_cov": ((*own, "method_2"), cov),
+            "weak_risk": (CELL, np.full(shape, 0.3)),
+            "num_replicates": spec.replicates,
+        },
+        {**axes, "method": names, "method_2": names, "budget": list(BUDGETS), "tuning": ["weak_labels", "oracle"]},
+    )
+
+
+def failing(data: xr.Dataset) -> list[str]:
+    return [claim.claim for claim in sign_claims(data, presets("sign")["quick"]) if not claim.holds()]
+
+
+@pytest.mark.parametrize(
+    "name", ["naive_ft", "bootstrapping", "hull", "reverse_kl", "ensemble", "contrastive", "icl_refine"]
+)
+def test_claims_about_signs_hold_or_do_not(name):
+    data = promising()
+    assert not failing(data)
+    worse = 0.3 if name not in ("naive_ft", "bootstrapping") else 0.2  # no better than naive, or better than it should
+    where = {"method": name, "weakness": "rotated", "weak_accuracy": 0.5, "concept_shift": 0.5, "tuning": "weak_labels"}
+    data.risk_mean.loc[where] = worse
+    assert any(name in claim for claim in failing(data))
 
 
 def test_a_method_without_signs_is_refused_with_what_supports_them(monkeypatch, capsys, tmp_path):
