@@ -3,8 +3,9 @@
     python -m benchmarks.methods [--json FILE] [--quick]
 
 Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
-at their defaults and data in memory; for each kind of labels in a process of its own. Figures are medians, compile time
-is apart. What a fit costs here is the work of a small student: with a network it is the reads of `Cost` that count.
+at their defaults and data in memory; for each kind of labels in a process of its own. Naive fine-tuning is timed again
+beside each method, so that a machine that is busier for a while slows both. Figures are medians, compile time is apart.
+What a fit costs here is the work of a small student: with a network it is the reads of `Cost` that count.
 """
 
 import argparse
@@ -51,17 +52,20 @@ def rows_of(*, quick: bool) -> list[dict]:
         run.say(f"{labels} labels: {len(names)} methods")
         cores = None if machine.accelerators else 1
         timed = in_fresh_process(time_here, labels, names, tasks, MIN_REPEATS, seconds, cores=cores)
-        rival = timed[names.index(RIVAL)]
-        rows += [row_of(labels, name, tasks, timing, rival, machine) for name, timing in zip(names, timed)]
+        rows += [row_of(labels, name, tasks, *both, machine) for name, both in zip(names, timed)]
     return rows
 
 
-def time_here(labels: Labels, names: list[str], tasks: int, repeats: int, seconds: float) -> list[Timing]:
-    """Time methods in this process, one after another."""
+def time_here(
+    labels: Labels, names: list[str], tasks: int, repeats: int, seconds: float
+) -> list[tuple[Timing, Timing]]:
+    """Time methods in this process, one after another, and naive fine-tuning beside each."""
     devices.start(1)
     spec = presets(labels)["quick"]
     views = jax.block_until_ready(draw_views(spec, tasks))
-    return [measure(fits_of(spec, name, views), repeats, seconds) for name in names]
+    rival = fits_of(spec, RIVAL, views)
+    rival(1)
+    return [tuple(measure(fit, repeats, seconds) for fit in (fits_of(spec, name, views), rival)) for name in names]
 
 
 def draw_views(spec: ArenaSpec, tasks: int) -> View:

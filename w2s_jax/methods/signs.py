@@ -46,8 +46,9 @@ def nearest_logit(
 
     Reference: derived, docs/methods.md.
 
-    >>> nearest_logit(jnp.array([[2.0, 0.0], [0.0, 2.0]]), jnp.array([0.5, 0.5]), jnp.ones(2)).round(3).tolist()
-    [0.745, 0.745]
+    >>> mixture = nearest_logit(jnp.array([[2.0, 0.0], [0.0, 2.0]]), jnp.array([0.5, 0.5]), jnp.ones(2))
+    >>> [round(float(b), 2) for b in mixture]
+    [0.74, 0.74]
     """
     lengths = jnp.sqrt((jnp.square(logit_concepts) * feature_var[None]).sum(axis=1))
     slopes = jax.vmap(_slope)(lengths)
