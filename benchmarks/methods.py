@@ -4,12 +4,14 @@
 
 Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
 at their defaults and data in memory; for each kind of labels in a process of its own. Naive fine-tuning is timed again
-beside each method, so that a machine that is busier for a while slows both. Figures are medians, compile time is apart.
-What a fit costs here is the work of a small student: with a network it is the reads of `Cost` that count.
+beside each method, by turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
+that of the turns' ratios; compile time is apart. What a fit costs here is the work of a small student: with a network it
+is the reads of `Cost` that count.
 """
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import jax
 
 from benchmarks import devices, run
 from benchmarks.devices import Machine
-from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure
+from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure_beside
 from sims import runtime
 from sims.arena.spec import QUICK, ArenaSpec, presets, supporting
 from w2s_jax.methods import LABELS, Labels, View, draw_view, masked
@@ -65,7 +67,7 @@ def time_here(
     views = jax.block_until_ready(draw_views(spec, tasks))
     rival = fits_of(spec, RIVAL, views)
     rival(1)
-    return [tuple(measure(fit, repeats, seconds) for fit in (fits_of(spec, name, views), rival)) for name in names]
+    return [measure_beside(fits_of(spec, name, views), rival, repeats, seconds) for name in names]
 
 
 def draw_views(spec: ArenaSpec, tasks: int) -> View:
@@ -92,20 +94,18 @@ def fits_of(spec: ArenaSpec, name: str, views: View):
 
 def row_of(labels: Labels, name: str, tasks: int, timing: Timing, rival: Timing, machine: Machine) -> dict:
     """One measurement, as it is stored."""
-
-    def per_fit(of: Timing) -> float:
-        return of.median_seconds / of.units / tasks
-
+    fits, rivals = (timing.units * tasks for timing in (timing, rival))
+    ratios = [one / fits / (other / rivals) for one, other in zip(timing.seconds, rival.seconds)]
     return {
         "labels": labels,
         "method": name,
-        "seconds_per_fit": per_fit(timing),
-        "ratio_to_naive_ft": per_fit(timing) / per_fit(rival),
+        "seconds_per_fit": timing.median_seconds / fits,
+        "ratio_to_naive_ft": 1.0 if name == RIVAL else statistics.median(ratios),
         "compile_seconds": timing.compile_seconds,
         "tasks": tasks,
         "examples": QUICK.num_fitted,
         "dim": QUICK.dim,
-        "seconds": [second / timing.units / tasks for second in timing.seconds],
+        "seconds": [second / fits for second in timing.seconds],
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
         "machine": machine.name,

@@ -61,6 +61,27 @@ def measure(run: Run, repeats: int = MIN_REPEATS, seconds: float = 1.0) -> Timin
     return Timing(timed, units, warmup, peak_mb(), cores_used)
 
 
+def measure_beside(run: Run, rival: Run, repeats: int = MIN_REPEATS, seconds: float = 1.0) -> tuple[Timing, Timing]:
+    """Time two by turns, so that a machine that is busier for a while slows both.
+
+    >>> slow, fast = measure_beside(lambda n: sum(range(9000 * n)), lambda n: sum(range(1000 * n)), seconds=0.01)
+    >>> len(slow.seconds) == len(fast.seconds) == MIN_REPEATS
+    True
+    """
+    if repeats < MIN_REPEATS:
+        raise ValueError(f"repeats must be at least {MIN_REPEATS} for a median worth quoting, got {repeats}.")
+    both = (run, rival)
+    warmup = [_seconds(one, 1) for one in both]
+    units = [calibrate(one, seconds) for one in both]
+    wall, processor = time.perf_counter(), time.process_time()
+    turns = [[_seconds(one, count) for one, count in zip(both, units)] for _ in range(repeats)]
+    cores_used = (time.process_time() - processor) / (time.perf_counter() - wall)
+    first, second = (
+        Timing(timed, count, start, peak_mb(), cores_used) for timed, count, start in zip(zip(*turns), units, warmup)
+    )
+    return first, second
+
+
 def calibrate(run: Run, seconds: float) -> int:
     """How many units of work take `seconds` or, where one unit takes longer, 1."""
     units = 1

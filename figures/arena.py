@@ -96,7 +96,7 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
             _cell(panel, column, row, f"{value:.2f}  [{low:.2f}, {high:.2f}]", 1 - np.clip(value, 0, 1), size)
         both = cut["risk_mean"].sel(budget="examples")
         ratio = (both.sel(tuning="weak_labels") / both.sel(tuning="oracle")).median().item()
-        _cell(panel, len(kinds) + 2, row, f"{ratio:.2f}", np.clip(np.log2(ratio) / 2, 0, 1))
+        _cell(panel, len(kinds) + 2, row, f"{ratio:.2f}" if ratio < 100 else "> 100", np.clip(np.log2(ratio) / 2, 0, 1))
         _cell(panel, len(kinds) + 3, row, f"{int(cut['reads'])}", np.nan)
         if times:
             _cell(panel, len(kinds) + 4, row, f"{times[name]:.2g}" if name in times else "", np.nan)
