@@ -5,8 +5,8 @@
 Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
 at their defaults and data in memory; for each kind of labels in a process of its own. Naive fine-tuning is timed again
 beside each method, by turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
-that of the turns' ratios; compile time is apart. What a fit costs here is the work of a small student: with a network it
-is the reads of `Cost` that count.
+that of the turns' ratios; compile time is apart. What a fit costs here is the work of a small student: with a network
+it is the reads of `Cost` that count.
 """
 
 import argparse
