@@ -135,7 +135,7 @@ FIGURES: dict[str, Entry] = {
     "concept_posterior_trace": Entry(
         networks.concept_posterior_trace,
         "incontext",
-        "Along a weak prompt a network is less sure than exact Bayes; the worse the teacher, the more so.",
+        "Along a weak prompt a network weighs the target as Bayes does; the worse the teacher, the wider the gap.",
     ),
     "network_vs_theory": Entry(
         network_risk.network_vs_theory,
