@@ -41,6 +41,31 @@ def alignment_claims(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
         yield worst("icl_refine content minus naive_ft content, lower end of its interval", gain, ">=", 0.0)
     if "icl_refine" in spec.methods:
         yield from _style(data, spec)
+    if "naive_ft" in spec.methods:
+        yield from _other_methods(data, spec)
+
+
+def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
+    """Beside naive fine-tuning: what protects content, what that costs in style, and what does not help."""
+    content = data.content.sel(split=list(ASKED))
+    naive, train = _of(content, "naive_ft"), {"split": ["train"]}
+    for method, cells in (("contrastive", {}), ("selective", {}), ("reverse_kl", train)):
+        if method in spec.methods:
+            gain = _lower_end((_of(content, method) - naive).sel(cells))
+            where = " on train questions" if cells else ""
+            yield worst(f"{method} content minus naive_ft content{where}, lower end of its interval", gain, ">=", 0.0)
+    if "contrastive" in spec.methods:
+        if "source" in spec.methods:
+            lost = (_of(content, "source") - _of(content, "contrastive")).mean("seed")
+            yield worst("content that contrastive loses against the untouched model", lost, "<=", 0.10)
+        reached = _of(data.style.sel(split=list(ASKED)), "contrastive").mean("seed")
+        yield worst("contrastive style over the target's own", reached / float(data.target_style), ">=", 0.9)
+    if "selective" in spec.methods:
+        reached = _of(data.style.sel(split=list(ASKED)), "selective").mean("seed")
+        yield worst("selective style over the target's own", reached / float(data.target_style), "<=", 0.8)
+    if "ensemble" in spec.methods:
+        apart = abs(_of(content, "ensemble") - naive).mean("seed")
+        yield worst("ensemble against naive_ft: mean absolute difference of content", apart, "<=", 0.15)
 
 
 def _style(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
