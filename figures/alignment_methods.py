@@ -40,7 +40,9 @@ def alignment_methods(*stores: Results) -> Figure:
         axes[row, 0].set_ylabel(f"content, {name}")
     levels = sorted({capabilities(results)[-1] for results in stores})
     told = " and ".join(f"{level:g}" for level in levels)
-    parts = f"weak capability {told}", "longest prompt", "temperature 1", f"crosses: 95% intervals{absent(stores)}"
+    seeds = " and ".join(str(n) for n in sorted({results.data.sizes["seed"] for results in stores}))
+    crosses = f"crosses: 95% intervals over {seeds} seeds{absent(stores)}"
+    parts = f"weak capability {told}", "longest prompt", "temperature 1", crosses
     heading = "; ".join(parts) if columns > 1 else "\n".join(parts).replace("; ", "\n")
     style.legend_below(figure, handles, 4 if columns > 1 else 1, heading)
     return figure

@@ -47,7 +47,7 @@ class Blocks:
             "ceiling_risk": (sizes, steps),
             "naive_risk": (teachers, sizes, steps),
             **dict.fromkeys(("shared_risk", "fresh_risk", "intent_risk"), refined),
-            **dict.fromkeys(("shared_bayes", "fresh_bayes", "intent"), (teachers, prompts)),
+            **dict.fromkeys(("shared_bayes", "fresh_bayes", "intent", "bayes_intent"), (teachers, prompts)),
             **dict.fromkeys(("distance.kl", "distance.mean_square"), (len(distance.LAWS), contexts)),
             "distance.coverage": (len(distance.LEVELS), contexts),
             "distance.outside": (),
