@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from sims.sweep_methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
@@ -208,9 +209,14 @@ def check_axis(name: str, values: tuple) -> None:
         raise InputError(f"{name} must not repeat a value, got {duplicates[0]} more than once; remove the repeats.")
 
 
-def check_members(name: str, values: tuple, known: tuple) -> None:
-    """Every value is a known name."""
+def check_members(name: str, values: tuple, known: tuple, elsewhere: Mapping[str, str] | None = None) -> None:
+    """Every value is a known name; those that are known elsewhere are told with the setting that they support."""
     for value in values:
+        if value not in known and elsewhere and value in elsewhere:
+            raise InputError(
+                f"{name} must support this setting, as {', '.join(known)} do; {value!r} supports {elsewhere[value]} "
+                f"alone: leave it out here."
+            )
         if value not in known:
             raise InputError(f"{name} must be among {', '.join(known)}; got {value!r}; choose from the list.")
 

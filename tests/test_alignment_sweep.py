@@ -98,6 +98,11 @@ def files(folder) -> dict:
     [
         ({"task": "poetry"}, "task must be among persona, explanation, math, bias; got 'poetry'; choose from the list"),
         ({"methods": ("source", "oracle")}, "methods must be among source, ceiling, .*; got 'oracle'"),
+        (
+            {"methods": ("source", "hull")},
+            r"methods must support this setting, as source, .* do; 'hull' supports python -m sims.methods "
+            r"\(linear, sign labels\) alone: leave it out here",
+        ),
         ({"methods": ("source", "source")}, "methods must not repeat a value, got source more than once"),
         ({"capability": (0.5, 1.5)}, r"capability must be in \[0, 1\], got 1.5; 1 knows the whole world"),
         ({"capability": (-0.1,)}, r"capability must be in \[0, 1\], got -0.1"),

@@ -15,7 +15,8 @@ import xarray as xr
 from sims import methods, runtime
 from sims.arena.claims import sign_claims
 from sims.arena.replicate import PER_EXAMPLE, first, grid_of
-from sims.arena.spec import BUDGETS, PRESETS, ArenaSpec, presets
+from sims.arena.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
+from sims.dialogues.spec import METHODS as WORLD_METHODS
 from sims.spec import InputError, from_json, identity, to_json
 from sims.store import Store
 from tests.test_bad_input import assert_refused
@@ -58,6 +59,8 @@ def options(out, **fields) -> list[str]:
 
 BAD = [
     ({"methods": ("hull", "magic")}, "methods must be among source, ceiling, .*; got 'magic'; choose from the list"),
+    ({"methods": ("hull", "prompt_only")}, "methods must support this setting, as source, .* do; 'prompt_only' supports "
+     "python -m sims.alignment alone: leave it out here"),
     ({"methods": ("hull", "hull")}, "methods must not repeat a value, got hull more than once; remove the repeats"),
     ({"labels": "words"}, "labels must be among linear, sign; got 'words'; choose from the list"),
     ({"methods": ("ceiling",)}, "methods must hold one that does not read the target, got ceiling alone; add naive_ft"),
@@ -84,6 +87,10 @@ BAD = [
     ({"sample_size": 28}, "every method must have 2 examples to fit at equal compute, but with sample_size 28 and "
      "num_icl 2 one has 1; raise sample_size or give shorter prompts"),
 ]  # fmt: skip
+
+
+def test_methods_of_the_worlds_alone_are_those_that_the_arena_lacks():
+    assert set(OF_WORLDS) == set(WORLD_METHODS) - set(METHODS)
 
 
 @pytest.mark.parametrize(("fields", "message"), BAD)

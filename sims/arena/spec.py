@@ -9,6 +9,8 @@ from w2s_jax.tasks import WEAKNESSES, Weakness
 
 BUDGETS = ("examples", "compute")
 """What all methods have the same of: weak examples; or reads of examples by models, so that dear methods get fewer."""
+OF_WORLDS = ("control", "prompt_only")
+"""Methods that run in the worlds of tokens alone."""
 RELAXABLE = ("coherence", "spectrum", "wrong_concept", "label_noise", "target_mixture")
 FIT_SHARE = 0.75
 """Share of the weak examples that is fitted; the rest, with its weak labels, chooses values of the knobs."""
@@ -55,7 +57,7 @@ class ArenaSpec:
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)
         check_members("labels", (self.labels,), LABELS)
-        check_members("methods", self.methods, tuple(METHODS))
+        check_members("methods", self.methods, tuple(METHODS), dict.fromkeys(OF_WORLDS, "python -m sims.alignment"))
         for name in self.methods:
             if self.labels not in METHODS[name].labels:
                 has = METHODS[name].labels

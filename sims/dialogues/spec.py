@@ -8,6 +8,7 @@ import math
 from sims.spec import InputError, check_axis, check_each, check_members, check_one, to_json
 from w2s_jax.alignment.world import World
 from w2s_jax.alignment.worlds import WORLDS, make_world
+from w2s_jax.methods import METHODS as ARENA
 from w2s_jax.training import TrainingConfig
 from w2s_jax.transformer import TransformerConfig
 
@@ -113,7 +114,8 @@ class AlignmentSpec:
     def __post_init__(self) -> None:
         check_members("task", (self.task,), tuple(WORLDS))
         check_axis("methods", self.methods)
-        check_members("methods", self.methods, METHODS)
+        arena = {name: f"python -m sims.methods ({', '.join(own.labels)} labels)" for name, own in ARENA.items()}
+        check_members("methods", self.methods, METHODS, arena)
         for name in ("capability", "num_icl"):
             check_axis(name, getattr(self, name))
         check_each("capability", self.capability, lambda c: 0 <= c <= 1, "in [0, 1]", "1 knows the whole world")
