@@ -59,8 +59,8 @@ def options(out, **fields) -> list[str]:
 
 BAD = [
     ({"methods": ("hull", "magic")}, "methods must be among source, ceiling, .*; got 'magic'; choose from the list"),
-    ({"methods": ("hull", "prompt_only")}, "methods must support this setting, as source, .* do; 'prompt_only' supports "
-     "python -m sims.alignment alone: leave it out here"),
+    ({"methods": ("hull", "prompt_only")}, "methods must support this setting, as source, .*; 'prompt_only' "
+     "supports python -m sims.alignment alone: leave it out here"),
     ({"methods": ("hull", "hull")}, "methods must not repeat a value, got hull more than once; remove the repeats"),
     ({"labels": "words"}, "labels must be among linear, sign; got 'words'; choose from the list"),
     ({"methods": ("ceiling",)}, "methods must hold one that does not read the target, got ceiling alone; add naive_ft"),
