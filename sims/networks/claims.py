@@ -12,8 +12,8 @@ from w2s_jax import statistics
 REFINED = {"icl_refine_fresh": 8, "icl_refine_shared": 16, "intent_refine": 16}
 """Methods that fine-tune on the network's own labels, and the shortest prompts of which something is claimed.
 
-Those that stake all on one prompt need a longer one: after 8 examples exact Bayes itself names a wrong concept in 29 to
-39% of them (docs/transformers.md), which costs as much as naive fine-tuning does.
+Those that stake all on one prompt need a longer one: after 8 examples exact Bayes itself names a wrong concept in 28 to
+38% of them (docs/transformers.md), which costs as much as naive fine-tuning does.
 """
 
 
