@@ -219,6 +219,23 @@ def test_second_derivatives_equal_central_differences(derivatives, name):
     np.testing.assert_allclose(second(packed, mask, along)[:, fixed], expected[:, fixed], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
+def test_second_derivatives_hold_where_eigenvalues_are_equal_to_the_bit():
+    # The gram above is the identity up to rounding, which differs from machine to machine.
+    direction = jnp.asarray(DIRECTION)
+
+    def answer(penalty, cross):
+        return ridge_to_source(Moments(jnp.eye(4), cross, jnp.array(12.0)), jnp.zeros(4), penalty) @ direction
+
+    cross = jnp.asarray(SOURCE)
+    slope = jax.jit(jax.grad(answer))
+    second, mixed = jax.jit(jax.jacfwd(jax.grad(answer), argnums=(0, 1)))(0.4, cross)
+    step = 1e-5
+    np.testing.assert_allclose(second, (slope(0.4 + step, cross) - slope(0.4 - step, cross)) / (2 * step), rtol=1e-6)
+    np.testing.assert_allclose(second, 2 * (cross @ direction) / 1.4**3, rtol=1e-10)
+    np.testing.assert_allclose(mixed, -direction / 1.4**2, rtol=1e-10)
+
+
 # One teacher moves the regression vector, the other the label noise.
 @pytest.mark.parametrize(("weakness", "num_samples"), [("rotated", 12), ("noisy", 3)])
 def test_gradients_in_the_laws_of_a_task(weakness, num_samples):

@@ -144,13 +144,33 @@ def _matrix_function_jvp(spectral_filter, primals, tangents):
     # matrix function needs only divided differences of f (Daleckii and Krein), which have a limit where gaps close.
     gram, vector, parameter = primals
     gram_dot, vector_dot, parameter_dot = tangents
-    lam, basis = jnp.linalg.eigh(gram)
+    lam, basis = _eigh(gram)
     rotated, rotated_dot = basis.T @ vector, basis.T @ vector_dot
     filtered, from_parameter = jax.jvp(lambda p: spectral_filter(lam, p), (parameter,), (parameter_dot,))
     gram_dot = basis.T @ ((gram_dot + gram_dot.T) / 2) @ basis
     from_gram = _divided_differences(spectral_filter, lam, filtered, parameter) * gram_dot
     primal = basis @ (filtered * rotated)
     return primal, basis @ (filtered * rotated_dot + from_parameter * rotated + from_gram @ rotated)
+
+
+@jax.custom_jvp
+def _eigh(gram: Float[Array, "d d"]) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+    """`jnp.linalg.eigh`, of which second derivatives are made: a gram that stays in place adds nothing to them.
+
+    Differentiated by jax itself it would add 0 / 0 where two eigenvalues are equal to the bit, as at gram = I.
+    """
+    lam, basis = jnp.linalg.eigh(gram)
+    return lam, basis
+
+
+@_eigh.defjvp
+def _eigh_jvp(primals, tangents):
+    lam, basis = _eigh(*primals)
+    (gram_dot,) = tangents
+    turned = basis.T @ ((gram_dot + gram_dot.T) / 2) @ basis
+    gap = lam[None, :] - lam[:, None]
+    turns = jnp.where(gap == 0, 0.0, turned / jnp.where(gap == 0, 1.0, gap))
+    return (lam, basis), (jnp.diagonal(turned), basis @ turns)
 
 
 def _divided_differences(
