@@ -222,18 +222,21 @@ def test_second_derivatives_equal_central_differences(derivatives, name):
 @pytest.mark.slow
 def test_second_derivatives_hold_where_eigenvalues_are_equal_to_the_bit():
     # The gram above is the identity up to rounding, which differs from machine to machine.
-    direction = jnp.asarray(DIRECTION)
+    direction, cross, still = jnp.asarray(DIRECTION), jnp.asarray(SOURCE), jnp.zeros((4, 4))
 
-    def answer(penalty, cross):
-        return ridge_to_source(Moments(jnp.eye(4), cross, jnp.array(12.0)), jnp.zeros(4), penalty) @ direction
+    def answer(gram, penalty, cross):
+        return ridge_to_source(Moments(gram, cross, jnp.array(12.0)), jnp.zeros(4), penalty) @ direction
 
-    cross = jnp.asarray(SOURCE)
-    slope = jax.jit(jax.grad(answer))
-    second, mixed = jax.jit(jax.jacfwd(jax.grad(answer), argnums=(0, 1)))(0.4, cross)
-    step = 1e-5
-    np.testing.assert_allclose(second, (slope(0.4 + step, cross) - slope(0.4 - step, cross)) / (2 * step), rtol=1e-6)
-    np.testing.assert_allclose(second, 2 * (cross @ direction) / 1.4**3, rtol=1e-10)
+    @jax.jit
+    def second(*along):
+        return jax.jvp(jax.grad(answer, argnums=(1, 2)), (jnp.eye(4), 0.4, cross), along)[1]
+
+    twice, mixed = second(still, 1.0, jnp.zeros(4))
+    np.testing.assert_allclose(twice, 2 * (cross @ direction) / 1.4**3, rtol=1e-10)
     np.testing.assert_allclose(mixed, -direction / 1.4**2, rtol=1e-10)
+    by_cross, none = second(still, 0.0, direction)
+    np.testing.assert_allclose(by_cross, -(direction @ direction) / 1.4**2, rtol=1e-10)
+    np.testing.assert_allclose(none, 0, atol=1e-12)
 
 
 # One teacher moves the regression vector, the other the label noise.
