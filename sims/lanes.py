@@ -1,6 +1,6 @@
 """Several networks at once: on CPUs one after another on each device, on accelerators side by side by `vmap`.
 
-On two cores `vmap` took 1.2 to 1.4 times as long (docs/transformers.md)."""
+On two cores `vmap` took up to 1.5 times as long (docs/transformers.md)."""
 
 import functools
 from collections.abc import Callable
