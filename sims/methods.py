@@ -24,6 +24,7 @@ def prepare(spec: ArenaSpec) -> engine.Job:
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
     values = sum(len(spec.method(name).candidates()) for name in spec.methods)
+    each = {"linear": 0.01, "sign": 0.026}[spec.labels]  # seconds of a core for all methods on a task of 256 examples
     return engine.Job(
         program=engine.bound(block_sums, engine.static(spec)),
         chunks=[grid_of(spec)],
@@ -33,7 +34,7 @@ def prepare(spec: ArenaSpec) -> engine.Job:
             f"relaxed ones x {spec.replicates:,} independent replicates",
             f"{blocks} blocks of {spec.block_size:,} replicates on {len(runtime.devices())} devices",
         ],
-        seconds=40 + 0.01 * (spec.num_cells + relaxed) * spec.replicates / 2 * (spec.sample_size / 256),
+        seconds=40 + each * (spec.num_cells + relaxed) * spec.replicates / 2 * (spec.sample_size / 256),
         tasks_per_replicate=(spec.num_cells + relaxed) * len(spec.methods),
         relative_sem=partial(relative_sem, spec),
     )
