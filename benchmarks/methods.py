@@ -9,11 +9,8 @@ that of the turns' ratios; compile time is apart. What a fit costs here is the w
 it is the reads of `Cost` that count.
 """
 
-import argparse
-import json
 import statistics
 import sys
-from pathlib import Path
 
 import jax
 
@@ -33,15 +30,8 @@ RIVAL = "naive_ft"
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
-    if options.json is not None and (error := run.json_error(options.json)):
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows = rows_of(quick=options.quick)
-    print(report(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    about = "Times a fit of every published method, beside that of naive fine-tuning."
+    return run.command(argv, "methods", about, "few tasks, short runs", lambda quick: rows_of(quick=quick), report)
 
 
 def rows_of(*, quick: bool) -> list[dict]:
@@ -123,14 +113,6 @@ def report(rows: list[dict]) -> str:
     where = "one core" if rows[0]["cores_used"] < 1.5 else "all cores"
     about = f"{where} of: {rows[0]['machine']}; {rows[0]['tasks']} tasks side by side; medians of {rows[0]['repeats']}"
     return "\n".join([*lines, "", about])
-
-
-def _parser() -> argparse.ArgumentParser:
-    description = "Times a fit of every published method, beside that of naive fine-tuning."
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.methods", description=description)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: few tasks, short runs")
-    return parser
 
 
 if __name__ == "__main__":

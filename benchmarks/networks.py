@@ -7,13 +7,10 @@ without context as the sweep's engine runs it, on every device. Ways of training
 process of its own; figures are medians, and rates count what all networks do together.
 """
 
-import argparse
 import dataclasses
 import itertools
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -81,15 +78,10 @@ class Timed(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
-    if options.json is not None and (error := run.json_error(options.json)):
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows = rows_of(QUICK, quick=options.quick)
-    print(report(rows))
-    if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    about = "Times the training of networks against the machine's matrix products, and vmap against a loop."
+    return run.command(
+        argv, "networks", about, "short runs, two values a ladder", lambda quick: rows_of(QUICK, quick=quick), report
+    )
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------
@@ -276,14 +268,6 @@ def report(rows: list[dict]) -> str:
     ceilings = sorted({(row["devices"], row["matmul_flops_per_second"]) for row in rows})
     lines += ["", *(f"matrix products on {number} devices: {rate:.3g} flop/s" for number, rate in ceilings)]
     return "\n".join([*lines, f"{rows[0]['machine']}; medians of {rows[0]['repeats']}"])
-
-
-def _parser() -> argparse.ArgumentParser:
-    description = "Times the training of networks against the machine's matrix products, and vmap against a loop."
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=description)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: short runs, two values a ladder")
-    return parser
 
 
 if __name__ == "__main__":

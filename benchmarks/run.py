@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import contenders, devices, limits, parts
@@ -163,6 +164,32 @@ def _error(options: argparse.Namespace) -> str | None:
     if options.repeats < MIN_REPEATS:
         return f"--repeats must be at least {MIN_REPEATS} for a median worth quoting, got {options.repeats}; raise it."
     return None if options.json is None else json_error(options.json)
+
+
+def command(
+    argv: list[str] | None,
+    prog: str,
+    description: str,
+    rehearsal: str,
+    rows_of: Callable[[bool], list[dict]],
+    report: Callable[[list[dict]], str],
+) -> int:
+    """A command that measures rows, prints them and writes them if asked; returns its exit code.
+
+    `rows_of` is told whether to rehearse, which `rehearsal` explains.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{prog}", description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")
+    parser.add_argument("--quick", action="store_true", help=f"a rehearsal: {rehearsal}")
+    options = parser.parse_args(argv)
+    if options.json is not None and (error := json_error(options.json)):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = rows_of(options.quick)
+    print(report(rows))
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
 
 
 def json_error(path: Path) -> str | None:

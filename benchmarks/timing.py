@@ -51,14 +51,8 @@ def measure(run: Run, repeats: int = MIN_REPEATS, seconds: float = 1.0) -> Timin
     >>> measure(lambda units: sum(range(1000 * units)), seconds=0.01).median_seconds < 1
     True
     """
-    if repeats < MIN_REPEATS:
-        raise ValueError(f"repeats must be at least {MIN_REPEATS} for a median worth quoting, got {repeats}.")
-    warmup = _seconds(run, 1)
-    units = calibrate(run, seconds)
-    wall, processor = time.perf_counter(), time.process_time()
-    timed = tuple(_seconds(run, units) for _ in range(repeats))
-    cores_used = (time.process_time() - processor) / (time.perf_counter() - wall)
-    return Timing(timed, units, warmup, peak_mb(), cores_used)
+    (timing,) = _by_turns((run,), repeats, seconds)
+    return timing
 
 
 def measure_beside(run: Run, rival: Run, repeats: int = MIN_REPEATS, seconds: float = 1.0) -> tuple[Timing, Timing]:
@@ -68,18 +62,21 @@ def measure_beside(run: Run, rival: Run, repeats: int = MIN_REPEATS, seconds: fl
     >>> len(slow.seconds) == len(fast.seconds) == MIN_REPEATS
     True
     """
+    first, second = _by_turns((run, rival), repeats, seconds)
+    return first, second
+
+
+def _by_turns(runs: tuple[Run, ...], repeats: int, seconds: float) -> list[Timing]:
     if repeats < MIN_REPEATS:
         raise ValueError(f"repeats must be at least {MIN_REPEATS} for a median worth quoting, got {repeats}.")
-    both = (run, rival)
-    warmup = [_seconds(one, 1) for one in both]
-    units = [calibrate(one, seconds) for one in both]
+    warmup = [_seconds(run, 1) for run in runs]
+    units = [calibrate(run, seconds) for run in runs]
     wall, processor = time.perf_counter(), time.process_time()
-    turns = [[_seconds(one, count) for one, count in zip(both, units)] for _ in range(repeats)]
+    turns = [[_seconds(run, count) for run, count in zip(runs, units)] for _ in range(repeats)]
     cores_used = (time.process_time() - processor) / (time.perf_counter() - wall)
-    first, second = (
+    return [
         Timing(timed, count, start, peak_mb(), cores_used) for timed, count, start in zip(zip(*turns), units, warmup)
-    )
-    return first, second
+    ]
 
 
 def calibrate(run: Run, seconds: float) -> int:
