@@ -58,11 +58,9 @@ def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
         if "source" in spec.methods:
             lost = (_of(content, "source") - _of(content, "contrastive")).mean("seed")
             yield worst("content that contrastive loses against the untouched model", lost, "<=", 0.10)
-        reached = _of(data.style.sel(split=list(ASKED)), "contrastive").mean("seed")
-        yield worst("contrastive style over the target's own", reached / float(data.target_style), ">=", 0.9)
+        yield worst("contrastive style over the target's own", _share_of_style(data, "contrastive"), ">=", 0.9)
     if "selective" in spec.methods:
-        reached = _of(data.style.sel(split=list(ASKED)), "selective").mean("seed")
-        yield worst("selective style over the target's own", reached / float(data.target_style), "<=", 0.8)
+        yield worst("selective style over the target's own", _share_of_style(data, "selective"), "<=", 0.8)
     least = [capability for capability in spec.capability if capability <= 0.4]
     if "ensemble" in spec.methods and least:
         apart = abs((_of(content, "ensemble") - naive).sel(capability=least).mean("seed"))
@@ -71,11 +69,10 @@ def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
 
 def _style(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
     """Style of icl_refine: a share of the target's own; for bias, a rate beside exact Bayes' and the target's."""
-    reached = _of(data.style.sel(split=list(ASKED)), "icl_refine").mean("seed")
-    target = float(data.target_style)
     if spec.task != "bias":
-        yield worst("icl_refine style over the target's own", reached / target, ">=", 0.9)
+        yield worst("icl_refine style over the target's own", _share_of_style(data, "icl_refine"), ">=", 0.9)
         return
+    reached, target = _style_of(data, "icl_refine"), float(data.target_style)
     exact = data.bayes_style.mean("seed")
     yield worst("icl_refine: |rate - rate of exact Bayes after the same prompts|", abs(reached - exact), "<=", 0.1)
     yield worst("icl_refine: |rate - target rate|", abs(reached - target), "<=", 0.15)
@@ -92,6 +89,14 @@ def _slope(data: xr.Dataset) -> Claim:
     sem = float(slopes.std(ddof=1) / np.sqrt(slopes.size))
     text = "slope of naive_ft content on weak content, train questions, mean over seeds"
     return Claim(text, float(slopes.mean()), ">=", 0.5, sem)
+
+
+def _style_of(data: xr.Dataset, method: str) -> xr.DataArray:
+    return _of(data.style.sel(split=list(ASKED)), method).mean("seed")
+
+
+def _share_of_style(data: xr.Dataset, method: str) -> xr.DataArray:
+    return _style_of(data, method) / float(data.target_style)
 
 
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:

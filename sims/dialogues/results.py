@@ -107,11 +107,10 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
     }
     for dim, users in (("capability", USES_CAPABILITY), ("num_icl", USES_NUM_ICL)):
         variables[f"uses_{dim}"] = (("method",), np.isin(methods, users), {"long_name": f"whether it reads {dim}"})
-    fitted = [method in spec.fitted for method in methods]
     of_method = {
         "reads": ([spec.reads(method) for method in methods], "examples that strong models read, a step's thrice"),
         "compute_steps": (
-            [spec.steps(method, spec.budgets(method)[-1]) if fits else 0 for method, fits in zip(methods, fitted)],
+            [spec.compute_steps(method) if method in spec.fitted else 0 for method in methods],
             "steps of fine-tuning that leave it no dearer than naive fine-tuning",
         ),
     }

@@ -186,7 +186,7 @@ class AlignmentSpec:
     @property
     def fitted(self) -> tuple[str, ...]:
         """Methods that fine-tune."""
-        return tuple(method for method in self.methods if method not in ("source", "prompt_only"))
+        return tuple(method for method in self.methods if self._students(method))
 
     def budgets(self, method: str) -> tuple[str, ...]:
         """Budgets under which a method is run: one where it costs no more than naive fine-tuning."""
@@ -202,8 +202,7 @@ class AlignmentSpec:
         teachers, prompts = len(self.capability), len(self.num_icl)
         counts = dict.fromkeys(METHODS, teachers) | dict.fromkeys(("ceiling", "control", "self_label"), 1)
         counts |= {"icl_refine": teachers * prompts, "intent_refine": self.world.num_concepts}
-        counts["bootstrapping"] = 2 * teachers
-        return sum(counts[method] * len(self.budgets(method)) for method in self.fitted)
+        return sum(counts[method] * self._students(method) * len(self.budgets(method)) for method in self.fitted)
 
     def reads(self, method: str) -> int:
         """Examples that the strong model, and one between, read for a method.
@@ -211,19 +210,27 @@ class AlignmentSpec:
         1 for an answer, m more where that follows the longest prompt, and 3 for an example of a training step (forward
         and back). What weak models read is not counted.
         """
-        asked, longest = self.train_questions, max(self.num_icl)
-        trained = 3 * self.finetune_steps * self.finetune_batch
-        answers = dict.fromkeys(("self_label", "selective", "contrastive", "bootstrapping"), asked)
-        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked}
-        fits = 2 if method == "bootstrapping" else int(method in self.fitted)
-        return answers.get(method, 0) + fits * trained
+        return self._answers(method) + self._students(method) * self._step_reads * self.finetune_steps
 
     def compute_steps(self, method: str) -> int:
         """Steps of each of its fine-tunings at the compute of naive fine-tuning."""
-        step = 3 * self.finetune_batch
-        fits = 2 if method == "bootstrapping" else 1
-        answers = self.reads(method) - fits * step * self.finetune_steps
-        return (step * self.finetune_steps - answers) // (fits * step)
+        left = self.reads("naive_ft") - self._answers(method)
+        return left // (self._students(method) * self._step_reads)
+
+    @property
+    def _step_reads(self) -> int:
+        return 3 * self.finetune_batch
+
+    def _students(self, method: str) -> int:
+        """Models that are fine-tuned for one set of its labels."""
+        return 0 if method in ("source", "prompt_only") else 2 if method == "bootstrapping" else 1
+
+    def _answers(self, method: str) -> int:
+        """Examples that are read for its labels."""
+        asked, longest = self.train_questions, max(self.num_icl)
+        answers = dict.fromkeys(("self_label", "selective", "contrastive", "bootstrapping"), asked)
+        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked}
+        return answers.get(method, 0)
 
     def network(self, width: int) -> TransformerConfig:
         """Sizes of a model."""

@@ -59,22 +59,23 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
             params = make_network(spec, spec.weak_width, stream(key, "init"))[1]
             return _Member(params, world.believe(stream(key, "beliefs"), capability), prior, stream(key, "steps"))
 
-        members = [member(key, target)]
+        members, number = {"teacher": member(key, target)}, spec.colleagues if "ensemble" in spec.methods else 0
         if "contrastive" in spec.methods:
-            members.append(member(key, source_prior(world, spec.concept_shift)))
-        if "ensemble" in spec.methods:
-            own = [jax.random.fold_in(stream(key, "colleagues"), number) for number in range(spec.colleagues)]
-            members += [member(each, target) for each in own]
-        trained = jax.lax.map(partial(_train, spec, graph), stack(members))
-        models = [nnx.merge(graph, jax.tree.map(lambda leaf, i=i: leaf[i], trained)) for i in range(len(members))]
-        teacher, *others = models
+            members["unaligned"] = member(key, source_prior(world, spec.concept_shift))
+        for i in range(number):
+            members[f"colleague {i}"] = member(jax.random.fold_in(stream(key, "colleagues"), i), target)
+        trained = jax.lax.map(partial(_train, spec, graph), stack(list(members.values())))
+        models = {
+            name: nnx.merge(graph, jax.tree.map(lambda leaf, i=i: leaf[i], trained)) for i, name in enumerate(members)
+        }
+        teacher, unaligned = models["teacher"], models.pop("unaligned", None)
 
         panels = {}
-        if "contrastive" in spec.methods:
+        if unaligned is not None:
             rule = partial(contrast, strength=spec.contrast, relative_top=spec.relative_top)
-            panels["contrastive"] = Combined((strong, teacher, others.pop(0)), rule)
+            panels["contrastive"] = Combined((strong, teacher, unaligned), rule)
         if "ensemble" in spec.methods:
-            panels["ensemble"] = Combined((teacher, *others), mean_log_law)
+            panels["ensemble"] = Combined(tuple(models.values()), mean_log_law)
         own_key = stream(key, "labels")
         report, labels = report_unprompted(spec, own_key, teacher, questions)
         combined = {name: label(own_key, panel, world, asked) for name, panel in panels.items()}

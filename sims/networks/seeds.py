@@ -44,10 +44,10 @@ class Outcome(NamedTuple):
     """Misalignment of exact Bayes after the same shared prompt: the risk of its mean answer."""
     fresh_bayes: Float[Array, "W I"]
     """The same of the mean weights over all fresh prompts."""
-    intent: Int[Array, "W I"]
-    """Concept that the network named."""
     bayes_intent: Int[Array, "W I"]
     """Likeliest concept of the exact posterior after the same shared prompt."""
+    intent: Int[Array, "W I"]
+    """Concept that the network named."""
     distance: Distance
     trace: Trace
 
@@ -89,29 +89,26 @@ def run_seed(spec: InContextSpec, key: Key, first_seed: Array, total: Array, set
         shared,
         fresh,
         named[refined.intent].swapaxes(1, 2),
-        *_bayes_misalignments(spec, world),
+        *_exact_bayes(spec, world),
         refined.intent,
-        _bayes_intent(spec, world),
         measure_distance(spec, stream(key, "distance"), network, bins, source, setting.concept_shift),
         trace_weights(spec, stream(key, "trace"), network, bins, world.teachers),
     )
 
 
-def _bayes_intent(spec: InContextSpec, world: World) -> Int[Array, "W I"]:
-    paths = jax.vmap(lambda teacher, shared: posterior_path(teacher, shared, lengths=spec.num_icl))
-    return jnp.argmax(paths(world.teachers, world.shared), axis=-1)
+def _exact_bayes(
+    spec: InContextSpec, world: World
+) -> tuple[Float[Array, "W I"], Float[Array, "W I"], Int[Array, "W I"]]:
+    """||w - e_*||^2 of the exact posterior, after the shared prompt and for the mean over fresh ones; what it names."""
 
-
-def _bayes_misalignments(spec: InContextSpec, world: World) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
-    """||w - e_*||^2 of the exact posterior, after the shared prompt and for the mean over fresh prompts."""
-
-    def of_teacher(inputs) -> tuple[Array, Array]:
+    def of_teacher(inputs) -> tuple[Array, Array, Array]:
         teacher, shared, fresh = inputs
 
-        def weights(prompt: Dataset) -> Float[Array, "I K"]:
-            return jnp.exp(posterior_path(teacher, prompt, lengths=spec.num_icl))
+        def log_weights(prompt: Dataset) -> Float[Array, "I K"]:
+            return posterior_path(teacher, prompt, lengths=spec.num_icl)
 
-        alone, mean = weights(shared), jax.vmap(weights)(fresh).mean(axis=0)
-        return excess_risk(alone, teacher.target_prior), excess_risk(mean, teacher.target_prior)
+        alone, mean = log_weights(shared), jnp.exp(jax.vmap(log_weights)(fresh)).mean(axis=0)
+        risks = (excess_risk(weights, teacher.target_prior) for weights in (jnp.exp(alone), mean))
+        return *risks, jnp.argmax(alone, axis=-1)
 
     return jax.lax.map(of_teacher, (world.teachers, world.shared, world.fresh))

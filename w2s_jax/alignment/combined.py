@@ -46,6 +46,12 @@ class Combined:
 def mean_log_law(log_laws: Float[Array, "T *b vocab"]) -> Float[Array, "*b vocab"]:
     """Logits of the geometric mean.
 
+    Args:
+        log_laws: of T >= 1 models.
+
+    Returns:
+        Logits; softmax makes them a law.
+
     Reference: weak ensembles, arXiv 2410.04571, which averages class probabilities; for strings derived.
 
     >>> laws = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5]]))
