@@ -35,11 +35,11 @@ def runner(workload: Workload, num_devices: int, **fields) -> tuple[Run, int]:
     """
     import jax
 
-    from sims import engine, risk_sweep, runtime
+    from sims import engine, risk_job, runtime
 
     devices.start(num_devices)
     spec = specification(workload, replicates=10**9, block_size=block_size(workload, **fields), **fields)
-    job, width = risk_sweep.prepare(spec), len(runtime.devices())
+    job, width = risk_job.prepare(spec), len(runtime.devices())
     launch = engine.launcher(job.program, spec)
     starts = itertools.cycle(range(0, 10**9 // spec.block_size - width, width))
 

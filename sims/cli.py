@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -12,11 +13,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from sims import hosts, runtime
-from sims.engine import Options
-from sims.precision import make_target
+from sims import arguments
+from sims.arguments import suggest
 from sims.spec import InputError
-from sims.store import read_config
+
+# What needs jax is imported by functions here and in the commands: --help and a typo answer without it.
 
 Spec = TypeVar("Spec")
 
@@ -56,7 +57,7 @@ def main(
     description: str,
     presets: dict[str, Any],
     kind: type,
-    start: Callable[[Any, Path, Options], Path],
+    start: Callable[[Any, Path, Any], Path],
     argv=None,
 ) -> int:
     """Parse, check and run a sweep command; returns its exit code."""
@@ -64,6 +65,10 @@ def main(
 
     def act() -> None:
         command = parse(name, description, presets, kind, argv)
+        from sims import hosts, runtime
+        from sims.engine import Options
+        from sims.precision import make_target
+
         if command.devices is not None and command.devices < 1:
             raise InputError(f"devices must be at least 1, got {command.devices}; leave it out to use all cores.")
         target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
@@ -75,13 +80,18 @@ def main(
 
 
 def guarded(act: Callable[[], int | None]) -> int:
-    """Do what a command does; its exit code, with bad input and interruptions told in one sentence."""
+    """Run a command and return its exit code; bad input and interruptions are reported in one sentence."""
     try:
         with ended_by_sigterm():
-            return act() or 0
+            code = act() or 0
+            sys.stdout.flush()
+            return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
     except KeyboardInterrupt as stop:
         word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         print(f"{word}: what is finished is saved, and the same command goes on from there.", file=sys.stderr)
@@ -110,21 +120,37 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def parse(name: str, description: str, presets: dict[str, Any], kind: type, argv: list[str]) -> Command:
-    """The options of a sweep command; wrong ones end the program with a message."""
+    """The options of a sweep command.
+
+    Raises:
+        InputError: for what the command does not take.
+    """
+    own = arguments.options_of(Command)
+    own["from"] = own.pop("from_store")
+    argv = arguments.checked(argv, {**arguments.options_of(kind), **own}, presets)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default="quick")
-    first.add_argument("--from", dest="from_store", type=Path, default=None)
+    first.add_argument("--preset")
+    first.add_argument("--from", dest="from_store", type=Path)
     chosen, _ = first.parse_known_args(argv)
-    if chosen.preset not in presets:
-        raise InputError(f"preset must be among {', '.join(presets)}; got {chosen.preset!r}; choose from the list.")
+    if chosen.preset is not None and chosen.from_store is not None:
+        raise InputError(
+            f"--from takes a configuration from a store and --preset from a preset, but both were given "
+            f"({chosen.from_store}, {chosen.preset}); leave one out."
+        )
+    preset = chosen.preset or "quick"
+    if preset not in presets:
+        raise InputError(f"preset must be among {', '.join(presets)}; got {preset!r}; {suggest(preset, [*presets])}")
     if chosen.from_store is None:
-        default = presets[chosen.preset]
+        default = presets[preset]
     else:
+        from sims.store import read_config
+
         default = read_config(chosen.from_store, kind)
+    example = f"Example: python -m sims.{name} --preset smoke --out results"
     return tyro.cli(
         Command[kind],
         prog=f"python -m sims.{name}",
-        description=description,
+        description=f"{description.strip()}\n\n{example}",
         args=argv,
-        default=Command(spec=default, preset=chosen.preset),
+        default=Command(spec=default, preset=preset),
     )

@@ -19,8 +19,6 @@ import numpy as np
 import zarr
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sims import hosts, precision, runtime
 from sims.disk import saving, staging
@@ -28,6 +26,7 @@ from sims.health import BadRisk, check_finite
 from sims.hosts import Ranks
 from sims.lock import RunLock
 from sims.precision import Errors, Target
+from sims.progress import progress, rate
 from sims.spec import InputError
 from sims.store import Leaves, Store, check_disk, check_store
 
@@ -49,11 +48,15 @@ class Job(NamedTuple):
     seconds: float
     """Rough estimate of the time it takes on two cores."""
     tasks_per_replicate: int
-    """Cells that one replicate fills."""
+    """Tasks of one replicate: the cells that it fills, or the networks that it fine-tunes."""
     diagnose: Callable[[int, int], list[BadRisk]] | None = None
     """(chunk, replicate) -> the risks of that replicate, computed alone, that are not finite."""
     relative_sem: Callable[[Store, np.ndarray, int], Errors] | None = None
     """(store, numbers of the blocks, chunk) -> relative standard errors of the risks; a `Target` needs it."""
+    unit: str = "tasks"
+    """Name of a task in the progress."""
+    doing: str = "compiling"
+    """What is under way until the first block is done."""
 
 
 class Options(NamedTuple):
@@ -211,30 +214,18 @@ def _all_marked(store: Store, counts: np.ndarray, left: list[tuple[int, int]]) -
 
 
 def _compute(work: _Work, store: Store, counts: np.ndarray, pending: list[tuple[int, int]]) -> None:
-    console = Console(stderr=True)
     started = time.perf_counter()
     title = work.name if work.ranks.count == 1 else f"{work.name}, process 0 of {work.ranks.count}"
     job = work.job
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("blocks  {task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    hidden = {"transient": not console.is_terminal, "disable": work.ranks.index > 0}
-    with Progress(*columns, console=console, **hidden) as progress:
-        bar = progress.add_task(title, total=len(pending), rate="compiling")
+    with progress(title, len(pending), f"blocks  {job.doing}", hidden=work.ranks.index > 0) as update:
         tasks = 0
-        for (block, chunk), leaves in _blocks(work.spec, job, counts, pending):
+        for done, ((block, chunk), leaves) in enumerate(_blocks(work.spec, job, counts, pending), start=1):
             check_finite(job, work.spec, leaves, block, chunk)
             store.write(block, chunk, int(counts[block, chunk]), leaves)
             tasks += int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks)
-            rate = tasks / (time.perf_counter() - started)
-            progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
+            update(done, f"blocks  {rate(tasks, time.perf_counter() - started, job.unit)}")
     taken = time.perf_counter() - started
-    work.tell(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
+    work.tell(f"{tasks:,} {job.unit} in {duration(taken)}: {rate(tasks, taken, job.unit)}, compilation included")
 
 
 def _blocks(

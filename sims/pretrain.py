@@ -7,6 +7,7 @@
 
 import functools
 import json
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -18,12 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sims.checkpoints import Checkpoints
 from sims.disk import saving, write_durably
 from sims.lanes import lanes, spread
+from sims.progress import progress
 from sims.spec import InputError, check_one
 from w2s_jax.training import TrainState, train
 from w2s_jax.types import Key
@@ -79,22 +79,13 @@ def fit(
                 f"choose another folder."
             )
         state = checkpoints.restore() if step else state
-        log, console = Path(folder) / "metrics.jsonl", Console(stderr=True)
+        log = Path(folder) / "metrics.jsonl"
         if step == num_steps:
-            console.print(f"{name}: all {num_steps} steps are done, in {folder}.", highlight=False)
+            print(f"{name}: all {num_steps} steps are done, in {folder}.", file=sys.stderr, flush=True)
             return state
         _forget_after(log, step)
         program = _program(loss, optimizer, over)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-            bar = progress.add_task(name, total=num_steps, completed=step, loss="compiling")
+        with progress(name, num_steps, "steps  compiling", completed=step) as update:
             try:
                 while step < num_steps:
                     began = time.perf_counter()
@@ -105,7 +96,7 @@ def fit(
                     line = _line(step, length, metrics, time.perf_counter() - began, tokens_per_step)
                     with saving(log, "adding to the metrics"), log.open("a") as file:
                         file.write(json.dumps(line) + "\n")
-                    progress.update(bar, completed=step, loss=f"loss {line['loss']:.4g}")
+                    update(step, f"steps  loss {line['loss']:.4g}")
                     if step % (chunk * chunks_per_checkpoint) == 0 or step == num_steps:
                         checkpoints.save(step, state)
                     if callback is not None:

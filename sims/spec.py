@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from sims.sweep_methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
-from w2s_jax.refinement import LABEL_DRAWS, LabelDraw
-from w2s_jax.sampling import FEATURE_LAWS, FeatureLaw
-from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
+from w2s_jax.names import FEATURE_LAWS, LABEL_DRAWS, NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
 
 
 class InputError(Exception):

@@ -6,8 +6,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sims import alignment, incontext, methods, posterior_sweep, risk_sweep, theory_sweep
+from sims import (
+    alignment,
+    incontext,
+    methods,
+    posterior_job,
+    posterior_sweep,
+    risk_job,
+    risk_sweep,
+    theory_job,
+    theory_sweep,
+)
 from sims.engine import Job
+from sims.networks.job import prepare as prepare_incontext
 from w2s_jax.alignment.worlds import WORLDS
 
 
@@ -23,8 +34,8 @@ class Sweep(NamedTuple):
     """(specification, folder of the store) -> what is to be computed."""
 
 
-def _of(module: ModuleType, kind: type) -> Sweep:
-    return Sweep(module.__name__.removeprefix("sims."), kind, module.PRESETS, lambda spec, out: module.prepare(spec))
+def _of(module: ModuleType, kind: type, prepare: Callable[[Any], Job]) -> Sweep:
+    return Sweep(module.__name__.removeprefix("sims."), kind, module.PRESETS, lambda spec, out: prepare(spec))
 
 
 def _in_world(task: str) -> Sweep:
@@ -33,13 +44,13 @@ def _in_world(task: str) -> Sweep:
 
 
 SWEEPS = {
-    "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec),
-    "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec),
-    "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec),
-    "methods": _of(methods, methods.ArenaSpec),
-    "methods_sign": _of(methods, methods.ArenaSpec)._replace(
+    "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec, risk_job.prepare),
+    "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec, theory_job.prepare),
+    "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec, posterior_job.prepare),
+    "methods": _of(methods, methods.ArenaSpec, methods.prepare),
+    "methods_sign": _of(methods, methods.ArenaSpec, methods.prepare)._replace(
         command="methods --labels sign", presets=methods.presets("sign")
     ),
-    "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, incontext.prepare),
+    "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, prepare_incontext),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
 }

@@ -8,7 +8,7 @@ import xarray as xr
 from sims.claims import Claim
 from sims.studies import contamination, em_ladder, hull, misfit, mixture_target, proportional
 from sims.studies.prompts import PROMPTS_AT_ONCE
-from sims.studies.study import TheorySpec
+from sims.theory_spec import TheorySpec
 from w2s_jax import theory
 
 TELLING = 100

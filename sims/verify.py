@@ -18,13 +18,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import jax
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sims import runtime
 from sims.checks import all_checks
 from sims.checks.check import Check, Outcome, judge, simulate
 from sims.engine import duration, say
+from sims.progress import progress
 from sims.spec import InputError
 
 COMPILE_SECONDS, DRAW_SECONDS = 0.8, 0.2
@@ -36,25 +35,13 @@ def run(checks: list[Check], seed: int, precision: float) -> list[Outcome]:
     """Simulate the checks, as many at once as there are cores (at most 4), and judge them in their order."""
     # Not one of the sweeps' devices each: most of the work is compilation, which threads share as well.
     outcomes: dict[int, Outcome] = {}
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     workers = min(os.cpu_count() or 1, runtime.MAX_CPU_DEVICES)
-    with (
-        Progress(*columns, console=console, transient=not console.is_terminal) as progress,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        bar = progress.add_task("verify", total=len(checks))
+    with progress("verify", len(checks), "claims") as update, ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(_outcome, check, seed, precision): i for i, check in enumerate(checks)}
         try:
             for future in as_completed(futures):
                 outcomes[futures[future]] = future.result()
-                progress.advance(bar)
+                update(len(outcomes), "claims")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import cli, engine, estimates, risk_sweep
+from sims import cli, engine, estimates, risk_job, risk_sweep
 from sims.chunks import GridChunk
 from sims.health import BadRisk, check_finite
 from sims.lock import lock_folder
@@ -68,11 +68,11 @@ def test_a_bad_risk_is_named_by_its_place_in_the_grid():
     varying[1] = np.nan  # padding
     piece = GridChunk(first_teacher=3, num_teachers=1, first_shift=1, num_shifts=1, shape=(2, 1))
     outcome = Outcome(fixed, varying, fixed, varying, varying)
-    assert risk_sweep.bad_risks(spec, lambda key, grid: outcome, [piece], [None], 0, 7) == [
+    assert risk_job.bad_risks(spec, lambda key, grid: outcome, [piece], [None], 0, 7) == [
         ("icl_refine_shared", "weakness=confused, weak_accuracy=0.9, sample_size=4, concept_shift=0.6, num_icl=2", ANY)
     ]
     whole = dataclasses.replace(piece, first_teacher=2, num_teachers=2)
-    assert risk_sweep.bad_risks(spec, lambda key, grid: outcome, [whole], [None], 0, 7)[0] == (
+    assert risk_job.bad_risks(spec, lambda key, grid: outcome, [whole], [None], 0, 7)[0] == (
         "naive_ft at 1",
         "weakness=confused, weak_accuracy=0.9, sample_size=20, concept_shift=0.6",
         np.inf,

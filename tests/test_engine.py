@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from jax.core import Tracer
 
-from sims import posterior_sweep, risk_sweep
+from sims import posterior_sweep, risk_job, risk_sweep
 from sims.spec import SweepSpec, identity
 from sims.store import Store
 
@@ -57,7 +57,7 @@ def finished(tmp_path_factory):
     """A finished sweep, the number of times that its program was traced, and that after one of another seed."""
     out = tmp_path_factory.mktemp("finished")
     traces = []
-    original = risk_sweep.block_sums
+    original = risk_job.block_sums
 
     def counted(spec, key, first, total, grid):
         if isinstance(first, Tracer) and not isinstance(grid.concept_shift, jax.ShapeDtypeStruct):
@@ -65,7 +65,7 @@ def finished(tmp_path_factory):
         return original(spec, key, first, total, grid)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(risk_sweep, "block_sums", counted)
+        patch.setattr(risk_job, "block_sums", counted)
         assert risk_sweep.main(options(out)) == 0
         first = len(traces)
         assert risk_sweep.main(options(tmp_path_factory.mktemp("other"), seed=1, replicates=10)) == 0

@@ -13,7 +13,7 @@ from figures import assumptions, data, make, misfit, mixtures, oracles, style
 from sims.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
 from sims.studies import misfit as misfit_study
 from sims.studies import prompts as prompts_study
-from sims.studies.study import TheorySpec
+from sims.theory_spec import TheorySpec
 from tests.helpers import assert_mean
 from w2s_jax import theory
 from w2s_jax.statistics import pgr_interval, summarize

@@ -9,8 +9,8 @@ import xarray as xr
 from sims import theory_sweep
 from sims.spec import InputError
 from sims.studies import STUDIES, em_ladder, misfit, proportional
-from sims.studies.study import STUDY_NAMES, TheorySpec
 from sims.theory_claims import theory_claims
+from sims.theory_spec import STUDY_NAMES, TheorySpec
 from tests.helpers import assert_mean_summary, assert_mean_summary_rejects
 from w2s_jax import theory
 

@@ -2,7 +2,7 @@
 
 Every function takes arrays (a typed `key` first where there is chance) and returns arrays or a NamedTuple of arrays,
 so that it composes with the caller's own `jit`, `vmap` and `grad`. This page is the whole public surface; importing it
-changes no jax setting and starts no backend.
+is light: jax and the kernels come with the first name that is used. No jax setting is changed and no backend started.
 
 >>> import jax
 >>> import w2s_jax as w2s
@@ -13,28 +13,31 @@ changes no jax setting and starts no backend.
 True
 """
 
-# ruff: noqa: E402 -- the version check comes before anything that imports jax
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from w2s_jax._versions import check_installed
 
-check_installed()
+if TYPE_CHECKING:
+    from w2s_jax import statistics, theory
+    from w2s_jax.em import em_path, em_prior
+    from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+    from w2s_jax.hull import hull_least_squares, project_to_simplex
+    from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
+    from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
+    from w2s_jax.rng import replicate_key, stream
+    from w2s_jax.sampling import (
+        design_moments,
+        moments,
+        sample_dataset,
+        sample_design,
+        sample_features,
+        sample_moments,
+    )
+    from w2s_jax.tasks import WEAKNESSES, make_task, random_task
+    from w2s_jax.types import Dataset, Design, Moments, Task
 
-from w2s_jax import statistics, theory
-from w2s_jax.em import em_path, em_prior
-from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
-from w2s_jax.hull import hull_least_squares, project_to_simplex
-from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
-from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
-from w2s_jax.rng import replicate_key, stream
-from w2s_jax.sampling import (
-    design_moments,
-    moments,
-    sample_dataset,
-    sample_design,
-    sample_features,
-    sample_moments,
-)
-from w2s_jax.tasks import WEAKNESSES, make_task, random_task
-from w2s_jax.types import Dataset, Design, Moments, Task
+check_installed()
 
 __version__ = "0.1.0"
 
@@ -73,3 +76,32 @@ __all__ = [
     "stream",
     "theory",
 ]
+
+_MODULES = ("statistics", "theory")
+_NAMES_OF = {
+    "em": "em_path em_prior",
+    "estimators": "gradient_flow least_squares ridge_to_source",
+    "hull": "hull_least_squares project_to_simplex",
+    "refinement": "concept_log_posterior leave_one_out_log_posterior posterior_path refine_labels",
+    "risk": "excess_risk misfit performance_gap_recovered sign_accuracy",
+    "rng": "replicate_key stream",
+    "sampling": "design_moments moments sample_dataset sample_design sample_features sample_moments",
+    "tasks": "WEAKNESSES make_task random_task",
+    "types": "Dataset Design Moments Task",
+}
+_HOME = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from its module (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"w2s_jax.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'w2s_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"w2s_jax.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

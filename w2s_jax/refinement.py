@@ -5,17 +5,14 @@ labels drawn from the posterior predictive law are refined labels, and fine-tuni
 """
 
 import itertools
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.names import LABEL_DRAWS, LabelDraw
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Key, Scalar, Task, is_concrete
-
-LabelDraw = Literal["sample", "mean", "map"]
-LABEL_DRAWS: tuple[LabelDraw, ...] = get_args(LabelDraw)
 
 
 def concept_log_posterior(

@@ -5,18 +5,17 @@ refiner; `sample_design` + `design_moments` splits chance from task, so that one
 tasks at O(d^2) each; and `sample_moments` draws the moments directly, at a cost that does not depend on n.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.names import FEATURE_LAWS, FeatureLaw
 from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
 
 Labeler = Literal["source", "target", "weak"]
-FeatureLaw = Literal["gaussian", "uniform"]
-FEATURE_LAWS: tuple[FeatureLaw, ...] = get_args(FeatureLaw)
 
 
 def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw = "gaussian") -> Float[Array, "n d"]:

@@ -5,7 +5,6 @@ concept spans is the (K + 1)-th, and is then turned into `d` dimensions by an or
 """
 
 import math
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from w2s_jax.names import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
 from w2s_jax.rng import stream
 from w2s_jax.types import Key, Scalar, Task, is_concrete
-
-Weakness = Literal["rotated", "shifted", "noisy", "confused", "opposed"]
-WEAKNESSES: tuple[Weakness, ...] = get_args(Weakness)
-NEEDS_EXTRA_DIM: tuple[Weakness, ...] = ("rotated", "shifted")
-"""Weaknesses whose teacher leaves the span of the concepts: they need d >= K + 1."""
 
 
 def make_task(

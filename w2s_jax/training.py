@@ -8,18 +8,18 @@ it as `from w2s_jax import training`: the package itself imports no optax.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from w2s_jax.names import OPTIMIZERS, Optimizer
 from w2s_jax.types import Key
 
 Params = Any
 """A pytree of arrays."""
-Optimizer = Literal["adamw", "muon"]
 MUON_RMS = 2 / 3
 """Root mean square of what a step of muon adds to a matrix, in learning rates. AdamW's settles near 0.2 (Liu et al.,
 arXiv 2502.16982); networks of width 64 learned as fast at half of this."""
@@ -63,7 +63,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
         if not 0 <= self.final_fraction <= 1:
             raise ValueError(f"final_fraction must be in [0, 1], got {self.final_fraction}; 1 holds the rate constant.")
-        if self.optimizer not in get_args(Optimizer):
+        if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be adamw or muon, got {self.optimizer!r}; choose one of these.")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {self.weight_decay}; 0 decays nothing.")

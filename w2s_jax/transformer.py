@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from w2s_jax.names import Activation
 from w2s_jax.types import Key, Scalar, is_concrete
 
-Activation = Literal["swiglu", "gelu"]
 ComputeType = Literal["float32", "bfloat16", "float64"]
 
 

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import math
-from typing import get_args
+from typing import TYPE_CHECKING
 
 from sims.spec import check_axis, check_each, check_members, check_one, to_json
-from w2s_jax.tasks import WEAKNESSES, Weakness
-from w2s_jax.training import Optimizer, TrainingConfig
-from w2s_jax.transformer import Activation, TransformerConfig
+from w2s_jax.names import ACTIVATIONS, OPTIMIZERS, WEAKNESSES, Activation, Optimizer, Weakness
+
+if TYPE_CHECKING:
+    from w2s_jax.training import TrainingConfig
+    from w2s_jax.transformer import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +110,8 @@ class InContextSpec:
         check_one("finetune_steps", self.finetune_steps, whole, f"a multiple of {self.finetune_looks} looks", remedy)
         for name in ("pretrain_rate", "finetune_rate"):
             check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
-        check_members("activation", (self.activation,), get_args(Activation))
-        check_members("pretrain_optimizer", (self.pretrain_optimizer,), get_args(Optimizer))
+        check_members("activation", (self.activation,), ACTIVATIONS)
+        check_members("pretrain_optimizer", (self.pretrain_optimizer,), OPTIMIZERS)
         turns = self.width >= 1 and self.width % (2 * self.heads) == 0
         check_one("width", self.width, turns, f"a multiple of 2 heads = {2 * self.heads}", "change either")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
@@ -118,8 +120,10 @@ class InContextSpec:
     """A seed is a block of work."""
 
     @property
-    def network(self) -> TransformerConfig:
+    def network(self) -> "TransformerConfig":
         """Sizes of the strong network."""
+        from w2s_jax.transformer import TransformerConfig
+
         return TransformerConfig(
             num_layers=self.layers,
             width=self.width,
@@ -129,8 +133,10 @@ class InContextSpec:
         )
 
     @property
-    def finetuning(self) -> TrainingConfig:
+    def finetuning(self) -> "TrainingConfig":
         """How it is fine-tuned."""
+        from w2s_jax.training import TrainingConfig
+
         return TrainingConfig(
             num_steps=self.finetune_steps,
             learning_rate=self.finetune_rate,
@@ -189,8 +195,10 @@ class PretrainSpec:
         return f"shift-{self.concept_shift:g}-{hashlib.sha256(to_json(self).encode()).hexdigest()[:12]}"
 
     @property
-    def training(self) -> TrainingConfig:
+    def training(self) -> "TrainingConfig":
         """How it is trained."""
+        from w2s_jax.training import TrainingConfig
+
         return TrainingConfig(self.pretrain_steps, self.pretrain_rate, optimizer=self.pretrain_optimizer)
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.studies.prompts import concept_weights, quantity_names
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from w2s_jax.relaxed import contaminated_prior
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Key, Task, stack

@@ -7,7 +7,8 @@ all that the concepts see. Theory: docs/theory.md 3.7.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from w2s_jax.em import em_path
 from w2s_jax.hull import hull_least_squares
 from w2s_jax.risk import excess_risk

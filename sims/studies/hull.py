@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.studies.designs import direct_design
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from w2s_jax import theory
 from w2s_jax.hull import hull_least_squares
 from w2s_jax.risk import excess_risk

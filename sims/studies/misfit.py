@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from w2s_jax import theory
 from w2s_jax.estimators import least_squares
 from w2s_jax.hull import hull_least_squares

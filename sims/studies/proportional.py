@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sims.studies.designs import direct_design
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from w2s_jax.estimators import ridge_to_source
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import stream

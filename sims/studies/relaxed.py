@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from sims.simulate import columns
 from sims.simulate import simulate as simulate_grid
 from sims.spec import SweepSpec
-from sims.studies.study import Study, TheorySpec
+from sims.studies.study import Study
+from sims.theory_spec import TheorySpec
 from sims.world import Grid, make_grid
 from w2s_jax.types import Key, stack
 

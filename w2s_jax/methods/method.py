@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.names import LABELS, Labels
 from w2s_jax.types import Dataset, Task, is_concrete
 
 
@@ -59,9 +60,6 @@ Sight = Literal[
     "true_labels",
 ]
 SIGHTS: tuple[Sight, ...] = get_args(Sight)
-Labels = Literal["linear", "sign"]
-"""What a label is: a number, linear in the features up to noise; or a sign whose log odds are."""
-LABELS: tuple[Labels, ...] = get_args(Labels)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,24 @@
+"""Names that an argument may have, apart from all code that needs jax: a command reads them before it imports it."""
+
+from typing import Literal, get_args
+
+Weakness = Literal["rotated", "shifted", "noisy", "confused", "opposed"]
+WEAKNESSES: tuple[Weakness, ...] = get_args(Weakness)
+NEEDS_EXTRA_DIM: tuple[Weakness, ...] = ("rotated", "shifted")
+"""Weaknesses whose teacher leaves the span of the concepts: they need d >= K + 1."""
+
+FeatureLaw = Literal["gaussian", "uniform"]
+FEATURE_LAWS: tuple[FeatureLaw, ...] = get_args(FeatureLaw)
+
+LabelDraw = Literal["sample", "mean", "map"]
+LABEL_DRAWS: tuple[LabelDraw, ...] = get_args(LabelDraw)
+
+Labels = Literal["linear", "sign"]
+"""What a label is: a number, linear in the features up to noise; or a sign whose log odds are."""
+LABELS: tuple[Labels, ...] = get_args(Labels)
+
+Optimizer = Literal["adamw", "muon"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+
+Activation = Literal["swiglu", "gelu"]
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
