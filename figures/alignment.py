@@ -14,7 +14,6 @@ from figures import alignment_published, networks, paper_scores, style
 from figures.data import MissingResultError, Results
 from w2s_jax.statistics import confidence_interval, sem, summarize
 
-TASKS = ("persona", "explanation", "math", "bias")
 SCORES = ("content", "style")
 SPLITS = {"train": "train questions", "held_out": "held-out questions"}
 ORDER = (

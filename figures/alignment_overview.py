@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from figures import networks, style
-from figures.alignment import ORDER, SCORES, TASKS, at_temperature_one, label_of, name_of, task_of
+from figures.alignment import ORDER, SCORES, at_temperature_one, label_of, name_of, task_of
 from figures.data import Results
+from figures.stores import TASKS
 from w2s_jax.statistics import sem, summarize
 
 MORE = ("reverse_kl", "ensemble", "selective", "contrastive")

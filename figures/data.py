@@ -10,26 +10,9 @@ import jax
 import numpy as np
 import xarray as xr
 
+from figures.stores import FigureError, MissingResultError, command_for, path_of
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness, make_task
 from w2s_jax.types import Task
-
-COMMANDS = {
-    "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
-    "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
-    "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
-    "incontext": "python -m sims.incontext --preset quick --out {folder}",
-    "methods": "python -m sims.methods --preset quick --out {folder}",
-    "methods_sign": "python -m sims.methods --labels sign --preset quick --out {folder}",
-    "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
-    "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
-    **{
-        f"alignment_{task}": f"python -m sims.alignment --task {task} --preset quick --out {{folder}}"
-        for task in ("persona", "explanation", "math", "bias")
-    },
-}
-"""Stores that figures read, and the command that makes each."""
-TIMINGS = ("benchmarks", "methods_cost")
-"""Those that are lists of measured times."""
 
 ASSUMED: dict[str, Any] = {
     "task_law": "fixed",
@@ -41,16 +24,16 @@ ASSUMED: dict[str, Any] = {
     "contamination": 0.0,
     "assumed_noise_factor": 1.0,
     "temperature": 1.0,
+    "refined_labels": "sample",
 }
 """Settings of a risk sweep under which its closed forms hold; a store made before a setting came has it so."""
-
-
-class FigureError(ValueError):
-    """Bad input, told in one sentence: the invariant, what was given, what to do. The command exits with code 2."""
-
-
-class MissingResultError(FigureError):
-    """A result that a figure needs is not there yet; the sentence names the command that makes it."""
+READ = (
+    *("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_icl"),
+    *("dim", "num_concepts", "noise_var", "penalties", "times"),
+)
+"""Settings of a risk sweep that closed forms are given, by the store's axes or its configuration."""
+HARMLESS = ("methods", "replicates", "em_steps", "draws", "seed", "block_size")
+"""Settings of a risk sweep that move no mean that a closed form is drawn for."""
 
 
 class Results(NamedTuple):
@@ -188,16 +171,6 @@ def _builder(weaknesses: tuple[Weakness, ...], num_concepts: int, dim: int, nois
     return jax.jit(jax.vmap(build))
 
 
-def command_for(store: str, folder: Path) -> str:
-    """The command that makes a store in a folder."""
-    return COMMANDS[store].format(folder=folder)
-
-
-def path_of(store: str, folder: Path) -> Path:
-    """Where a store lies in a folder: measured times are a file of JSON, all others zarr groups."""
-    return folder / f"{store}.{'json' if store in TIMINGS else 'zarr'}"
-
-
 def open_results(folder: Path, store: str) -> Results:
     """The finished store of that name in a folder, read into memory.
 
@@ -215,7 +188,7 @@ def open_results(folder: Path, store: str) -> Results:
             attributes = dict(data.attrs)
             complete = int(attributes["complete"])
             config = json.loads(attributes["config"])
-            loaded = data.load() if complete else data
+            loaded = _in_order(data.load()) if complete else data
     except Exception as error:
         raise FigureError(
             f"a store must be a readable zarr group of finished results, but {path} is not ({type(error).__name__}); "
@@ -224,6 +197,16 @@ def open_results(folder: Path, store: str) -> Results:
     if complete <= 0:
         raise MissingResultError(f"the sweep in {path} is not finished; go on with: {command_for(store, folder)}")
     return Results(store, loaded, config)
+
+
+def _in_order(data: xr.Dataset) -> xr.Dataset:
+    """The arrays with every axis of numbers rising, as lines are drawn; a store has them as they were asked for."""
+    falls = [
+        name
+        for name, values in data.coords.items()
+        if values.dims == (name,) and values.dtype.kind in "if" and not data.indexes[name].is_monotonic_increasing
+    ]
+    return data.sortby(falls) if falls else data
 
 
 def _open_rows(path: Path, store: str, folder: Path) -> Results:

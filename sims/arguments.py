@@ -158,7 +158,8 @@ def suggest(word: str, known: list[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Up to three names like a word, joined by "or"; empty where none is near."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
-    near += [name for name in names if len(word) > 2 and name.startswith(word) and name not in near]
-    return " or ".join(near[:3])
+    plain = {name.strip("-").replace("_", "").replace("-", ""): name for name in sorted(known)}
+    own = word.strip("-").replace("_", "").replace("-", "")
+    near = difflib.get_close_matches(own, plain, n=3, cutoff=0.7)
+    near += [name for name in plain if len(own) > 2 and name.startswith(own) and name not in near]
+    return " or ".join(plain[name] for name in near[:3])

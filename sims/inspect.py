@@ -142,6 +142,11 @@ def inspect(path: Path, mend: bool) -> int:
     """Print what the store at `path` holds, mend it if asked to, and return the exit code."""
     if not path.is_dir():
         raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")
+    inside = sorted(found.name for found in path.glob("*.zarr"))
+    if inside and not (path / "zarr.json").exists():
+        raise InputError(
+            f"STORE must be one store, but {path} is a folder of stores: {', '.join(inside)}; give one of them."
+        )
     check_format(path)
     store = Store.look(path)
     spec = read_config(path, _sweep_of(store).kind)

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from sims import engine, runtime
-from sims.posterior_sweep import PROMPTS_AT_ONCE, PosteriorSpec
+from sims.posterior_sweep import AXES, PROMPTS_AT_ONCE, PosteriorSpec
 from sims.precision import Errors, name_cell, relative
 from sims.store import Store, save_results
 from w2s_jax import statistics, theory

@@ -14,70 +14,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-import jax
-
-from sims import runtime
-from sims.checks import all_checks
-from sims.checks.check import Check, Outcome, judge, simulate
-from sims.engine import duration, say
-from sims.progress import progress
+from sims import cli
 from sims.spec import InputError
 
 COMPILE_SECONDS, DRAW_SECONDS = 0.8, 0.2
 """Rough time of a line on two cores: what it takes to compile, and to draw at the default precision."""
 PRECISION = 0.01
-
-
-def run(checks: list[Check], seed: int, precision: float) -> list[Outcome]:
-    """Simulate the checks, as many at once as there are cores (at most 4), and judge them in their order."""
-    # Not one of the sweeps' devices each: most of the work is compilation, which threads share as well.
-    outcomes: dict[int, Outcome] = {}
-    workers = min(os.cpu_count() or 1, runtime.MAX_CPU_DEVICES)
-    with progress("verify", len(checks), "claims") as update, ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_outcome, check, seed, precision): i for i, check in enumerate(checks)}
-        try:
-            for future in as_completed(futures):
-                outcomes[futures[future]] = future.result()
-                update(len(outcomes), "claims")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [outcomes[i] for i in range(len(checks))]
-
-
-def _outcome(check: Check, seed: int, precision: float) -> Outcome:
-    return judge(check, simulate(check, seed, precision))
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """The outcomes as lines of text, not wrapped, so that they can be searched."""
-    width = max(len(outcome.claim) for outcome in outcomes)
-    lines = [f"     {'claim':{width}} {'predicted':>11} {'simulated':>11} {'SEM':>9} {'z':>6}"]
-    for o in outcomes:
-        verdict = "ok  " if o.ok else "FAIL"
-        lines.append(f"{verdict} {o.claim:{width}} {o.predicted:11.5g} {o.simulated:11.5g} {o.sem:9.2g} {o.z:6.2f}")
-    return "\n".join(lines)
-
-
-def report(outcome: Outcome) -> dict:
-    """An outcome for a JSON file, in which NaN and infinities have no place."""
-    fields = outcome._asdict()
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
-
-
-def choose(checks: list[Check], only: list[str]) -> list[Check]:
-    """The checks whose claim, or one of whose forms, contains one of the texts; all of them if there is no text."""
-
-    def speaks_of(check: Check, text: str) -> bool:
-        return any(text.lower() in name.lower() for name in (check.claim, *check.forms))
-
-    for text in only:
-        if not any(speaks_of(check, text) for check in checks):
-            raise InputError(f"--only must match a claim or a form, but none contains {text!r}; see --list.")
-    return [check for check in checks if not only or any(speaks_of(check, text) for text in only)]
 
 
 def check_writable(path: Path) -> None:
@@ -115,29 +60,36 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None, source: Callable[[], list[Check]] = all_checks) -> int:
+def main(argv: list[str] | None = None, source: Callable[[], list[Any]] | None = None) -> int:
     """The command; returns its exit code."""
     options = parse(argv)
-    try:
-        if not (options.precision > 0 and math.isfinite(options.precision)):
-            raise InputError(f"--precision must be positive and finite, got {options.precision}; 0.01 asks for 1%.")
-        if not 0 <= options.seed < 2**63:
-            raise InputError(f"--seed must be in [0, 2^63), got {options.seed}; give a whole number.")
-        if options.json is not None:
-            check_writable(options.json)
-        runtime.configure()
-        jax.config.update("jax_enable_x64", True)  # asymptotic forms are read at values that float32 does not have
-        checks = choose(source(), options.only)
-        if options.list:
-            print("\n".join(f"{check.claim}  [{', '.join(check.forms)}]" for check in checks))
-            return 0
-        effort = DRAW_SECONDS * (PRECISION / options.precision) ** 2
-        say(f"{len(checks)} claims; time: about {duration(len(checks) * (COMPILE_SECONDS + effort))} on two cores")
-        started = time.perf_counter()
-        outcomes = run(checks, options.seed, options.precision)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return cli.guarded(lambda: _verify(options, source))
+
+
+def _verify(options: argparse.Namespace, source: Callable[[], list[Any]] | None) -> int:
+    if not (options.precision > 0 and math.isfinite(options.precision)):
+        raise InputError(f"--precision must be positive and finite, got {options.precision}; 0.01 asks for 1%.")
+    if not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed must be in [0, 2^63), got {options.seed}; give a whole number.")
+    if options.json is not None:
+        check_writable(options.json)
+    import jax
+
+    from sims import runtime
+    from sims.checks import all_checks
+    from sims.checks.run import choose, report, run, table
+    from sims.engine import duration, say
+
+    runtime.configure()
+    jax.config.update("jax_enable_x64", True)  # asymptotic forms are read at values that float32 does not have
+    checks = choose((source or all_checks)(), options.only)
+    if options.list:
+        print("\n".join(f"{check.claim}  [{', '.join(check.forms)}]" for check in checks))
+        return 0
+    effort = DRAW_SECONDS * (PRECISION / options.precision) ** 2
+    say(f"{len(checks)} claims; time: about {duration(len(checks) * (COMPILE_SECONDS + effort))} on two cores")
+    started = time.perf_counter()
+    outcomes = run(checks, options.seed, options.precision)
     print(table(outcomes))
     failed = sum(not outcome.ok for outcome in outcomes)
     say(f"{len(outcomes) - failed} of {len(outcomes)} claims hold; {duration(time.perf_counter() - started)}")

@@ -48,21 +48,10 @@ def test_a_field_out_of_range(capsys, tmp_path, name, value, message):
 
 
 def test_confused_fits_where_rotated_does_not():
-    task = make_task(num_concepts=6, dim=6, weak_accuracy=0.5, concept_shift=0.1, weakness="confused")
-    assert task.concepts.shape == (6, 6)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--methods", "oracle"], ["--weakness", "tired"], ["--no-such-field", "3"], ["--replicates", "many"]],
-)
-def test_what_the_parser_refuses(capsys, tmp_path, arguments):
-    out = tmp_path / "results"
-    with pytest.raises(SystemExit) as stop:
-        risk_sweep.main(["--preset", "smoke", "--out", str(out), *arguments])
-    assert stop.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-    assert not out.exists()
+    settings = {"num_concepts": 6, "dim": 6, "weak_accuracy": 0.5, "concept_shift": 0.1}
+    assert make_task(weakness="confused", **settings).concepts.shape == (6, 6)
+    with pytest.raises(ValueError, match="dim must be at least 7 for 6 concepts and a rotated teacher, got 6"):
+        make_task(weakness="rotated", **settings)
 
 
 @pytest.mark.parametrize("command", [risk_sweep, posterior_sweep])

@@ -91,7 +91,7 @@ def test_other_accuracies_and_shifts_run_the_program_that_was_compiled_before(fi
 
 def test_a_finished_sweep_does_no_work_and_says_so(finished, capsys, monkeypatch):
     out, *_ = finished
-    monkeypatch.setattr(risk_sweep, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
+    monkeypatch.setattr(risk_job, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
     assert risk_sweep.main(options(out)) == 0
     assert "nothing to do" in capsys.readouterr().err
 

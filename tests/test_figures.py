@@ -206,7 +206,7 @@ def test_only_draws_what_it_names(folder, capsys, monkeypatch):
     ("argv", "words"),
     [
         (["--only", "overconfidence"], "sims.posterior_sweep"),
-        (["--only", "phase"], "among risk_vs_sample_size, risk_vs_weak_accuracy"),
+        (["--only", "riskvs"], "got 'riskvs'; did you mean risk_vs_sample_size or risk_vs_weak_accuracy or"),
         (["--results", "{folder}/absent"], "--results must be a folder of stores"),
         (["--results", "{folder}/risk_sweep.zarr/zarr.json"], "is a file"),
         (["--out", "{folder}/risk_sweep.zarr/zarr.json"], "--out must be a folder"),

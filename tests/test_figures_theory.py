@@ -1,5 +1,6 @@
 """Figures of the theory sweep: how a study is read, that its tasks are those simulated, and what is drawn."""
 
+import dataclasses
 import json
 
 import jax
@@ -10,11 +11,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import assumptions, data, make, misfit, mixtures, oracles, style
+from sims.spec import SweepSpec
 from sims.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
 from sims.studies import misfit as misfit_study
 from sims.studies import prompts as prompts_study
 from sims.theory_spec import TheorySpec
 from tests.helpers import assert_mean
+from tests.test_house import run_python
 from w2s_jax import theory
 from w2s_jax.statistics import pgr_interval, summarize
 from w2s_jax.tasks import make_task
@@ -128,8 +131,40 @@ def test_relaxed_risk_sweep_has_no_closed_forms():
 
     assert has()  # a store made before the settings came
     assert has(task_law="fixed", features="gaussian", spectrum=0.0, target_prior=[], temperature=1.0)
-    for setting in ({"coherence": 0.2}, {"features": "uniform"}, {"temperature": 2.0}, {"target_prior": [0.6, 0.4]}):
+    relaxed = ({"coherence": 0.2}, {"features": "uniform"}, {"temperature": 2.0}, {"target_prior": [0.6, 0.4]})
+    for setting in (*relaxed, {"refined_labels": "mean"}):
         assert not has(**setting), setting
+
+
+def test_every_setting_of_a_risk_sweep_is_known_to_the_closed_forms():
+    fields = {field.name: field.default for field in dataclasses.fields(SweepSpec)}
+    assert sorted(fields) == sorted([*data.ASSUMED, *data.READ, *data.HARMLESS])
+    for name, assumed in data.ASSUMED.items():
+        default = fields[name]
+        assert (list(default) if isinstance(default, tuple) else default) == assumed, name
+
+
+def test_axes_are_drawn_in_order_whatever_order_they_were_asked_for():
+    values = xr.Dataset({"risk": (("a", "name"), [[1.0, 2.0], [3.0, 4.0]])}, {"a": [0.9, 0.5], "name": ["z", "b"]})
+    ordered = data._in_order(values)
+    assert ordered.a.values.tolist() == [0.5, 0.9] and ordered.name.values.tolist() == ["z", "b"]
+    assert ordered.risk.values.tolist() == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_the_path_of_a_store_is_not_taken_for_a_folder_of_stores(capsys, tmp_path):
+    store = tmp_path / "risk_sweep.zarr"
+    store.mkdir()
+    assert make.main(["--results", str(store)]) == 2
+    assert f"did you mean --results {tmp_path}?" in capsys.readouterr().err
+    assert not list(store.iterdir())
+
+
+def test_the_backend_of_a_notebook_does_not_stop_the_command():
+    found = run_python(
+        "from figures import make; make.main(['--list']); import matplotlib.figure",
+        MPLBACKEND="module://matplotlib_inline.backend_inline",
+    )
+    assert found.returncode == 0, found.stderr
 
 
 # --- Tasks are those of the sweep ----------------------------------------------------------------------------------

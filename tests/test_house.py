@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
 # Each room may import from the rooms before it, and from itself.
-ORDER = ["_versions", "types", "rng", "relaxed", "tasks", "sampling"]
+ORDER = ["_versions", "names", "types", "rng", "relaxed", "tasks", "sampling"]
 KERNELS = {name: set(ORDER[:i]) for i, name in enumerate(ORDER)}
 _after_sampling = set(ORDER)
 KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "increments", "refinement"), _after_sampling)
@@ -168,10 +168,31 @@ def test_all_is_sorted_complete_and_real():
     assert len(set(w2s.__all__)) == len(w2s.__all__)
     assert set(w2s.__all__) <= set(dir(w2s))
     tree = ast.parse((ROOT / "w2s_jax" / "__init__.py").read_text())
-    names = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
-    assert names - {"check_installed"} == set(w2s.__all__) - {"__version__"}
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names - {"check_installed", "TYPE_CHECKING", "Any"} == set(w2s.__all__) - {"__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        _ = w2s.no_such_name
+
+
+LIGHT_PROBE = """
+import sys
+from sims import {command}
+try:
+    code = {command}.main({arguments})
+except SystemExit as stop:
+    code = stop.code
+heavy = {{"jax", "xarray", "zarr", "flax", "scipy", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+sys.exit(code)
+"""
+COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "verify")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--replicate", "3"], 2)])
+def test_help_and_a_typo_answer_before_jax_is_imported(command, arguments, code):
+    result = run_python(LIGHT_PROBE.format(command=command, arguments=arguments))
+    assert result.returncode == code, result.stderr
 
 
 @pytest.mark.parametrize(("name", "function"), list(public_functions()), ids=lambda x: x if isinstance(x, str) else "")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import theory_sweep
+from sims import theory_job, theory_sweep
 from sims.spec import InputError
 from sims.studies import STUDIES, em_ladder, misfit, proportional
 from sims.theory_claims import theory_claims
@@ -63,7 +63,7 @@ def test_every_study_has_its_labelled_arrays(store):
 @pytest.mark.slow
 def test_a_finished_sweep_does_no_work(store, capsys, monkeypatch):
     out, _ = store
-    monkeypatch.setattr(theory_sweep, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
+    monkeypatch.setattr(theory_job, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
     assert theory_sweep.main(options(out)) == 0
     assert "nothing to do" in capsys.readouterr().err
 

@@ -19,6 +19,7 @@ import w2s_jax
 from sims import verify
 from sims.checks import all_checks, check, population
 from sims.checks.check import Check, judge, simulate
+from sims.checks.run import report
 from w2s_jax import theory, theory_zoo
 
 FORMS = [name for name in theory.__all__ if inspect.isfunction(getattr(theory, name))]
@@ -124,7 +125,7 @@ def test_predictions_that_are_not_numbers_are_not_ok():
         simulation = simulate(row, 0, 0.01)
         assert simulation.count == check.MIN_SAMPLES
         assert not judge(row, simulation).ok
-        json.dumps(verify.report(judge(row, simulation)), allow_nan=False)
+        json.dumps(report(judge(row, simulation)), allow_nan=False)
 
 
 def test_bounds_and_allowances_and_reduced_values():

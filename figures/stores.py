@@ -1,0 +1,41 @@
+"""The stores that figures read: where they lie and which command makes them. Nothing here is slow to import."""
+
+from pathlib import Path
+
+TASKS = ("persona", "explanation", "math", "bias")
+"""Worlds of tokens."""
+
+COMMANDS = {
+    "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
+    "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
+    "theory_sweep": "python -m sims.theory_sweep --preset quick --out {folder}",
+    "incontext": "python -m sims.incontext --preset quick --out {folder}",
+    "methods": "python -m sims.methods --preset quick --out {folder}",
+    "methods_sign": "python -m sims.methods --labels sign --preset quick --out {folder}",
+    "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
+    "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
+    **{
+        f"alignment_{task}": f"python -m sims.alignment --task {task} --preset quick --out {{folder}}" for task in TASKS
+    },
+}
+"""Stores that figures read, and the command that makes each."""
+TIMINGS = ("benchmarks", "methods_cost")
+"""Those that are lists of measured times."""
+
+
+class FigureError(ValueError):
+    """Invalid input. The message names the rule, the value given and the remedy; the command exits with code 2."""
+
+
+class MissingResultError(FigureError):
+    """A result that a figure needs is not there yet; the sentence names the command that makes it."""
+
+
+def command_for(store: str, folder: Path) -> str:
+    """The command that makes a store in a folder."""
+    return COMMANDS[store].format(folder=folder)
+
+
+def path_of(store: str, folder: Path) -> Path:
+    """Where a store lies in a folder: measured times are a file of JSON, all others zarr groups."""
+    return folder / f"{store}.{'json' if store in TIMINGS else 'zarr'}"

@@ -1,0 +1,99 @@
+"""What a person may type: every mistake gets one sentence on stderr, exit code 2, and nothing is written."""
+
+import re
+
+import pytest
+
+from sims import arguments, cli, inspect, posterior_sweep, progress, risk_sweep, verify
+from sims.spec import SweepSpec
+from tests.test_bad_input import assert_refused
+
+MISTAKES = [
+    (["smoke"], "did you mean --preset smoke?"),
+    (["results"], "options start with --, got 'results'"),
+    (["--preset", "smokey"], "preset must be among smoke, quick, paper; got 'smokey'; did you mean smoke?"),
+    (["--replicate", "3"], "there is no option --replicate; did you mean --replicates or"),
+    (["--zzz"], "there is no option --zzz; --help lists them."),
+    (["--replicates"], "--replicates needs a value, got none"),
+    (["--replicates", "many"], "--replicates must be a whole number, got 'many'"),
+    (["--replicates", "10.5"], "--replicates must be a whole number, got '10.5'"),
+    (["--noise-var", "x"], "--noise-var must be a number, got 'x'"),
+    (["--num-concepts", "2", "4"], "--num-concepts takes one value, got 2 4; run the command once for each"),
+    (["--weak-accuracy", "0.5,0.7"], "separated by spaces, got '0.5,0.7'; write --weak-accuracy 0.5 0.7."),
+    (["--methods", "naive"], "--methods must be among its names, got 'naive'; did you mean naive_ft?"),
+    (["--weakness", "rotted"], "got 'rotted'; did you mean rotated?"),
+    (["--from", "x.zarr", "--preset", "smoke"], "but both were given (x.zarr, smoke); leave one out"),
+    (["--cluster", "yes"], "--cluster takes no value, got 'yes'; write --cluster or --no-cluster."),
+    (["--help=all"], "--help takes no value, got 'all'"),
+]
+
+
+@pytest.mark.parametrize(("given", "sentence"), MISTAKES, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_a_mistake_gets_a_sentence(capsys, tmp_path, monkeypatch, given, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(capsys, risk_sweep.main(given), re.escape(sentence))
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_may_be_written_with_an_exponent():
+    command = cli.parse("risk_sweep", "", risk_sweep.PRESETS, SweepSpec, ["--replicates", "1e4", "--seed", "2_0"])
+    assert (command.spec.replicates, command.spec.seed) == (10_000, 20)
+
+
+def test_negative_numbers_are_values():
+    options = arguments.options_of(SweepSpec)
+    assert arguments.checked(["--penalties", "-0.5", "1"], options) == ["--penalties", "-0.5", "1"]
+
+
+def test_underscores_equals_signs_and_flags_are_understood():
+    argv = ["--block_size=5", "--no-compilation-cache", "--num-icl", "0", "3"]
+    command = cli.parse("risk_sweep", "", risk_sweep.PRESETS, SweepSpec, argv)
+    assert (command.spec.block_size, command.spec.num_icl, command.compilation_cache) == (5, (0, 3), False)
+
+
+@pytest.mark.parametrize("command", [risk_sweep, posterior_sweep])
+def test_help_has_an_example(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--help"])
+    assert stop.value.code == 0
+    assert f"Example: python -m {command.__name__} --preset smoke --out results" in capsys.readouterr().out
+
+
+def test_a_reader_that_stops_early_is_no_error(capfd):
+    def act():
+        raise BrokenPipeError
+
+    assert cli.guarded(act) == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_verify_lists_into_a_closed_pipe(tmp_path):
+    import subprocess
+    import sys
+
+    from tests.test_house import ROOT
+
+    line = f"{sys.executable} -m sims.verify --list | head -1; echo ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert "Traceback" not in found.stderr
+    assert found.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_a_folder_of_stores_is_named_as_one(capsys, tmp_path):
+    (tmp_path / "risk_sweep.zarr").mkdir()
+    assert_refused(capsys, inspect.main([str(tmp_path)]), r"is a folder of stores: risk_sweep\.zarr; give one of them")
+
+
+def test_claims_that_do_not_exist_are_refused(capsys):
+    assert_refused(capsys, verify.main(["--only", "no such claim"]), "--only must match a claim or a form")
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, monkeypatch):
+    import time
+
+    monkeypatch.setattr(progress, "INTERVAL", 0.05)
+    with progress.progress("training", 4, "steps  compiling") as update:
+        update(3, "steps  loss 0.5")
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(line.startswith("training: 3 of 4, steps  loss 0.5, 0 min so far") for line in lines)
