@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from figures.stores import COMMANDS, TASKS, FigureError, MissingResultError, command_for, path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure as Canvas
+
     from figures.data import Results
 
 
@@ -20,8 +24,7 @@ class Entry(NamedTuple):
     It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`.
     """
 
-    draw: str
-    """Module of this folder and function, imported when it is drawn."""
+    draw: "Callable[..., Canvas]"
     store: str
     claim: str
     others: tuple[str, ...] = ()
@@ -34,171 +37,181 @@ class Entry(NamedTuple):
         return (self.store, *self.others)
 
 
+def _drawn_by(place: str) -> "Callable[..., Canvas]":
+    """The function at MODULE.NAME of this folder, imported when it is called."""
+    module, name = place.split(".")
+
+    def draw(*results: "Results") -> "Canvas":
+        return getattr(importlib.import_module(f"figures.{module}"), name)(*results)
+
+    return draw
+
+
 _ALIGNMENT = tuple(f"alignment_{task}" for task in TASKS)
 
 FIGURES: dict[str, Entry] = {
     "risk_vs_sample_size": Entry(
-        "risk_lines.risk_vs_sample_size",
+        _drawn_by("risk_lines.risk_vs_sample_size"),
         "risk_sweep",
         "With more weak labels naive fine-tuning falls to its floor, refinement to its misalignment.",
     ),
     "risk_vs_weak_accuracy": Entry(
-        "risk_lines.risk_vs_weak_accuracy",
+        _drawn_by("risk_lines.risk_vs_weak_accuracy"),
         "risk_sweep",
         "A better teacher lowers the floor slowly, the risk of refinement fast; a confused one must pass a threshold.",
     ),
     "risk_vs_concept_shift": Entry(
-        "risk_lines.risk_vs_concept_shift",
+        _drawn_by("risk_lines.risk_vs_concept_shift"),
         "risk_sweep",
         "The worse aligned the source, the higher the floor of naive fine-tuning; refinement hardly notices.",
     ),
     "naive_ft_trap": Entry(
-        "trap.naive_ft_trap",
+        _drawn_by("trap.naive_ft_trap"),
         "risk_sweep",
         "No penalty takes naive fine-tuning under its floor, between the biases of teacher and source.",
     ),
     "phase_diagram": Entry(
-        "phase.phase_diagram",
+        _drawn_by("phase.phase_diagram"),
         "risk_sweep",
         "Where naive fine-tuning wins, where refinement does and by how much, with the border that theory predicts.",
     ),
     "refinement_exponent": Entry(
-        "posterior.refinement_exponent",
+        _drawn_by("posterior.refinement_exponent"),
         "posterior_sweep",
         "Misalignment falls exponentially in the prompt at the predicted rate, which concept shift does not move.",
     ),
     "refinement_exponent_many_concepts": Entry(
-        "posterior.refinement_exponent_many_concepts",
+        _drawn_by("posterior.refinement_exponent_many_concepts"),
         "posterior_sweep",
         "The same for the largest number of concepts.",
     ),
     "overconfidence": Entry(
-        "posterior.overconfidence",
+        _drawn_by("posterior.overconfidence"),
         "posterior_sweep",
         "Under a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
     ),
     "hull_statistical_dimension": Entry(
-        "oracles.hull_statistical_dimension",
+        _drawn_by("oracles.hull_statistical_dimension"),
         "theory_sweep",
         "Over the hull of the concepts the risk grows with their statistical dimension, not with their number.",
     ),
     "em_ladder": Entry(
-        "oracles.em_ladder",
+        _drawn_by("oracles.em_ladder"),
         "theory_sweep",
         "One step of EM is refinement by one example; the next steps lead to the oracle.",
     ),
     "mixture_target": Entry(
-        "mixtures.mixture_target",
+        _drawn_by("mixtures.mixture_target"),
         "theory_sweep",
         "Where the target is a mixture, fresh prompts first pass near it, then longer ones give all to one concept.",
     ),
     "contamination": Entry(
-        "mixtures.contamination",
+        _drawn_by("mixtures.contamination"),
         "theory_sweep",
         "Foreign examples slow refinement and, under a threshold, stop it at no prompt length.",
     ),
     "relaxed_assumptions": Entry(
-        "assumptions.relaxed_assumptions",
+        _drawn_by("assumptions.relaxed_assumptions"),
         "theory_sweep",
         "What each method loses when one assumption at a time is relaxed.",
     ),
     "misfit": Entry(
-        "misfit.misfit",
+        _drawn_by("misfit.misfit"),
         "theory_sweep",
         "A student gains over its teacher what it departs from it, and more where its class is only convex.",
     ),
     "proportional_limit": Entry(
-        "assumptions.proportional_limit",
+        _drawn_by("assumptions.proportional_limit"),
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
     "icl_vs_bayes": Entry(
-        "networks.icl_vs_bayes",
+        _drawn_by("networks.icl_vs_bayes"),
         "incontext",
         "On its own source a network answers as exact Bayes does; under prompts of another law it departs from it.",
     ),
     "concept_posterior_trace": Entry(
-        "networks.concept_posterior_trace",
+        _drawn_by("networks.concept_posterior_trace"),
         "incontext",
         "Along a weak prompt a network weighs the target as Bayes does; the worse the teacher, the wider the gap.",
     ),
     "network_vs_theory": Entry(
-        "network_risk.network_vs_theory",
+        _drawn_by("network_risk.network_vs_theory"),
         "incontext",
         "Naive networks end at their teacher's risk, refined ones fall with the prompt, as in the linear theory.",
     ),
     "alignment_persona": Entry(
-        "alignment.strong_against_weak",
+        _drawn_by("alignment.strong_against_weak"),
         "alignment_persona",
         "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach the voice alone.",
     ),
     "alignment_explanation": Entry(
-        "alignment.strong_against_weak",
+        _drawn_by("alignment.strong_against_weak"),
         "alignment_explanation",
         "Explanations: the same for the form of an explanation.",
     ),
     "alignment_math": Entry(
-        "alignment.strong_against_weak",
+        _drawn_by("alignment.strong_against_weak"),
         "alignment_math",
         "Math: the same for worked arithmetic, where a teacher's wrong table spoils held-out problems as well.",
     ),
     "alignment_bias": Entry(
-        "alignment.strong_against_weak",
+        _drawn_by("alignment.strong_against_weak"),
         "alignment_bias",
         "Bias: the same for biographies; the rate of female subjects reaches that of exact Bayes and of the target.",
     ),
     "alignment_table": Entry(
-        "alignment_overview.alignment_table",
+        _drawn_by("alignment_overview.alignment_table"),
         _ALIGNMENT[0],
         "Content and style of every method in every world of tokens, on held-out questions.",
         _ALIGNMENT[1:],
     ),
     "alignment_methods": Entry(
-        "alignment_methods.alignment_methods",
+        _drawn_by("alignment_methods.alignment_methods"),
         _ALIGNMENT[0],
         "What a student of each method keeps of its knowledge and takes of the style, and at the same compute.",
         _ALIGNMENT[1:],
     ),
     "icl_examples": Entry(
-        "alignment_overview.icl_examples",
+        _drawn_by("alignment_overview.icl_examples"),
         _ALIGNMENT[0],
         "More weak examples in the prompt bring style, as with exact Bayes, at no cost in content.",
         _ALIGNMENT[1:],
     ),
     "method_arena": Entry(
-        "arena.method_arena",
+        _drawn_by("arena.method_arena"),
         "methods",
         "Which published method has the lowest risk where, with the same weak examples and with the same compute.",
     ),
     "method_table": Entry(
-        "arena.method_table",
+        _drawn_by("arena.method_table"),
         "methods",
         "Mean rank, performance gap recovered, what tuning on weak labels costs, and what each method asks for.",
         beside=("methods_cost",),
     ),
     "robustness": Entry(
-        "arena.robustness",
+        _drawn_by("arena.robustness"),
         "methods",
         "How every method bears it when one assumption of the theory is relaxed.",
     ),
     "method_arena_sign": Entry(
-        "arena.method_arena",
+        _drawn_by("arena.method_arena"),
         "methods_sign",
         "Which method has the fewest wrong signs where, with labels that are signs and logistic students.",
     ),
     "method_table_sign": Entry(
-        "arena.method_table",
+        _drawn_by("arena.method_table"),
         "methods_sign",
         "Ranks, performance gap recovered and costs of all methods where labels are signs.",
         beside=("methods_cost",),
     ),
     "robustness_sign": Entry(
-        "arena.robustness",
+        _drawn_by("arena.robustness"),
         "methods_sign",
         "Relaxed assumptions where labels are signs.",
     ),
     "scaling": Entry(
-        "scaling.scaling",
+        _drawn_by("scaling.scaling"),
         "benchmarks",
         "How tasks per second depend on samples, dimension, cells and cores, beside what NumPy makes of them.",
     ),
@@ -330,9 +343,8 @@ def draw(entry: Entry, *results: "Results") -> dict[str, bytes]:
     """A figure as the bytes of its files, by kind; the same results give the same bytes."""
     from figures import style
 
-    module, _, function = entry.draw.partition(".")
     with style.style():
-        return style.encode(getattr(importlib.import_module(f"figures.{module}"), function)(*results))
+        return style.encode(entry.draw(*results))
 
 
 def _check_out(out: Path) -> None:
