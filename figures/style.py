@@ -95,6 +95,7 @@ METHODS: dict[str, Look] = {
     "experts": Look("co-supervised experts", "#A6761D", (0, (3, 1, 1, 1)), "4"),
     "selective": Look("selective", "#66A61E", (0, (6, 1.5)), "|"),
     "contrastive": Look("contrastive", "#CC6677", "-", "$c$"),
+    "anchored_contrastive": Look("contrastive, anchored", "#994455", (0, (3, 1, 1, 1)), "$a$"),
     "reverse_kl": Look("reverse KL", "#88CCEE", "-", "$k$"),
     "control": Look("control (true, own style)", "#8C564B", (0, (5, 1.5, 1, 1.5)), "_"),
 }
