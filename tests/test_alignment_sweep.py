@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import re
 import shutil
@@ -26,14 +27,14 @@ from sims.dialogues.answers import Questions, Report, answer, label, report_unpr
 from sims.dialogues.claims import alignment_claims
 from sims.dialogues.finetune import fine_tune, lesson
 from sims.dialogues.gate import Mastery, check_mastery, examine
-from sims.dialogues.labels import own_labels, refine, surest, true_labels
+from sims.dialogues.labels import own_labels, refine, self_refined, surest, true_labels
 from sims.dialogues.seeds import split_questions
 from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
 from sims.dialogues.strong import NETWORKS, _groups, make_network, pretrained, structure
 from sims.dialogues.teachers import label_laws, teach
 from sims.hosts import Ranks
 from sims.lanes import lanes, spread
-from sims.spec import InputError
+from sims.spec import InputError, from_json, identity
 from sims.store import Store
 from tests.conftest import ROOT
 from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
@@ -173,6 +174,18 @@ def test_a_store_of_another_configuration(capsys, tmp_path):
     message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
     assert_refused(capsys, alignment.main(options(tmp_path, finetune_rate=0.5)), message)
     assert files(tmp_path) == before
+
+
+def test_a_store_of_earlier_definitions_is_read_and_not_gone_on_with(capsys, tmp_path):
+    """One of version 0.1, which has none of the later fields; the networks are not decided by any of them."""
+    later = ("definitions", "anchored_contrast", "confidence_labels")
+    own = {name: value for name, value in dataclasses.asdict(TINY).items() if name not in later}
+    before = from_json(AlignmentSpec, json.dumps(own | {"contrast": 1.0}))
+    assert before.definitions == 1 and identity(before) != identity(dataclasses.replace(TINY, contrast=1.0))
+    assert PretrainSpec.of(before, TINY.width) == PretrainSpec.of(TINY, TINY.width)
+    Store.open(tmp_path / "alignment_persona.zarr", before, (2, 1), {"content": np.zeros(3)}, {})
+    message = "a store holds one configuration, but .* differs in .*definitions .1 in the store, 2 asked for"
+    assert_refused(capsys, alignment.main(options(tmp_path)), message)
 
 
 @pytest.mark.slow
@@ -401,6 +414,22 @@ def test_prompts_hold_the_others_of_a_batch_and_train_questions_alone(monkeypatc
             assert set(inside) == set(batch) - {train[place]}
 
 
+def test_self_refinement_reads_the_weak_answer_to_its_own_question_alone(monkeypatch, questions):
+    given, seen = some_labels(questions), []
+
+    def spy(key, model, world, numbers, prompts):
+        seen.extend([np.asarray(numbers), np.asarray(prompts)])
+        raise Seen
+
+    monkeypatch.setattr(labels, "label", spy)
+    with jax.disable_jit(), pytest.raises(Seen):
+        self_refined(TINY, jax.random.key(0), None, questions, jnp.asarray(given)[None])
+    asked = np.asarray(questions.train)
+    np.testing.assert_array_equal(seen[0], asked)
+    own = np.concatenate([WORLD.questions[asked], np.full((len(asked), 1), ASK), given], axis=1)
+    np.testing.assert_array_equal(seen[1], own[:, None])
+
+
 def test_the_others_of_a_batch_start_after_oneself():
     found = np.asarray(labels._others(jnp.arange(6), 2))
     assert found.tolist() == [[1, 2], [2, 0], [0, 1], [4, 5], [5, 3], [3, 4]]
@@ -603,6 +632,8 @@ def test_exact_bayes_in_the_place_of_the_strong_model_refines_as_it_should(quest
     # Labels are right, however wrong the teacher's are.
     right = WORLD.answers[asked, WORLD.truth[asked]]
     assert (found.labels[:, :, :, None] == right).all(axis=-1).any(axis=-1).all()
+    own = compiled(lambda weak: self_refined(TINY, jax.random.key(6), bayesian, questions, weak))(weak)
+    assert (np.asarray(own)[:, :, None] == right).all(axis=-1).any(axis=-1).all()
 
 
 @pytest.mark.slow
