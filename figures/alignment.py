@@ -24,12 +24,18 @@ ORDER = (
     "naive_ft",
     "bootstrapping",
     "aux_confidence",
+    "self_refine",
     "intent_refine",
     "icl_refine",
     "ceiling",
 )
 """Methods from what knows no teacher, over what is fine-tuned on its labels, to refinement and true labels."""
-LABELS = {"naive_ft": "naive fine-tuning", "intent_refine": "intent refinement", "source": "strong, untouched"}
+LABELS = {
+    "naive_ft": "naive fine-tuning",
+    "intent_refine": "intent refinement",
+    "self_refine": "Ask-to-Improve",
+    "source": "strong, untouched",
+}
 """Methods that are named otherwise here: no penalty is chosen, and a network names a concept by its answers."""
 REFERENCES = {"source": style.DASHED, "control": style.look("control").line, "ceiling": style.look("ceiling").line}
 """Methods that know no teacher, and their dashes; the untouched model is dashed, as in the paper."""
@@ -54,7 +60,8 @@ def strong_against_weak(results: Results) -> Figure:
     task = task_of(results)
     cut = at_temperature_one(results).sel(num_icl=results.data["num_icl"].values.max())
     sets = alignment_published.test_sets(task)
-    figure, panels = _panels(sets)
+    shown = [score for score in SCORES if paper_scores.scale(task, score)]
+    figure, panels = _panels(sets, shown)
     handles: dict[str, Artist] = {}
     for row, score in enumerate(SCORES):
         drawn = [_simulated(panels[score, split], cut.sel(split=split), score) for split in SPLITS]
@@ -68,18 +75,18 @@ def strong_against_weak(results: Results) -> Figure:
             handles |= one.handles
         panels[score, "train"].set_ylabel(f"strong: {name_of(task, score)}")
     for column, name in enumerate(sets):
-        for row, score in enumerate(SCORES):
+        for row, score in enumerate(shown):
             panel = panels[score, name]
             handles |= alignment_published.draw(panel, task, name, score)
-            scale = paper_scores.scale(task, score)
-            if scale:
-                index = 4 + len(sets) * row + column if len(sets) > 1 else _letter(row, 2, 1)
-                heading = name.removesuffix("_test").replace("_", " ")
-                style.title(panel, index, f"paper, {heading} ({scale[0]:g}–{scale[1]:g})")
-                panel.set_ylabel(f"strong: {name_of(task, score)}" if column == 0 else "")
+            low, high = paper_scores.scale(task, score) or (0, 1)
+            index = 4 + len(sets) * row + column if len(sets) > 1 else _letter(row, 2, 1)
+            heading = name.removesuffix("_test").replace("_", " ")
+            style.title(panel, index, f"paper, {heading} ({low:g}–{high:g})")
+            panel.set_ylabel(f"strong: {name_of(task, score)}" if column == 0 else "")
     handles["95% interval"] = Patch(facecolor="0.55", alpha=0.4, linewidth=0)
     longest, seeds = cut["num_icl"].item(), cut.sizes["seed"]
     over = f"intervals over {seeds} seed{'s' * (seeds > 1)}, in the paper over questions"
+    over += "".join(f"; no {score} score was published" for score in SCORES if score not in shown)
     style.legend_below(figure, handles, 4, f"{task}, {longest} weak examples in a prompt, temperature 1; {over}")
     return figure
 
@@ -115,17 +122,21 @@ def _letter(row: int, column: int, num_sets: int) -> int:
     return row * (3 if num_sets == 1 else 2) + column
 
 
-def _panels(sets: tuple[str, ...]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """Panels by score and column: the published ones beside the simulated ones, or under them where they are many."""
+def _panels(sets: tuple[str, ...], shown: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """Panels by score and column: the published ones beside the simulated ones, or under them where they are many.
+
+    `shown` are the scores that were published.
+    """
     splits, beside = tuple(SPLITS), len(sets) == 1
     if beside:
         rows = [[f"{score} {column}" for column in (*splits, *sets)] for score in SCORES]
     else:  # the width is a multiple of both numbers of panels
         rows = [[f"{score} {name}" for name in splits for _ in sets] for score in SCORES]
-        rows += [[f"{score} {name}" for name in sets for _ in splits] for score in SCORES]
-    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.9 if beside else 8.2), layout="constrained")
+        rows += [[f"{score} {name}" for name in sets for _ in splits] for score in shown]
+    figure = Figure(figsize=(style.DOUBLE_COLUMN, 4.9 if beside else 1.6 + 1.65 * len(rows)), layout="constrained")
     placed = figure.subplot_mosaic(rows)
-    return figure, {(score, name): placed[f"{score} {name}"] for score in SCORES for name in (*splits, *sets)}
+    names = [(score, name) for score in SCORES for name in (*splits, *(sets if score in shown else ()))]
+    return figure, {(score, name): placed[f"{score} {name}"] for score, name in names}
 
 
 def _simulated(panel: Axes, cut: xr.Dataset, score: str) -> Drawn:

@@ -15,8 +15,8 @@ from figures.data import Results
 from figures.stores import TASKS
 from w2s_jax.statistics import sem, summarize
 
-MORE = ("reverse_kl", "ensemble", "selective", "contrastive")
-"""Published methods that the table has beside those of `ORDER`."""
+MORE = ("reverse_kl", "ensemble", "selective", "contrastive", "anchored_contrastive")
+"""Methods that the table has beside those of `ORDER`."""
 _AT = ORDER.index("aux_confidence") + 1
 ROWS = {
     "weak": label_of("weak"),
@@ -33,7 +33,7 @@ PROMPTED = ("icl_refine", "prompt_only")
 def alignment_table(*stores: Results) -> Figure:
     """Content and style on held-out questions at a middle capability: mean, standard error over seeds, and a shade."""
     stores = in_order(stores)
-    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 4.6)
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 5.0)
     panel = axes[0, 0]
     for column, results in enumerate(stores):
         capability = capabilities(results)[-1]

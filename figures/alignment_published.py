@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.paper_scores import Score, published, scale
+from figures.paper_scores import Score, published
 
 MODELS = {"GPT-3.5-Turbo": "white", "GPT-4o-mini": None}
 """Strong models of the paper and the face of their markers; None fills them with the method's colour."""
-METHODS = ("naive_ft", "intent_refine", "icl_refine")
+METHODS = ("naive_ft", "self_refine", "intent_refine", "icl_refine")
 SPREAD = 0.18
 """Distance between the marks of two methods of one model."""
 
@@ -23,10 +23,6 @@ def test_sets(task: str) -> tuple[str, ...]:
 def draw(panel: Axes, task: str, test_set: str, score: str) -> dict[str, Artist]:
     """One score of a test set with intervals of 95% over its questions; returns entries of the legend."""
     rows = [row for row in published(task) if row.test_set == test_set]
-    if scale(task, score) is None:
-        panel.set_axis_off()
-        panel.text(0.5, 0.5, f"no {score} score\nwas published", ha="center", va="center", transform=panel.transAxes)
-        return {}
     weak = {row.weak_model: getattr(row, score) for row in rows if row.method == "weak"}
     if weak:
         _against_weak(panel, rows, weak, score)
@@ -55,6 +51,8 @@ def _against_weak(panel: Axes, rows: list[Score], weak: dict[str, float], score:
                 (row for row in rows if (row.strong_model, row.method) == (model, method)),
                 key=lambda row: weak[row.weak_model],
             )
+            if not found:
+                continue
             x = np.array([weak[row.weak_model] for row in found])
             _marks(panel, x, found, score)
             panel.plot(x, [getattr(row, score) for row in found], color=style.look(method).color, lw=0.6, alpha=0.5)
@@ -83,7 +81,8 @@ def _by_model(panel: Axes, rows: list[Score], score: str) -> None:
     for i, name in enumerate(names):
         for j, method in enumerate(used):
             found = [r for r in rows if r.method == method and name in (r.weak_model, r.strong_model)]
-            _marks(panel, np.array([i + SPREAD * (2 * j - len(used) + 1)]), found, score)
+            if found:
+                _marks(panel, np.array([i + SPREAD * (2 * j - len(used) + 1)]), found, score)
     panel.set_xticks(range(len(names)), names)
     panel.set_xlim(-0.5, len(names) - 0.5)
     panel.set_xlabel("weak model" if by_teacher else "strong model")

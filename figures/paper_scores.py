@@ -14,7 +14,8 @@ class Score(NamedTuple):
     """Mean scores of one model over the questions of a test set, with their standard errors; NaN where not published.
 
     `method` is one of ours: weak (the teacher), source (the strong model at zero shots), naive_ft, icl_refine,
-    intent_refine. `strong_model` is empty for a teacher, `weak_model` where no teacher is named.
+    intent_refine, self_refine (the paper's Ask-to-Improve). `strong_model` is empty for a teacher, `weak_model` where
+    no teacher is named.
     """
 
     task: str
@@ -36,7 +37,7 @@ def published(task: str) -> tuple[Score, ...]:
     Reference: Somerstep et al., ICLR 2025, arXiv 2405.16236.
 
     >>> len(published("math")), published("math")[0].content
-    (7, 0.7834)
+    (15, 0.7834)
     """
     rows = [Score(*(np.nan if value is None else value for value in row)) for row in _file()["rows"]]
     return tuple(row for row in rows if row.task == task)

@@ -94,7 +94,8 @@ METHODS: dict[str, Look] = {
     "ensemble": Look("ensemble of teachers", "#F0C94D", "-", "3"),
     "experts": Look("co-supervised experts", "#A6761D", (0, (3, 1, 1, 1)), "4"),
     "selective": Look("selective", "#66A61E", (0, (6, 1.5)), "|"),
-    "contrastive": Look("contrastive", "#CC6677", "-", "$c$"),
+    "contrastive": Look("contrastive", "#EE3377", (0, (5, 1.5)), "$r$"),
+    "anchored_contrastive": Look("contrastive, anchored", "#CC6677", "-", "$c$"),
     "reverse_kl": Look("reverse KL", "#88CCEE", "-", "$k$"),
     "control": Look("control (true, own style)", "#8C564B", (0, (5, 1.5, 1, 1.5)), "_"),
 }

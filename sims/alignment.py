@@ -16,7 +16,7 @@ from sims import cli, engine, runtime
 from sims.dialogues.gate import check_mastery, examine
 from sims.dialogues.results import assemble
 from sims.dialogues.seeds import Networks, run_seed
-from sims.dialogues.spec import PRESETS, AlignmentSpec
+from sims.dialogues.spec import DEFINITIONS, PRESETS, AlignmentSpec
 from sims.dialogues.strong import NETWORKS, pretrained
 from sims.spec import InputError
 from w2s_jax.alignment.world import FIRST_TAG, TARGET
@@ -46,6 +46,11 @@ def prepare(spec: AlignmentSpec, out: Path) -> engine.Job:
 
 def start(spec: AlignmentSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
     """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
+    if spec.definitions != DEFINITIONS:
+        raise InputError(
+            f"definitions must be {DEFINITIONS}, what the methods are in this program, got {spec.definitions}, as in "
+            f"stores of version 0.1; leave it out, and choose another --out."
+        )
     if options.ranks is not None and options.ranks.count > 1:
         raise InputError(
             f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "

@@ -182,9 +182,10 @@ def to_json(spec) -> str:
 
 
 def from_json(kind: type, text: str):
-    """The specification written by `to_json`."""
+    """The specification written by `to_json`; a field that it lacks is what its metadata say there was `before` it."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
-    return kind(**fields)
+    before = {f.name: f.metadata["before"] for f in dataclasses.fields(kind) if "before" in f.metadata}
+    return kind(**{**before, **fields})
 
 
 def identity(spec) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import re
 import shutil
@@ -26,14 +27,14 @@ from sims.dialogues.answers import Questions, Report, answer, label, report_unpr
 from sims.dialogues.claims import alignment_claims
 from sims.dialogues.finetune import fine_tune, lesson
 from sims.dialogues.gate import Mastery, check_mastery, examine
-from sims.dialogues.labels import own_labels, refine, surest, true_labels
+from sims.dialogues.labels import own_labels, refine, self_refined, surest, true_labels
 from sims.dialogues.seeds import split_questions
 from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
 from sims.dialogues.strong import NETWORKS, _groups, make_network, pretrained, structure
 from sims.dialogues.teachers import label_laws, teach
 from sims.hosts import Ranks
 from sims.lanes import lanes, spread
-from sims.spec import InputError
+from sims.spec import InputError, from_json, identity
 from sims.store import Store
 from tests.conftest import ROOT
 from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
@@ -135,7 +136,11 @@ def files(folder) -> dict:
         ({"colleagues": 0}, "colleagues must be at least 1, got 0"),
         ({"known_share": 1.5}, r"known_share must be in \[0, 1\], got 1.5"),
         ({"relative_top": -0.5}, r"relative_top must be in \[0, 1\], got -0.5"),
-        ({"contrast": -1.0}, "contrast must be finite and >= 0, got -1.0; try 1"),
+        ({"contrast": 1.5}, r"contrast must be in \[0, 1\], got 1.5; try another"),
+        ({"anchored_contrast": -1.0}, "anchored_contrast must be finite and >= 0, got -1.0; try 1"),
+        ({"confidence_labels": "hard"}, r"confidence.labels"),
+        ({"definitions": 3}, "definitions must be 1 or 2, got 3; leave it out"),
+        ({"definitions": 1}, "definitions must be 2, what the methods are in this program, got 1, as in stores of"),
         ({"concept_shift": 1.0}, r"concept_shift must be in \(0, 1\), got 1.0"),
         ({"tag_share": 0.0}, r"tag_share must be in \(0, 1\), got 0.0"),
         ({"skill_share": 1.0}, r"skill_share must be in \(0, 1\), got 1.0"),
@@ -169,6 +174,18 @@ def test_a_store_of_another_configuration(capsys, tmp_path):
     message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
     assert_refused(capsys, alignment.main(options(tmp_path, finetune_rate=0.5)), message)
     assert files(tmp_path) == before
+
+
+def test_a_store_of_earlier_definitions_is_read_and_not_gone_on_with(capsys, tmp_path):
+    """One of version 0.1, which has none of the later fields; the networks are not decided by any of them."""
+    later = ("definitions", "anchored_contrast", "confidence_labels")
+    own = {name: value for name, value in dataclasses.asdict(TINY).items() if name not in later}
+    before = from_json(AlignmentSpec, json.dumps(own | {"contrast": 1.0}))
+    assert before.definitions == 1 and identity(before) != identity(dataclasses.replace(TINY, contrast=1.0))
+    assert PretrainSpec.of(before, TINY.width) == PretrainSpec.of(TINY, TINY.width)
+    Store.open(tmp_path / "alignment_persona.zarr", before, (2, 1), {"content": np.zeros(3)}, {})
+    message = "a store holds one configuration, but .* differs in .*definitions .1 in the store, 2 asked for"
+    assert_refused(capsys, alignment.main(options(tmp_path)), message)
 
 
 @pytest.mark.slow
@@ -395,6 +412,22 @@ def test_prompts_hold_the_others_of_a_batch_and_train_questions_alone(monkeypatc
             assert set(inside) == set(batch) - {train[place]}
 
 
+def test_self_refinement_reads_the_weak_answer_to_its_own_question_alone(monkeypatch, questions):
+    given, seen = some_labels(questions), []
+
+    def spy(key, model, world, numbers, prompts):
+        seen.extend([np.asarray(numbers), np.asarray(prompts)])
+        raise Seen
+
+    monkeypatch.setattr(labels, "label", spy)
+    with jax.disable_jit(), pytest.raises(Seen):
+        self_refined(TINY, jax.random.key(0), None, questions, jnp.asarray(given)[None])
+    asked = np.asarray(questions.train)
+    np.testing.assert_array_equal(seen[0], asked)
+    own = np.concatenate([WORLD.questions[asked], np.full((len(asked), 1), ASK), given], axis=1)
+    np.testing.assert_array_equal(seen[1], own[:, None])
+
+
 def test_the_others_of_a_batch_start_after_oneself():
     found = np.asarray(labels._others(jnp.arange(6), 2))
     assert found.tolist() == [[1, 2], [2, 0], [0, 1], [4, 5], [5, 3], [3, 4]]
@@ -405,7 +438,7 @@ SILENCE = jnp.zeros((TINY.train_questions, WORLD.answer_length), int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("methods", [("naive_ft",), ("contrastive", "ensemble")])
+@pytest.mark.parametrize("methods", [("naive_ft",), ("contrastive", "anchored_contrastive", "ensemble")])
 def test_weak_models_read_what_they_believe_and_nothing_else(monkeypatch, questions, unoptimised, methods):
     """The teacher, and where they are asked for the model that it was before and its colleagues."""
     seen, spec = [], dataclasses.replace(TINY, methods=methods)
@@ -480,7 +513,9 @@ def test_what_methods_read_and_the_steps_that_are_left_at_equal_compute():
     quick = AlignmentSpec()
     step = 3 * quick.finetune_batch
     whole = quick.finetune_steps * step
-    assert quick.reads("naive_ft") == quick.reads("ensemble") == quick.reads("reverse_kl") == whole
+    for weak_alone in ("naive_ft", "ensemble", "contrastive", "reverse_kl"):
+        assert quick.reads(weak_alone) == whole
+    assert quick.reads("self_refine") == whole + 2 * 96 and quick.reads("anchored_contrastive") == whole + 96
     assert quick.reads("source") == quick.reads("prompt_only") == 0
     assert quick.reads("icl_refine") == whole + 96 * 6 and quick.reads("intent_refine") == whole + 96 + 5
     assert quick.reads("bootstrapping") == 2 * whole + 96
@@ -595,6 +630,8 @@ def test_exact_bayes_in_the_place_of_the_strong_model_refines_as_it_should(quest
     # Labels are right, however wrong the teacher's are.
     right = WORLD.answers[asked, WORLD.truth[asked]]
     assert (found.labels[:, :, :, None] == right).all(axis=-1).any(axis=-1).all()
+    own = compiled(lambda weak: self_refined(TINY, jax.random.key(6), bayesian, questions, weak))(weak)
+    assert (np.asarray(own)[:, :, None] == right).all(axis=-1).any(axis=-1).all()
 
 
 @pytest.mark.slow
@@ -633,10 +670,12 @@ class Exact(AlignmentSpec):
 FITTED = Exact(**{**dataclasses.asdict(TINY), "finetune_steps": 40, "finetune_batch": 5})
 
 
-def plainly_fitted(key, graph, params, asked, given, confidence=0.0, steps=FITTED.finetune_steps, teacher=None):
+def plainly_fitted(
+    key, graph, params, asked, given, confidence=0.0, steps=FITTED.finetune_steps, teacher=None, soft=None
+):
     """The fine-tuning written again: a plain loop with Adam, a warm-up of a twentieth, and a constant rate.
 
-    With the log laws of a teacher it is by reverse KL.
+    With the log laws of a teacher it is by reverse KL, with soft ones by cross entropy to them.
     """
     first, whole = WORLD.questions.shape[1], FITTED.finetune_steps
     ids = np.concatenate([WORLD.questions[asked], np.full((len(asked), 1), ASK), given], axis=1)
@@ -657,6 +696,7 @@ def plainly_fitted(key, graph, params, asked, given, confidence=0.0, steps=FITTE
         def loss(params):
             laws = jax.nn.log_softmax(nnx.merge(graph, params)(ids[rows]))[:, :-1]
             right = jnp.take_along_axis(laws, ids[rows, 1:, None], axis=-1)[..., 0]
+            right = right if soft is None else (jnp.exp(soft[rows]) * laws).sum(axis=-1)
             told = (1 - share) * right + share * laws.max(axis=-1)
             if teacher is not None:
                 told = -(jnp.exp(laws) * laws - jnp.exp(laws) * teacher[rows]).sum(axis=-1)
@@ -668,7 +708,7 @@ def plainly_fitted(key, graph, params, asked, given, confidence=0.0, steps=FITTE
     moments = optimizer.init(params)
     for i in range(steps):
         rows = jax.random.randint(jax.random.fold_in(key, i), (FITTED.finetune_batch,), 0, len(asked))
-        share = confidence * min(1.0, i / (whole // 5))
+        share = confidence * min(1.0, i / (whole // 10))
         params, moments = step(params, moments, rows, share, min(1.0, i / warmup))
     return params
 
@@ -689,11 +729,16 @@ def test_fine_tuning_is_cross_entropy_or_reverse_kl_for_so_many_steps(model, que
     laws = jnp.stack([jnp.zeros_like(teacher), teacher])  # the second one teaches
     fit = compiled(lambda one: fine_tune(FITTED, key, graph, params, questions.train, one, laws))
     plain = partial(plainly_fitted, key, graph, params, asked, given)
-    reverse = jax.tree.map(lambda leaf: leaf[1], lesson(FITTED, jnp.stack([labels, labels]), "reverse_kl"))
+    mild = dataclasses.replace(FITTED, confidence_labels="soft")
+    reverse, soft = (
+        jax.tree.map(lambda leaf: leaf[1], lesson(spec, jnp.stack([labels, labels]), method))
+        for spec, method in ((FITTED, "reverse_kl"), (mild, "aux_confidence"))
+    )
     found = {}
     for name, one, expected in (
         ("naive", lesson(FITTED, labels), plain()),
         ("confident", lesson(FITTED, labels, "aux_confidence"), plain(confidence=FITTED.confidence)),
+        ("soft", soft, plain(confidence=FITTED.confidence, soft=teacher)),
         ("short", lesson(FITTED, labels, steps=7), plain(steps=7)),
         ("reverse", reverse, plain(teacher=teacher)),
         ("none", lesson(FITTED, labels, steps=0), params),
@@ -889,7 +934,8 @@ def test_methods_repeat_their_value_along_what_they_do_not_read(data):
 
 @pytest.mark.slow
 def test_dear_methods_take_fewer_steps_at_equal_compute(data):
-    dear = {"self_label", "icl_refine", "intent_refine", "bootstrapping", "selective", "contrastive"}
+    dear = {"self_label", "icl_refine", "intent_refine", "self_refine", "bootstrapping", "selective"}
+    dear |= {"anchored_contrastive"}
     for method in METHODS:
         kept, matched = (of(method, data[name]).sel(temperature=1) for name in ("content", "compute_content"))
         assert np.any(kept != matched) == (method in dear), method
@@ -932,8 +978,9 @@ def test_the_source_is_the_pre_trained_network_itself(finished, data, unoptimise
 @pytest.mark.slow
 def test_what_is_said_before_and_what_is_kept(finished):
     out, said = finished
-    fits = 2 + 4 * 2  # ceiling and control; naive_ft, aux_confidence, ensemble, reverse_kl
-    fits += 2 * (1 + 2 * 2 + 4 + 2 * 2 + 2 * 2)  # self_label; icl_; intent_; bootstrapping; selective and contrastive
+    fits = 2 + 5 * 2  # ceiling and control; naive_ft, aux_confidence, ensemble, contrastive, reverse_kl
+    # self_label; icl_refine; intent_refine; bootstrapping; selective, anchored_contrastive and self_refine
+    fits += 2 * (1 + 2 * 2 + 4 + 2 * 2 + 3 * 2)
     assert f"{fits} fine-tunings of 10 steps x 2 seeds" in said and "strong networks: one per seed" in said
     kept = sorted(path.name for path in (out / NETWORKS).iterdir())
     assert kept == [PretrainSpec.of(TINY, 8).folder]  # the one in between is of the same width here

@@ -89,17 +89,22 @@ def answer(
 
 
 def label(
-    key: Key, model: Answering, world: World, numbers: Int[Array, "n"], mark: Int[Array, ""] | int = ASK
+    key: Key,
+    model: Answering,
+    world: World,
+    numbers: Int[Array, "n"],
+    mark: Int[Array, ""] | int = ASK,
+    prompts: Int[Array, "n m L"] | None = None,
 ) -> Int[Array, "n a"]:
-    """Answers drawn from a model's law without a prompt, under a mark."""
-    cache = read_prompt(model, no_prompts(world, 1)[0])
+    """Answers drawn from a model's own distribution under a mark, each after its prompt; none reads nothing."""
 
-    def one(inputs: tuple[Key, Array]) -> Array:
-        key, number = inputs
-        asked = ask(model, world, number, cache, mark)
+    def one(inputs: tuple[Key, Array, Array]) -> Array:
+        key, number, prompt = inputs
+        asked = ask(model, world, number, read_prompt(model, prompt), mark)
         return decode(key, model, asked.logits, asked.cache, world.answer_length)
 
-    return over_questions(one, (question_keys(key, numbers), numbers))
+    prompts = no_prompts(world, numbers.size) if prompts is None else prompts
+    return over_questions(one, (question_keys(key, numbers), numbers, prompts))
 
 
 def report(questions: Questions, scores: Scores) -> Report:

@@ -76,6 +76,24 @@ def _others(places: Int[Array, "n"], longest: int) -> Int[Array, "n m"]:
     return places[:, None] // size * size + turns
 
 
+def self_refined(
+    spec: AlignmentSpec, key: Key, model: AnswerModel, questions: Questions, weak_labels: Int[Array, "C n a"]
+) -> Int[Array, "C n a"]:
+    """The strong model's answer to each question after the weak answer to that very question, and nothing else.
+
+    Ask-to-Improve, the third algorithm of arXiv 2405.16236: there the model is shown a question with its weak answer,
+    and is instructed to improve it. Here nothing is instructed: it reads the pair as an example and is asked again.
+    No document of its pre-training asks a question twice, so what a network makes of that is its own affair.
+    """
+    world, asked = spec.world, questions.train
+
+    def one(labels: Int[Array, "n a"]) -> Int[Array, "n a"]:
+        pairs = to_examples(world, asked, jnp.full(asked.shape, ASK), labels)
+        return label(stream(key, "labels"), model, world, asked, prompts=pairs[:, None])
+
+    return jax.lax.map(one, weak_labels)
+
+
 def own_labels(spec: AlignmentSpec, key: Key, model: AnswerModel, questions: Questions) -> Int[Array, "K+1 n a"]:
     """The strong model's answers without a prompt: under each concept's name, and last under none."""
     marks = jnp.append(FIRST_TAG + jnp.arange(spec.world.num_concepts), ASK)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from sims.dialogues.answers import Questions, Report, label, report_unprompted
 from sims.dialogues.finetune import Lesson, fine_tune, lesson
 from sims.dialogues.gate import Mastery
-from sims.dialogues.labels import own_labels, refine, surest, true_labels
+from sims.dialogues.labels import own_labels, refine, self_refined, surest, true_labels
 from sims.dialogues.spec import BUDGETS, AlignmentSpec
 from sims.dialogues.strong import structure
 from sims.dialogues.teachers import Weak, teach
@@ -65,6 +65,8 @@ def run_seed(spec: AlignmentSpec, key: Key, first_seed: Array, total: Array, net
         "reverse_kl": weak.labels,
         **weak.combined,
     }
+    if "self_refine" in spec.methods:
+        labels["self_refine"] = self_refined(spec, stream(key, "refine"), model, questions, weak.labels)
     if "selective" in spec.methods:
         labels["selective"] = jnp.where(surest(spec, model, questions)[:, None], drawn[-1], weak.labels)
 

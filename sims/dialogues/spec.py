@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import hashlib
 import math
+from typing import Literal
 
-from sims.spec import InputError, check_axis, check_each, check_members, check_one, to_json
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, to_json
 from w2s_jax.alignment.world import World
 from w2s_jax.alignment.worlds import WORLDS, make_world
 from w2s_jax.methods import METHODS as ARENA
@@ -13,8 +14,9 @@ from w2s_jax.training import TrainingConfig
 from w2s_jax.transformer import TransformerConfig
 
 METHODS = (
-    *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "aux_confidence"),
-    *("bootstrapping", "ensemble", "selective", "contrastive", "reverse_kl", "prompt_only"),
+    *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
+    *("aux_confidence", "bootstrapping", "ensemble", "selective", "contrastive", "anchored_contrastive", "reverse_kl"),
+    "prompt_only",
 )
 USES_CAPABILITY = METHODS[4:]
 BUDGETS = ("examples", "compute")
@@ -23,6 +25,8 @@ dear methods take fewer steps."""
 STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (600, 1100), "bias": (300, 500)}
 """Steps of pre-training that a network of the quick preset needs to master each world."""
 USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
+DEFINITIONS = 2
+"""Number of the definitions of the methods that this program has; stores say theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +36,8 @@ class AlignmentSpec:
     task: str = "persona"
     """World: persona, explanation, math or bias."""
     methods: tuple[str, ...] = METHODS
-    """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, aux_confidence,
-    bootstrapping, ensemble, selective, contrastive, reverse_kl and prompt_only."""
+    """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
+    aux_confidence, bootstrapping, ensemble, selective, contrastive, anchored_contrastive, reverse_kl, prompt_only."""
     capability: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     """Shares of the world that the weak teachers know, in [0, 1], unitless."""
     num_icl: tuple[int, ...] = (1, 2, 5)
@@ -92,21 +96,30 @@ class AlignmentSpec:
     """Their learning rate, > 0, constant after a short warm-up."""
     confidence: float = 0.5
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
+    confidence_labels: Literal["drawn", "soft"] = dataclasses.field(default="drawn", metadata=LATER)
+    """What `aux_confidence` learns beside its own answers: drawn, the weak labels as all methods see them; soft, the
+    teacher's probabilities of each token along them."""
     colleagues: int = 2
     """Further weak teachers of the same capability, with errors of their own, whom `ensemble` hears too, >= 1."""
     known_share: float = 0.5
     """Share of the questions, those of which the strong model is surest, that it answers itself in `selective`, in
     [0, 1]."""
-    contrast: float = 1.0
-    """How much of what alignment changed in the weak model `contrastive` adds to the strong one, >= 0."""
+    contrast: float = 0.4
+    """alpha of `contrastive`, in [0, 1]: log P_aligned - (1 - alpha) log P_unaligned of the weak model."""
+    anchored_contrast: float = 1.0
+    """How much of what alignment changed in the weak model `anchored_contrastive` adds to the strong one, >= 0."""
     relative_top: float = 0.1
-    """`contrastive` leaves out tokens less likely than this share of the strong model's likeliest, in [0, 1]."""
+    """Both leave out tokens less likely than this share of the likeliest one, in [0, 1]: by the aligned weak model in
+    `contrastive`, by the strong one in `anchored_contrastive`."""
     min_content: float = 0.98
     """Content that a strong model must reach in every format and every slot of the prompt, in [0, 1]."""
     min_naming: float = 0.95
     """How often it must name the concept after the longest prompt, in [0, 1]."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
+    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
+    `anchored_contrastive`, `ensemble` a geometric mean, and `aux_confidence` warmed up over a fifth of the steps."""
 
     block_size = 1
     """A seed is a block of work."""
@@ -132,9 +145,12 @@ class AlignmentSpec:
             check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
         for name in ("concept_shift", "tag_share", "skill_share"):
             check_one(name, getattr(self, name), 0 < getattr(self, name) < 1, "in (0, 1)", "try another")
-        for name in ("confidence", "known_share", "relative_top", "min_content", "min_naming"):
+        for name in ("confidence", "known_share", "contrast", "relative_top", "min_content", "min_naming"):
             check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "try another")
-        check_one("contrast", self.contrast, 0 <= self.contrast < math.inf, "finite and >= 0", "try 1")
+        strength = self.anchored_contrast
+        check_one("anchored_contrast", strength, 0 <= strength < math.inf, "finite and >= 0", "try 1")
+        check_members("confidence_labels", (self.confidence_labels,), ("drawn", "soft"))
+        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
         for name in ("width", "middle_width", "weak_width"):
             fits = getattr(self, name) >= 1 and getattr(self, name) % (2 * self.heads) == 0
             check_one(name, getattr(self, name), fits, f"a multiple of 2 heads = {2 * self.heads}", "change either")
@@ -228,8 +244,8 @@ class AlignmentSpec:
     def _answers(self, method: str) -> int:
         """Examples that are read for its labels."""
         asked, longest = self.train_questions, max(self.num_icl)
-        answers = dict.fromkeys(("self_label", "selective", "contrastive", "bootstrapping"), asked)
-        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked}
+        answers = dict.fromkeys(("self_label", "selective", "anchored_contrastive", "bootstrapping"), asked)
+        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked, "self_refine": 2 * asked}
         return answers.get(method, 0)
 
     def network(self, width: int) -> TransformerConfig:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from sims.dialogues.answers import Questions, Report, label, report_unprompted
 from sims.dialogues.spec import AlignmentSpec
 from sims.dialogues.strong import make_network
-from w2s_jax.alignment.combined import Combined, contrast, mean_log_law
+from w2s_jax.alignment.combined import Combined, anchored_contrast, contrast, mixture
 from w2s_jax.alignment.documents import document_loss, sample_document, to_examples
 from w2s_jax.alignment.model import AnswerModel
 from w2s_jax.alignment.world import ASK, TARGET, World, source_prior
@@ -32,7 +32,7 @@ class Weak(NamedTuple):
     log_laws: Float[Array, "C n p vocab"]
     """Of the teacher's next token along its own labels."""
     combined: dict[str, Int[Array, "C n a"]]
-    """Labels of the methods that combine models: `ensemble` and `contrastive`, where they are asked for."""
+    """Labels of the methods that combine models: `ensemble` and both contrastive ones, where they are asked for."""
 
 
 class _Member(NamedTuple):
@@ -60,7 +60,7 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
             return _Member(params, world.believe(stream(key, "beliefs"), capability), prior, stream(key, "steps"))
 
         members, number = {"teacher": member(key, target)}, spec.colleagues if "ensemble" in spec.methods else 0
-        if "contrastive" in spec.methods:
+        if {"contrastive", "anchored_contrastive"} & set(spec.methods):
             members["unaligned"] = member(key, source_prior(world, spec.concept_shift))
         for i in range(number):
             members[f"colleague {i}"] = member(jax.random.fold_in(stream(key, "colleagues"), i), target)
@@ -70,15 +70,16 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
         }
         teacher, unaligned = models["teacher"], models.pop("unaligned", None)
 
-        panels = {}
+        panels = {"ensemble": Combined(tuple(models.values()), mixture)}
         if unaligned is not None:
-            rule = partial(contrast, strength=spec.contrast, relative_top=spec.relative_top)
-            panels["contrastive"] = Combined((strong, teacher, unaligned), rule)
-        if "ensemble" in spec.methods:
-            panels["ensemble"] = Combined(tuple(models.values()), mean_log_law)
+            rule = partial(contrast, alpha=spec.contrast, relative_top=spec.relative_top)
+            panels["contrastive"] = Combined((teacher, unaligned), rule)
+            rule = partial(anchored_contrast, strength=spec.anchored_contrast, relative_top=spec.relative_top)
+            panels["anchored_contrastive"] = Combined((strong, teacher, unaligned), rule)
         own_key = stream(key, "labels")
         report, labels = report_unprompted(spec, own_key, teacher, questions)
-        combined = {name: label(own_key, panel, world, asked) for name, panel in panels.items()}
+        chosen = {name: panel for name, panel in panels.items() if name in spec.methods}
+        combined = {name: label(own_key, panel, world, asked) for name, panel in chosen.items()}
         return Weak(labels, report, label_laws(teacher, world, asked, labels), combined)
 
     return jax.lax.map(one, jnp.array(spec.capability))
