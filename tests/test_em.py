@@ -83,7 +83,7 @@ def test_a_path_is_one_run_in_any_order():
     every = path(TASK, DATA, (0, 1, 3, 7))
     np.testing.assert_allclose(path(TASK, DATA, (7, 1, 0, 7, 3)), every[(3, 1, 0, 3, 2),], rtol=RTOL)
     np.testing.assert_allclose(jax.jit(lambda t, x: em_prior(t, x, 7))(TASK, DATA), every[3], rtol=RTOL)
-    likelihood = likelihood_ratio(concept_evidence(TASK, DATA))
+    likelihood = likelihood_ratio(concept_evidence(TASK, DATA), TASK.source_prior)
     np.testing.assert_allclose(em_steps(every[2], likelihood, 4), every[3], rtol=RTOL)
     np.testing.assert_allclose(every.sum(axis=1), 1.0, rtol=1e-14)
 

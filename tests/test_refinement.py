@@ -11,10 +11,9 @@ from scipy import stats
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.oracles import log_posterior
 from tests.test_sampling import general_task, replicates
+from w2s_jax.mixture_labels import choose_label, concept_levels
 from w2s_jax.refinement import (
-    choose_label,
     concept_evidence,
-    concept_levels,
     concept_log_posterior,
     leave_one_out_evidence,
     leave_one_out_log_posterior,
@@ -89,7 +88,7 @@ def test_a_concept_of_prior_zero_stays_at_zero():
     np.testing.assert_allclose(np.exp(every).sum(axis=1), 1.0, rtol=RTOL)
     assert np.all(left_out(task, PROMPT, 3)[:, likeliest] == -np.inf)
     evidence = 1e3 * concept_evidence(task, PROMPT)  # so strong that the other likelihoods reach their floor
-    weights = posterior_weights(task.source_prior, likelihood_ratio(evidence))
+    weights = posterior_weights(task.source_prior, evidence)
     np.testing.assert_array_equal(weights[likeliest], 0.0)
     np.testing.assert_allclose(weights.sum(axis=0), 1.0, rtol=RTOL)
     silent = task._replace(noise_var=jnp.array(0.0))
@@ -146,7 +145,7 @@ def test_the_steps_give_the_same_posterior():
         evidence = concept_evidence(task, data, assumed_noise_var=assumed_noise_var)
         of_prompts = prompt_evidence(evidence.reshape(3, 5, 7).swapaxes(1, 2), lengths)
         of_rest = leave_one_out_evidence(evidence[:, :7], 3)
-        return [posterior_weights(task.source_prior, likelihood_ratio(each)) for each in (of_prompts, of_rest)]
+        return [posterior_weights(task.source_prior, each) for each in (of_prompts, of_rest)]
 
     weights, rest = steps(TASK, jax.tree.map(jnp.asarray, stacked), 1.7)
     expected = np.exp([path(TASK, prompt, lengths=lengths, assumed_noise_var=1.7) for prompt in prompts])
@@ -157,7 +156,7 @@ def test_the_steps_give_the_same_posterior():
 
 def test_likelihoods_are_relative_to_the_best_and_never_all_zero():
     evidence = jnp.array([[0.0, -1e5], [1.0, 0.0], [-300.0, -1e4]])
-    likelihood = likelihood_ratio(evidence)
+    likelihood = likelihood_ratio(evidence, jnp.ones(3) / 3)
     np.testing.assert_allclose(likelihood, np.exp(np.maximum([[-1, -1e5], [0, 0], [-301, -1e4]], -80)), rtol=RTOL)
     assert float(likelihood.min()) > 0
 
