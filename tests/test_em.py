@@ -192,6 +192,17 @@ def test_derivatives_equal_central_differences():
     assert np.abs(1.1 * expected - derivative).max() > 1e-3
 
 
+def test_slopes_at_a_shift_of_zero_are_one_sided_differences():
+    def weights(shift):
+        prior = jnp.eye(len(TASK.source_prior))[0] * (1 - shift) + shift * TASK.source_prior
+        return em_prior(TASK._replace(source_prior=prior), weak_dataset(5), 2)
+
+    step = 1e-7
+    difference = (4 * weights(step / 2) - 3 * weights(0.0) - weights(step)) / step
+    np.testing.assert_allclose(jax.jacrev(weights)(0.0), difference, rtol=1e-3)
+    assert np.abs(difference).min() > 1e-3
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 BAD = [

@@ -2,7 +2,6 @@
 
 import functools
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +91,7 @@ MEANS = jnp.array([[1.0, -0.5], [-0.4, 0.3], [0.2, 2.0]])  # [K n]
 PRIORS = {  # where the weights are, and where they move to
     "common": ([0.5, 0.2, 0.3], [0.4, -0.1, -0.3]),
     "rare": ([0.94, 0.05, 0.01], [-0.3, 0.2, 0.1]),
-    "new": ([0.7, 0.3, 0.0], [-0.1, -0.3, 0.4]),
+    "new": ([0.7, 0.3, 0.0], [-0.5, 0.1, 0.4]),
 }
 
 
@@ -187,11 +186,13 @@ def test_derivatives_of_methods_are_differences_or_raise(labels, name):
 
     slopes, differences = both(keys)
     for each in soft:
-        scale = max(2.5 * abs(float(differences[each].mean())), 0.5)
-        print(
-            f"{labels} {name} d risk / d {each}: {slopes[each].mean():.4f}, differences {differences[each].mean():.4f}"
-        )
-        assert_mean(slopes[each] - differences[each], 0.0, scale=scale)
+        slope, difference, off = slopes[each], differences[each], slopes[each] - differences[each]
+        print(f"{labels} {name} d risk / d {each}: {slope.mean():.4f}, differences {difference.mean():.4f}")
+        scale = max(2.5 * abs(float(difference.mean())), 0.5)
+        if off.std() < 1e-2 * scale:  # no draw jumps: what differs is the curvature within a step
+            np.testing.assert_allclose(slope.mean(), difference.mean(), rtol=1e-3, atol=1e-4)
+        else:
+            assert_mean(off, 0.0, scale=scale)
 
 
 REPLICATES = 4000
