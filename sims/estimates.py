@@ -20,10 +20,9 @@ from sims.world import World
 from w2s_jax.em import em_steps
 from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
 from w2s_jax.hull import hull_least_squares
+from w2s_jax.mixture_labels import choose_label, concept_levels
 from w2s_jax.refinement import (
-    choose_label,
     concept_evidence,
-    concept_levels,
     leave_one_out_evidence,
     likelihood_ratio,
     posterior_path,
@@ -91,8 +90,12 @@ def _hull(spec: SweepSpec, world: World) -> Estimate:
 
 def _em_prior(spec: SweepSpec, world: World) -> Estimate:
     def per_teacher(teacher, n):
-        likelihood = likelihood_ratio(_evidence(world, teacher, weak_sample(spec, world, teacher, n)))
-        return jax.vmap(lambda prior: em_steps(prior, likelihood, spec.em_steps))(world.source_prior)
+        evidence = _evidence(world, teacher, weak_sample(spec, world, teacher, n))
+
+        def per_source(prior):
+            return em_steps(prior, likelihood_ratio(evidence, prior), spec.em_steps)
+
+        return jax.vmap(per_source)(world.source_prior)
 
     per_size = [jax.lax.map(lambda teacher, n=n: per_teacher(teacher, n), world.teachers) for n in spec.sample_size]
     weights = jnp.stack(per_size, axis=2)[:, :, :, None]
@@ -154,10 +157,10 @@ def _icl_refine_fresh(spec: SweepSpec, world: World) -> Estimate:
     def per_teacher(teacher):
         examples = label_prompts(teacher, prompts, world.reading)
         evidence = _evidence(world, teacher, examples).reshape(spec.num_concepts, longest, rows)
-        likelihood = likelihood_ratio(prompt_evidence(evidence, spec.num_icl))
+        evidence = prompt_evidence(evidence, spec.num_icl)
 
         def per_source(prior):
-            weights = posterior_weights(prior, likelihood)
+            weights = posterior_weights(prior, evidence)
             if spec.refined_labels == "mean":
                 return _mean_projections(world, weights), weights @ in_batch
             labelling = _likeliest(weights) if spec.refined_labels == "map" else weights
@@ -228,10 +231,10 @@ def _refine_in_sample(spec: SweepSpec, world: World, prompts, name: str) -> Esti
 
     def per_teacher(teacher, n):
         sample = weak_sample(spec, world, teacher, n)
-        likelihood = likelihood_ratio(prompts(_evidence(world, teacher, sample)))
+        evidence = prompts(_evidence(world, teacher, sample))
 
         def per_source(prior):
-            weights = posterior_weights(prior, likelihood)
+            weights = posterior_weights(prior, evidence)
             return label(weights, n) @ sample.features / n, weights.mean(axis=-1)
 
         return jax.vmap(per_source)(world.source_prior)

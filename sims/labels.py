@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from sims.designs import Rows
 from sims.spec import SweepSpec
 from sims.world import Reading, World, wrong_concepts
-from w2s_jax.refinement import choose_label
+from w2s_jax.mixture_labels import choose_label
 from w2s_jax.relaxed import contaminated_prior
 from w2s_jax.rng import normals, stream
 from w2s_jax.sampling import design_moments, linear_labels, sample_features

@@ -16,7 +16,7 @@ from sims.posterior_sweep import AXES, PROMPTS_AT_ONCE, PosteriorSpec
 from sims.precision import Errors, name_cell, relative
 from sims.store import Store, save_results
 from w2s_jax import statistics, theory
-from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
+from w2s_jax.refinement import concept_evidence, posterior_weights, prompt_evidence
 from w2s_jax.rng import normals, stream
 from w2s_jax.sampling import linear_labels
 from w2s_jax.tasks import make_task
@@ -49,7 +49,9 @@ def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contes
 def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
     longest, (_, _, size) = max(spec.num_icl), contests.teachers.concepts.shape
     rows = longest * PROMPTS_AT_ONCE
-    features = normals(stream(key, "features"), (size, rows)).T
+    # A coordinate has a stream of its own: more concepts in the grid change no draw.
+    coordinates = jax.vmap(lambda c: jax.random.fold_in(stream(key, "features"), c))(jnp.arange(size))
+    features = jax.vmap(lambda coordinate: normals(coordinate, (rows,)))(coordinates).T
     noise = normals(stream(key, "noise"), (rows,))
     count = valid.sum()
     share = valid / jnp.maximum(count, 1)
@@ -62,7 +64,7 @@ def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], 
         target = jnp.zeros(evidence.shape[1]).at[0].set(1.0)[None, :, None]
 
         def per_cell(prior, noise_var):
-            weights = posterior_weights(prior, likelihood_ratio(evidence * (teacher.noise_var / noise_var)))
+            weights = posterior_weights(prior, evidence * (teacher.noise_var / noise_var))
             misalignment = jnp.square(weights - target).sum(axis=1, keepdims=True)
             wrong = (jnp.argmax(weights, axis=1, keepdims=True) > 0).astype(weights.dtype)
             quantities = jnp.concatenate([weights, misalignment, wrong], axis=1)  # [I K+2 r]

@@ -83,7 +83,7 @@ def test_a_path_is_one_run_in_any_order():
     every = path(TASK, DATA, (0, 1, 3, 7))
     np.testing.assert_allclose(path(TASK, DATA, (7, 1, 0, 7, 3)), every[(3, 1, 0, 3, 2),], rtol=RTOL)
     np.testing.assert_allclose(jax.jit(lambda t, x: em_prior(t, x, 7))(TASK, DATA), every[3], rtol=RTOL)
-    likelihood = likelihood_ratio(concept_evidence(TASK, DATA))
+    likelihood = likelihood_ratio(concept_evidence(TASK, DATA), TASK.source_prior)
     np.testing.assert_allclose(em_steps(every[2], likelihood, 4), every[3], rtol=RTOL)
     np.testing.assert_allclose(every.sum(axis=1), 1.0, rtol=1e-14)
 
@@ -190,6 +190,17 @@ def test_derivatives_equal_central_differences():
     derivative = jax.jit(jax.jacrev(value))(packed)
     np.testing.assert_allclose(derivative, expected, rtol=1e-6, atol=1e-8)
     assert np.abs(1.1 * expected - derivative).max() > 1e-3
+
+
+def test_slopes_at_a_shift_of_zero_are_one_sided_differences():
+    def weights(shift):
+        prior = jnp.eye(len(TASK.source_prior))[0] * (1 - shift) + shift * TASK.source_prior
+        return em_prior(TASK._replace(source_prior=prior), weak_dataset(5), 2)
+
+    step = 1e-7
+    difference = (4 * weights(step / 2) - 3 * weights(0.0) - weights(step)) / step
+    np.testing.assert_allclose(jax.jacrev(weights)(0.0), difference, rtol=1e-3)
+    assert np.abs(difference).min() > 1e-3
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from scipy import stats
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.oracles import log_posterior
 from tests.test_sampling import general_task, replicates
+from w2s_jax.em import em_prior
+from w2s_jax.mixture_labels import choose_label, concept_levels
 from w2s_jax.refinement import (
-    choose_label,
     concept_evidence,
-    concept_levels,
     concept_log_posterior,
     leave_one_out_evidence,
     leave_one_out_log_posterior,
@@ -89,7 +89,7 @@ def test_a_concept_of_prior_zero_stays_at_zero():
     np.testing.assert_allclose(np.exp(every).sum(axis=1), 1.0, rtol=RTOL)
     assert np.all(left_out(task, PROMPT, 3)[:, likeliest] == -np.inf)
     evidence = 1e3 * concept_evidence(task, PROMPT)  # so strong that the other likelihoods reach their floor
-    weights = posterior_weights(task.source_prior, likelihood_ratio(evidence))
+    weights = posterior_weights(task.source_prior, evidence)
     np.testing.assert_array_equal(weights[likeliest], 0.0)
     np.testing.assert_allclose(weights.sum(axis=0), 1.0, rtol=RTOL)
     silent = task._replace(noise_var=jnp.array(0.0))
@@ -146,7 +146,7 @@ def test_the_steps_give_the_same_posterior():
         evidence = concept_evidence(task, data, assumed_noise_var=assumed_noise_var)
         of_prompts = prompt_evidence(evidence.reshape(3, 5, 7).swapaxes(1, 2), lengths)
         of_rest = leave_one_out_evidence(evidence[:, :7], 3)
-        return [posterior_weights(task.source_prior, likelihood_ratio(each)) for each in (of_prompts, of_rest)]
+        return [posterior_weights(task.source_prior, each) for each in (of_prompts, of_rest)]
 
     weights, rest = steps(TASK, jax.tree.map(jnp.asarray, stacked), 1.7)
     expected = np.exp([path(TASK, prompt, lengths=lengths, assumed_noise_var=1.7) for prompt in prompts])
@@ -157,9 +157,56 @@ def test_the_steps_give_the_same_posterior():
 
 def test_likelihoods_are_relative_to_the_best_and_never_all_zero():
     evidence = jnp.array([[0.0, -1e5], [1.0, 0.0], [-300.0, -1e4]])
-    likelihood = likelihood_ratio(evidence)
+    likelihood = likelihood_ratio(evidence, jnp.ones(3) / 3)
     np.testing.assert_allclose(likelihood, np.exp(np.maximum([[-1, -1e5], [0, 0], [-301, -1e4]], -80)), rtol=RTOL)
     assert float(likelihood.min()) > 0
+
+
+def test_a_concept_of_prior_zero_does_not_set_the_scale():
+    evidence = jnp.array([[-100.0], [-90.0], [0.0]])
+    weights = posterior_weights(jnp.array([0.5, 0.5, 0.0]), evidence)[:, 0]
+    np.testing.assert_allclose(weights, [1 / (1 + np.exp(10)), 1 / (1 + np.exp(-10)), 0.0], rtol=RTOL)
+    alone = posterior_weights(jnp.array([0.5, 0.5]), evidence[:2])[:, 0]
+    np.testing.assert_array_equal(weights[:2], alone)
+
+
+def test_weights_rise_from_a_prior_of_zero():
+    """One-sided derivatives at a shift of 0, where logarithms have none."""
+    evidence = jnp.array([[0.3, -2.0], [-0.4, 1.0], [1.1, 0.2]])
+
+    def prior(shift):
+        return jnp.array([1.0, 0.0, 0.0]) + shift * jnp.array([-1.0, 0.25, 0.75])
+
+    def weights(shift):
+        return posterior_weights(prior(shift), evidence)
+
+    def answers(shift):
+        task = TASK._replace(source_prior=prior(shift))
+        return refine_labels(jax.random.key(0), task, PROMPT.features, concept_log_posterior(task, PROMPT), draw="mean")
+
+    def log_weight(shift):
+        return concept_log_posterior(TASK._replace(source_prior=prior(shift)), PROMPT)[:1]
+
+    for f in (weights, answers, log_weight):
+        step = 1e-6
+        difference = (4 * f(step / 2) - 3 * f(0.0) - f(step)) / step  # second order, from one side
+        for slope in (jax.jacfwd(f)(0.0), jax.jacrev(f)(0.0)):
+            np.testing.assert_allclose(slope, difference, rtol=1e-4, atol=1e-7)
+        assert np.abs(difference).max() > 1e-4
+
+
+def test_without_noise_the_nearest_concept_takes_all():
+    for dtype in (jnp.float64, jnp.float32):
+        task, prompt = jax.tree.map(lambda x: x.astype(dtype), (TASK._replace(noise_var=jnp.array(0.0)), PROMPT))  # noqa: B023
+        away = np.square(np.asarray(prompt.labels)[:, None] - np.asarray(prompt.features @ task.concepts.T))
+        weights = jnp.exp(jax.jit(concept_log_posterior)(task, prompt))
+        np.testing.assert_allclose(weights, np.eye(3)[away.sum(axis=0).argmin()], atol=1e-6)
+        np.testing.assert_allclose(
+            jax.jit(em_prior, static_argnums=2)(task, prompt, 1),
+            np.eye(3)[away.argmin(axis=1)].mean(axis=0),
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 def test_chosen_labels_follow_their_weights():

@@ -27,7 +27,7 @@ def em_prior(
         task: a `Task`; its concepts beta_k `[K d]` and source prior alpha `[K]` are read.
         dataset: weak-labelled examples, features `[n d]` and labels `[n]`, n >= 1.
         num_steps: T >= 0, static; 0 is the source prior.
-        assumed_noise_var: s_hat^2 > 0, squared label units; None means the task's noise_var, which is then > 0.
+        assumed_noise_var: s_hat^2 > 0, squared label units; None means the task's noise_var, at 0 the limit.
 
     Returns:
         Weights `[K]` on the simplex; 0 where the source prior is 0.
@@ -69,8 +69,7 @@ def em_path(
     (3, 2)
     """
     evidence = concept_evidence(task, dataset, assumed_noise_var=assumed_noise_var)
-    # A concept that the prior excludes must not set the scale on which the others are compared.
-    likelihood = likelihood_ratio(jnp.where(task.source_prior[:, None] > 0, evidence, -jnp.inf))
+    likelihood = likelihood_ratio(evidence, task.source_prior)
     weights, taken, path = task.source_prior.astype(likelihood.dtype), 0, {}
     for num_steps in sorted(set(steps)):
         path[num_steps] = weights = em_steps(weights, likelihood, num_steps - taken)

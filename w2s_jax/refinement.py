@@ -4,12 +4,13 @@ The strong model takes a prompt for the work of ONE concept. Its posterior over 
 labels drawn from the posterior predictive law are refined labels, and fine-tuning on them is refined fine-tuning.
 """
 
-import itertools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.gradients import no_gradient
+from w2s_jax.mixture_labels import mixture_labels
 from w2s_jax.names import LABEL_DRAWS, LabelDraw
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Key, Scalar, Task, is_concrete
@@ -25,12 +26,14 @@ def concept_log_posterior(
     Args:
         task: a `Task`; its concepts `[K d]` and source prior alpha `[K]` are read.
         prompt: m >= 0 examples, features `[m d]` and labels `[m]`, all taken for one concept's.
-        assumed_noise_var: s_hat^2 > 0, squared label units; None means the task's noise_var, which is
-            then > 0.
+        assumed_noise_var: s_hat^2 > 0, squared label units; None means the task's noise_var. At a noise_var of 0
+            the posterior is the limit: all weight on the concept nearest to the labels.
         temperature: > 0, unitless; it divides the log likelihood, not the log prior.
 
     Returns:
-        Normalised log weights `[K]`; -inf where the source prior is 0.
+        Normalised log weights `[K]`; -inf where the source prior is 0. A logarithm has no slope there: what is carried
+        as the derivative of such an entry is that of its weight. `refine_labels` reads it so, and is right at a
+        concept_shift of 0; a plain `exp` of the entry would lose it. Those of all other entries are their own.
 
     Raises:
         ValueError: if a Python assumed_noise_var or temperature is not positive.
@@ -85,7 +88,7 @@ def posterior_path(
         path = jnp.pad(jnp.cumsum(evidence, axis=1), ((0, 0), (1, 0)))
     else:
         path = prompt_evidence(evidence[:, :, None], lengths)[:, :, 0].T
-    return _log_posterior(task, path / temperature)
+    return _log_posterior(task.source_prior, path / temperature)
 
 
 def leave_one_out_log_posterior(
@@ -120,7 +123,7 @@ def leave_one_out_log_posterior(
     if num_icl < 0:
         raise ValueError(f"num_icl must not be negative, got {num_icl}; 0 labels from the source prior.")
     evidence = concept_evidence(task, dataset, assumed_noise_var=assumed_noise_var)
-    return _log_posterior(task, leave_one_out_evidence(evidence, num_icl))
+    return _log_posterior(task.source_prior, leave_one_out_evidence(evidence, num_icl))
 
 
 def refine_labels(
@@ -137,6 +140,10 @@ def refine_labels(
         mean     y_i = sum_k w_ik beta_k . phi_i                        its mean, without noise
         map      k_i = argmax_k w_ik, y_i = beta_{k_i} . phi_i + sigma eps_i      infer the intent, then answer
 
+    Derivatives: those of `mean` are exact. Those of `sample` are unbiased for whatever is at most quadratic in each
+    label, as the excess risk of any student is whose coefficients are linear in the labels; like draws they have noise
+    of their own (`w2s_jax/mixture_labels.py`). `map` jumps from concept to concept as the weights move, and raises.
+
     Args:
         key: a typed key; "concept" and "noise" are its streams (unused by `mean`).
         task: a `Task`; concepts `[K d]` and noise_var are read.
@@ -149,6 +156,7 @@ def refine_labels(
 
     Raises:
         ValueError: for an unknown draw.
+        TypeError: if `map` is differentiated in the posterior.
 
     Reference: Somerstep et al. (arXiv 2405.16236); docs/theory.md 2.
 
@@ -161,18 +169,30 @@ def refine_labels(
     if draw not in LABEL_DRAWS:
         raise ValueError(f"draw must be one of {', '.join(LABEL_DRAWS)}; got {draw!r}.")
     means = task.concepts @ features.T
-    weights = jnp.exp(log_posterior)
+    weights = _weights(log_posterior)
     weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)
     if draw == "mean":
         return (weights * means).sum(axis=0)
-    noise = jnp.sqrt(task.noise_var) * jax.random.normal(stream(key, "noise"), features.shape[:1])
+    normals = jax.random.normal(stream(key, "noise"), features.shape[:1])
     if draw == "map":
-        return jnp.take_along_axis(means, jnp.argmax(weights, axis=0)[None, :], axis=0)[0] + noise
-    return choose_label(jax.random.uniform(stream(key, "concept"), features.shape[:1]), weights, means) + noise
+        likeliest = jnp.argmax(no_gradient(MAP_JUMPS, weights), axis=0)
+        return jnp.take_along_axis(means, likeliest[None, :], axis=0)[0] + jnp.sqrt(task.noise_var) * normals
+    uniforms = jax.random.uniform(stream(key, "concept"), features.shape[:1])
+    return mixture_labels(uniforms, normals, weights, means, jnp.sqrt(task.noise_var))
+
+
+MAP_JUMPS = (
+    "the likeliest concept has no derivative, since it jumps as the posterior moves; draw labels with draw='sample' "
+    "or 'mean', or take differences of means over many keys."
+)
 
 
 # --- The steps of refinement for many rows at once. Concepts lie along the first axis and rows along the last: a loop
 # over rows is then one of long, contiguous vectors, which is what a sweep spends its time on. ----------------------
+
+
+LEAST_NOISE = 16
+"""In roundings: what stands for a noise variance of 0."""
 
 
 def concept_evidence(task: Task, dataset: Dataset, *, assumed_noise_var: Scalar | None = None) -> Float[Array, "K n"]:
@@ -181,6 +201,8 @@ def concept_evidence(task: Task, dataset: Dataset, *, assumed_noise_var: Scalar 
         raise ValueError(f"assumed_noise_var must be positive, got {assumed_noise_var}; None assumes the task's own.")
     noise_var = task.noise_var if assumed_noise_var is None else assumed_noise_var
     means = task.concepts @ dataset.features.T
+    # Without noise the nearest concept explains all: so little noise that rounding alone could still decide.
+    noise_var = jnp.where(noise_var == 0, LEAST_NOISE * float(jnp.finfo(means.dtype).eps), noise_var)
     return means * (dataset.labels[None, :] - means / 2) / noise_var
 
 
@@ -204,38 +226,53 @@ def leave_one_out_evidence(evidence: Float[Array, "K n"], num_icl: int) -> Float
     return jnp.concatenate([jnp.repeat(sums, batch, axis=1), rest], axis=1) - evidence
 
 
-def likelihood_ratio(evidence: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
-    """Likelihoods relative to the best concept's, in (0, 1]: the part of a posterior that no source prior changes."""
-    behind = evidence - evidence.max(axis=-2, keepdims=True)
+def likelihood_ratio(evidence: Float[Array, "*l K n"], prior: Float[Array, "K"]) -> Float[Array, "*l K n"]:
+    """Likelihoods relative to that of the best concept that the prior allows: in (0, 1] for all that it allows.
+
+    A concept of prior 0 does not set the scale, or the others might fall to the floor. Its own ratio may exceed 1; its
+    weight is 0 whatever that is, but the slope of the weight, as its prior rises from 0, is the ratio.
+    """
+    allowed = (prior > 0).reshape(*(1,) * (evidence.ndim - 2), -1, 1)
+    behind = evidence - jnp.where(allowed, evidence, -jnp.inf).max(axis=-2, keepdims=True)
     # A compiler may round the two differently, which of enormous evidence leaves more than 0.
-    behind = jnp.where(behind > 0, 0.0, behind)
-    # Floored far below what any prior could make up for, so that a posterior is never 0 / 0.
-    return jnp.exp(jnp.maximum(behind, -80.0))
+    most = jnp.where(allowed, 0.0, FARTHEST).astype(behind.dtype)
+    behind = jnp.where(behind > most, most, behind)
+    return jnp.exp(jnp.maximum(behind, -FARTHEST))
 
 
-def posterior_weights(prior: Float[Array, "K"], likelihood: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
+FARTHEST = 80.0
+"""Log likelihood ratios end here, far below what any prior could make up for: a posterior is never 0 / 0."""
+
+
+def posterior_weights(prior: Float[Array, "K"], evidence: Float[Array, "*l K n"]) -> Float[Array, "*l K n"]:
     """Bayes' rule: concept weights prior times likelihood, normalised."""
-    joint = prior.reshape(*(1,) * (likelihood.ndim - 2), -1, 1) * likelihood
+    joint = prior.reshape(*(1,) * (evidence.ndim - 2), -1, 1) * likelihood_ratio(evidence, prior)
     return joint / joint.sum(axis=-2, keepdims=True)
 
 
-def concept_levels(weights: Float[Array, "*l K n"]) -> list[Float[Array, "*l n"]]:
-    """Cumulative weights of the first 1, ..., K - 1 concepts: a label's concept is k or less iff its uniform is."""
-    return list(itertools.accumulate(weights[..., k, :] for k in range(weights.shape[-2] - 1)))
+@jax.custom_jvp
+def _log_posterior(prior: Float[Array, "K"], evidence: Float[Array, "K n"]) -> Float[Array, "n K"]:
+    return jax.nn.log_softmax(jnp.log(prior)[:, None] + evidence, axis=0).T
 
 
-def choose_label(
-    uniforms: Float[Array, "n"], weights: Float[Array, "*l K n"], means: Float[Array, "K n"]
-) -> Float[Array, "*l n"]:
-    """The mean of each row's concept, the concept drawn from the row's weights."""
-    lead = (1,) * (weights.ndim - 2)
-    label = jnp.broadcast_to(means[-1].reshape(*lead, -1), (*weights.shape[:-2], weights.shape[-1]))
-    for k, level in enumerate(concept_levels(weights)):
-        # 1 - u lies in (0, 1]: a concept of weight zero is never chosen, not even at u = 0.
-        chosen = (1 - uniforms).reshape(*lead, -1) <= level
-        label = label + jnp.where(chosen, (means[k] - means[k + 1]).reshape(*lead, -1), 0.0)
-    return label
+@_log_posterior.defjvp
+def _log_posterior_jvp(primals, tangents):
+    (prior, evidence), (prior_dot, evidence_dot) = primals, tangents
+    prior, prior_dot = prior[:, None], prior_dot[:, None]
+    likelihood = likelihood_ratio(evidence, primals[0])
+    per_prior = likelihood / (prior * likelihood).sum(axis=0, keepdims=True)  # weights over priors, at a prior of 0 too
+    mean_dot = (per_prior * (prior_dot + prior * evidence_dot)).sum(axis=0, keepdims=True)
+    own = prior_dot / jnp.where(prior > 0, prior, 1.0) + evidence_dot - mean_dot
+    return _log_posterior(*primals), jnp.where(prior > 0, own, per_prior * prior_dot).T
 
 
-def _log_posterior(task: Task, evidence: Float[Array, "K n"]) -> Float[Array, "n K"]:
-    return jax.nn.log_softmax(jnp.log(task.source_prior)[:, None] + evidence, axis=0).T
+@jax.custom_jvp
+def _weights(log_posterior: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
+    return jnp.exp(log_posterior)
+
+
+@_weights.defjvp
+def _weights_jvp(primals, tangents):
+    # As `concept_log_posterior` says, the derivative of an entry at -inf is that of the weight itself.
+    weights = _weights(*primals)
+    return weights, jnp.where(jnp.isneginf(primals[0]), 1.0, weights) * tangents[0]

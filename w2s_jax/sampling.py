@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.names import FEATURE_LAWS, FeatureLaw
 from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
@@ -60,6 +61,7 @@ def sample_dataset(
 
     Raises:
         ValueError: for an unknown labeler or feature law, or n < 1.
+        TypeError: if it is differentiated in the labeler's prior.
 
     Reference: Somerstep et al. (arXiv 2405.16236); docs/theory.md 1.
 
@@ -170,6 +172,7 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
 
     Raises:
         ValueError: for an unknown labeler, or a Python num_samples that is not a whole number >= 1.
+        TypeError: if it is differentiated in the labeler's prior or in num_samples.
 
     Reference: Bartlett, Proc. R. Soc. Edinburgh 53 (1933); derived for the mixture, docs/theory.md 2.
 
@@ -185,7 +188,7 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     concepts, prior, noise_var = _label_law(task, labeler)
     num_concepts, dim = concepts.shape
     dtype = concepts.dtype
-    total = jnp.asarray(num_samples, dtype)
+    total = jnp.asarray(no_gradient(COUNT_JUMPS, num_samples), dtype)
     counts = _multinomial(stream(key, "concept"), total, prior)
     keys = jax.random.split(stream(key, "root"), num_concepts)
     root = jax.vmap(wishart_root, (0, 0, None))(keys, counts, dim) * jnp.sqrt(task.feature_var)[None, None, :]
@@ -193,6 +196,9 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     gram = jnp.einsum("kij,kil->jl", root, root) / total
     cross = jnp.einsum("kij,ki->j", root, jnp.einsum("kij,kj->ki", root, concepts) + noise) / total
     return Moments(gram, cross, total)
+
+
+COUNT_JUMPS = "num_samples is a whole number without a derivative; use differences."
 
 
 def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
@@ -233,6 +239,12 @@ def _multinomial(key: Key, total: Float[Array, ""], prior: Float[Array, "K"]) ->
     return jnp.stack([*counts, left])
 
 
+CONCEPTS_JUMP = (
+    "the concept of an example is drawn from its prior, and has no derivative in that; draw labels by refine_labels "
+    "with the logarithm of the prior, whose labels have one, or take differences of means over many keys."
+)
+
+
 def _label_law(task: Task, labeler: Labeler):
     laws = {
         "source": (task.concepts, task.source_prior, task.noise_var),
@@ -241,4 +253,5 @@ def _label_law(task: Task, labeler: Labeler):
     }
     if labeler not in laws:
         raise ValueError(f"labeler must be one of {', '.join(laws)}; got {labeler!r}.")
-    return laws[labeler]
+    concepts, prior, noise_var = laws[labeler]
+    return concepts, no_gradient(CONCEPTS_JUMP, prior), noise_var

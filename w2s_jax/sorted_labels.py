@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.types import Design, Key, Moments, Scalar
 
 
@@ -54,10 +55,17 @@ def arrival_times(key: Key, num_samples: int) -> Float[Array, "{num_samples}+1"]
     return jnp.cumsum(jax.random.exponential(key, (num_samples + 1,)))
 
 
+COUNTS_JUMP = (
+    "boundaries are counts without a derivative in the posterior; draw labels by refine_labels, or take "
+    "differences of means over many keys."
+)
+
+
 def shared_boundaries(
     arrivals: Float[Array, "r"], log_posterior: Float[Array, "*b K"], num_samples: Int[Array, ""] | int
 ) -> Int[Array, "*b K-1"]:
     """Boundaries of the first `num_samples` labels, which share one posterior: counts of sorted uniforms."""
+    arrivals, log_posterior = no_gradient(COUNTS_JUMP, (arrivals, log_posterior))
     levels = jnp.cumsum(jnp.exp(log_posterior), axis=-1)[..., :-1] * arrivals[num_samples]
     return jnp.minimum(count_up_to(arrivals, levels), num_samples)
 

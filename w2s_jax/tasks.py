@@ -48,7 +48,8 @@ def make_task(
         dim: d >= K; `rotated` and `shifted` need d >= K + 1.
         weak_accuracy: a in (0, 1], unitless; may be traced. Gradients with respect to it need a < 1: the sine of the
             angle between teacher and target has none at a perfect teacher.
-        concept_shift: total variation between source and target prior, in [0, 1), unitless; may be traced.
+        concept_shift: total variation between source and target prior, in [0, 1), unitless; may be traced. Gradients
+            at 0 are one-sided.
         noise_var: sigma^2 >= 0, in squared label units; may be traced.
         weakness: one of `WEAKNESSES`.
         target_concept: index of the target concept, in [0, K).

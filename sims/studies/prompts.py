@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from w2s_jax.refinement import choose_label, concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
+from w2s_jax.mixture_labels import choose_label
+from w2s_jax.refinement import concept_evidence, posterior_weights, prompt_evidence
 from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Key, Task
 
@@ -28,7 +29,7 @@ def concept_weights(key: Key, tasks: Task, lengths: tuple[int, ...]) -> Float[Ar
         means = choose_label(uniforms, law, task.weak_concepts @ features.T)
         examples = Dataset(features, means + jnp.sqrt(task.weak_noise_var) * noise)
         evidence = concept_evidence(task, examples).reshape(-1, longest, PROMPTS_AT_ONCE)
-        weights = posterior_weights(task.source_prior, likelihood_ratio(prompt_evidence(evidence, lengths)))
+        weights = posterior_weights(task.source_prior, prompt_evidence(evidence, lengths))
         distance = jnp.square(weights - task.target_prior[None, :, None]).sum(axis=1)
         return jnp.concatenate([weights.mean(axis=-1), distance.mean(axis=-1, keepdims=True)], axis=-1)
 

@@ -17,11 +17,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.kinds import LINEAR, SIGN
 from w2s_jax.methods.logistic import NEWTON_STEPS, newton_step
 from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Knob, Method, SignForm, View, known, strong_answers
 from w2s_jax.types import Dataset
 
+HARD = (
+    "aux_confidence has no derivative, since its hardened answers jump; use naive_ft, or differences of means over "
+    "many keys."
+)
 ROUNDS = 8
 """Fits, each with the answers of the one before; the weight c rises over the first half, as published."""
 
@@ -31,7 +36,7 @@ def _fit(view: View, weight, penalty):
 
     def step(coef: Array, i: Array):
         own = view.features @ coef
-        nearest = jnp.argmin(jnp.abs(answers - own[None]), axis=0)
+        nearest = jnp.argmin(jnp.abs(no_gradient(HARD, answers - own[None])), axis=0)
         hard = jnp.take_along_axis(answers, nearest[None], axis=0)[0]
         share = weight * jnp.minimum(1.0, i / (ROUNDS // 2))
         return LINEAR.learn(view, (1 - share) * weak + share * hard, source_coef, penalty), None
@@ -45,7 +50,8 @@ def _fit_signs(view: View, weight, penalty):
 
     def step(coef: Array, i: Array):
         own = features @ coef
-        hard = jnp.where(own > jnp.quantile(own, 1 - positive), 1.0, -1.0)
+        sure, share_positive = no_gradient(HARD, (own, positive))
+        hard = jnp.where(sure > jnp.quantile(sure, 1 - share_positive), 1.0, -1.0)
         share = weight * jnp.minimum(1.0, i / (NEWTON_STEPS // 2))
         # Cross entropy is linear in the label: that of a mean label is the mean of both.
         labels = (1 - share) * weak + share * hard

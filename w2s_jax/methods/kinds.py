@@ -15,10 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.estimators import ridge_to_source
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.logistic import logistic_to_source
 from w2s_jax.methods.method import LEAST_PENALTY, View, known, strong_answers
 from w2s_jax.methods.signs import log_loss, logit_concepts, nearest_logit, sign_of
-from w2s_jax.refinement import choose_label, concept_evidence
+from w2s_jax.mixture_labels import mixture_labels
+from w2s_jax.refinement import concept_evidence
 from w2s_jax.sampling import moments
 from w2s_jax.types import Dataset, Moments
 
@@ -54,8 +56,8 @@ def _linear_learn(view: View, labels, source_coef, penalty=0.0, shares=None):
 
 
 def _linear_answer(view: View, weights):
-    labels = choose_label(view.chance.uniform, weights, strong_answers(view))
-    return labels + known(view.source).noise_var ** 0.5 * view.chance.normal
+    noise = known(view.source).noise_var ** 0.5
+    return mixture_labels(view.chance.uniform, view.chance.normal, weights, strong_answers(view), noise)
 
 
 LINEAR = Kind(
@@ -82,10 +84,16 @@ def _sign_learn(view: View, labels, source_coef, penalty=LEAST_PENALTY, shares=N
     return logistic_to_source(Dataset(view.features, labels), source_coef, penalty, shares=shares)
 
 
+SIGNS_JUMP = (
+    "what a prompt of signs says has no derivative in the teacher, since each sign jumps; use linear labels, or "
+    "differences of means over many keys."
+)
+
+
 def _sign_evidence(view: View, examples: Dataset):
     source = known(view.source)
     logits = logit_concepts(source.concepts, source.noise_var) @ examples.features.T
-    return -log_loss(examples.labels[None], logits)
+    return -log_loss(no_gradient(SIGNS_JUMP, examples.labels)[None], logits)
 
 
 def _sign_answer(view: View, weights):

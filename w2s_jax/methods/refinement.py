@@ -16,11 +16,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.em import em_steps
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.kinds import LINEAR, SIGN, Kind
 from w2s_jax.methods.method import TEMPERATURE, Cost, Knob, Method, SignForm, View, known
 from w2s_jax.refinement import likelihood_ratio, posterior_weights
 from w2s_jax.types import Dataset
 
+INTENT_JUMPS = (
+    "intent_refine has no derivative in what its prompt says, since the concept that it names jumps; use icl_refine, "
+    "or differences of means over many keys."
+)
+STEPS_JUMP = "steps of em_prior is a whole number without a derivative; use differences."
 REFERENCE = "Somerstep et al., arXiv 2405.16236"
 
 
@@ -40,7 +46,7 @@ def _learn(kind: Kind, view: View, weights: Float[Array, "K n"]) -> Float[Array,
 
 
 def _weights(view: View, evidence: Float[Array, "K n"], temperature) -> Float[Array, "K n"]:
-    return posterior_weights(known(view.source).source_prior, likelihood_ratio(evidence / temperature))
+    return posterior_weights(known(view.source).source_prior, evidence / temperature)
 
 
 def _icl_refine(kind: Kind, view: View, temperature):
@@ -55,13 +61,14 @@ def _intent_refine(kind: Kind, view: View):
     # Any one prompt would do, but it must not depend on the order of the examples: that of the least uniform.
     first = jnp.argmin(view.chance.uniform)
     log_weights = jnp.log(known(view.source).source_prior) + _evidence_of_prompts(kind, view)[:, first]
-    named = jax.nn.one_hot(jnp.argmax(log_weights), log_weights.shape[0])
+    named = jax.nn.one_hot(jnp.argmax(no_gradient(INTENT_JUMPS, log_weights)), log_weights.shape[0])
     return _learn(kind, view, jnp.broadcast_to(named[:, None], (named.shape[0], view.features.shape[0])))
 
 
 def _em_prior(kind: Kind, view: View, steps):
-    evidence = likelihood_ratio(_evidence_of_rows(kind, view))
-    return kind.mixture(view, em_steps(known(view.source).source_prior, evidence, jnp.asarray(steps, int)))
+    prior = known(view.source).source_prior
+    whole = jnp.asarray(no_gradient(STEPS_JUMP, steps), int)
+    return kind.mixture(view, em_steps(prior, likelihood_ratio(_evidence_of_rows(kind, view), prior), whole))
 
 
 ICL_REFINE = Method(

@@ -18,15 +18,22 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.kinds import LINEAR, SIGN, Kind, strong_logits
 from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Knob, Method, SignForm, View, known, strong_answers
 from w2s_jax.methods.signs import log_odds
+
+HARD = (
+    "selective has no derivative in what decides which examples the strong model knows, since that jumps; use "
+    "differences of means over many keys."
+)
 
 
 def _fit(kind: Kind, answer: Callable[[View], tuple[Array, Array]], view: View, known_share, smoothing, penalty):
     weak = known(view.weak_labels)
     own, doubt = answer(view)
-    knows = (doubt[None] < doubt[:, None]).sum(axis=1) < known_share * len(doubt)
+    doubt, share = no_gradient(HARD, (doubt, known_share))
+    knows = (doubt[None] < doubt[:, None]).sum(axis=1) < share * len(doubt)
     graph = _neighbours(view.features, ~knows)
     # An example without neighbours keeps its label.
     smooth = (1 - smoothing) * weak + smoothing * (graph @ weak + (1 - graph.sum(axis=1)) * weak)
@@ -43,7 +50,7 @@ def _mean_answer(view: View) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
 def _likelier_sign(view: View) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
     """The strong model's own answers, and how unsure it is of them."""
     odds = log_odds(strong_logits(view), known(view.source).source_prior)
-    return jnp.where(odds > 0, 1.0, -1.0), -jnp.abs(odds)
+    return jnp.where(no_gradient(HARD, odds) > 0, 1.0, -1.0), -jnp.abs(odds)
 
 
 def _neighbours(features: Float[Array, "n d"], used: Array) -> Float[Array, "n n"]:

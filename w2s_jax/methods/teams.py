@@ -13,9 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.kinds import LINEAR, SIGN, Kind
 from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Knob, Method, SignForm, View, known
 
+HARD = (
+    "experts has no derivative, since the teacher of an example jumps; use ensemble, or differences of means over many "
+    "keys."
+)
 ROUNDS = 4
 """Of assignment and fine-tuning."""
 
@@ -32,10 +37,10 @@ def _experts(kind: Kind, view: View, dropped, penalty):
     labels, source_coef, features = _all_labels(view), kind.source(view), view.features
 
     def step(_, coef: Array) -> Array:
-        away = kind.loss(labels, (features @ coef)[None])
+        away, share = no_gradient(HARD, (kind.loss(labels, (features @ coef)[None]), dropped))
         chosen = jnp.take_along_axis(labels, jnp.argmin(away, axis=0)[None], axis=0)[0]
         least = away.min(axis=0)
-        kept = (least <= jnp.quantile(least, 1 - dropped)).astype(features.dtype)
+        kept = (least <= jnp.quantile(least, 1 - share)).astype(features.dtype)
         return kind.learn(view, chosen, source_coef, penalty, kept / kept.sum())
 
     return jax.lax.fori_loop(0, ROUNDS, step, source_coef)

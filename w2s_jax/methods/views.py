@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.bootstrapping import SIZES
 from w2s_jax.methods.method import LABELS, Chance, Labels, View
 from w2s_jax.methods.signs import draw_signs, log_odds, logit_concepts, nearest_logit
 from w2s_jax.rng import stream
-from w2s_jax.sampling import sample_features
+from w2s_jax.sampling import CONCEPTS_JUMP, sample_features
 from w2s_jax.types import Dataset, Key, Scalar, Task
 
 COLLEAGUES = 2
@@ -49,6 +50,10 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         raise ValueError(f"num_samples and num_icl must be at least 1, got {num_samples} and {num_icl}.")
     if labels not in LABELS:
         raise ValueError(f"labels must be among {', '.join(LABELS)}, got {labels!r}; choose from the list.")
+    task = task._replace(
+        weak_prior=no_gradient(CONCEPTS_JUMP, task.weak_prior),
+        target_prior=no_gradient(CONCEPTS_JUMP, task.target_prior),
+    )
     dim, scale = task.concepts.shape[1], jnp.sqrt(task.feature_var)
     features = sample_features(stream(key, "features"), num_samples, dim) * scale[None]
     shown = sample_features(stream(key, "prompt_features"), num_samples * num_icl, dim) * scale[None]

@@ -1,0 +1,203 @@
+"""Every derivative is that of the mean, or raises: all public kernels, and all methods with both kinds of labels."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import w2s_jax as w2s
+from tests.arena_views import methods_of
+from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_contract import KERNELS, instance
+from w2s_jax.gradients import no_gradient
+from w2s_jax.methods import LABELS, draw_view
+from w2s_jax.mixture_labels import mixture_labels
+
+SENTENCE = r"^[a-z][^.\n]*; [^.\n]*\.(\n|$)"
+"""One, of two halves: what has no derivative, and what to do. jax writes below it."""
+
+# --- kernels: along a random direction of each argument, at the same draws ------------------------------------------
+
+WHOLE = {"key", "index", "length", "boundaries"}
+"""Arguments that are no real numbers."""
+JUMPS = {
+    "sample_dataset": {"task.source_prior"},
+    "sample_moments": {"task.source_prior", "num_samples"},
+    "sorted_labels.shared_boundaries": {"log_posterior", "arrivals"},
+}
+DRAWN = {"refine_labels": {"log_posterior"}}
+"""Slopes that have noise, and a test of their own."""
+POINT = instance(0)
+
+
+def arguments_of(name: str) -> list[str]:
+    """The arguments that are real numbers, a task by its fields."""
+    fields = {"task": [f"task.{field}" for field in w2s.Task._fields]}
+    return [
+        each
+        for argument in KERNELS[name][0].split()
+        for each in fields.get(argument, [argument])
+        if argument not in WHOLE
+    ]
+
+
+def moved(argument: str, value, steps: dict, rng):
+    """A value of POINT, moved along random directions."""
+
+    def leaf(name: str, x):
+        direction = rng.standard_normal(x.shape)
+        square = x.ndim == 2 and x.shape[0] == x.shape[1]
+        return x + steps.get(name, 0.0) * 0.1 * (direction + direction.T if square else direction)
+
+    if argument == "task":
+        return w2s.Task(*(leaf(f"task.{field}", x) for field, x in zip(value._fields, value)))
+    return value if argument in WHOLE else jax.tree.map(lambda x: leaf(argument, x), value)
+
+
+def along(name: str, steps: dict):
+    """One number of all that a kernel returns, as its arguments move."""
+    rng = np.random.default_rng(0)
+    given = [moved(argument, POINT[argument], steps, rng) for argument in KERNELS[name][0].split()]
+    leaves = jax.tree.leaves(KERNELS[name][1](*given))
+    return sum((rng.standard_normal(leaf.shape) * leaf).sum() for leaf in leaves)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("theory")) for n in KERNELS if arguments_of(n)]
+)
+def test_derivatives_of_kernels_are_differences_or_raise(name):
+    jumps = JUMPS.get(name, set())
+    smooth = [each for each in arguments_of(name) if each not in jumps | DRAWN.get(name, set())]
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def slopes(step):
+        ends = step * jnp.concatenate([jnp.eye(len(smooth)), -jnp.eye(len(smooth))])
+        ahead, behind = jnp.split(jax.vmap(lambda steps: along(name, dict(zip(smooth, steps))))(ends), 2)
+        grad = jax.grad(lambda steps: along(name, steps))(dict.fromkeys(smooth, 0.0))
+        return jnp.stack([grad[argument] for argument in smooth]), (ahead - behind) / (2 * step)
+
+    if smooth:
+        np.testing.assert_allclose(*slopes(1e-5), rtol=1e-5, atol=1e-6)
+    for argument in jumps:
+        with pytest.raises(TypeError, match=SENTENCE):
+            jax.eval_shape(jax.grad(lambda step: along(name, {argument: step})), 0.0)  # noqa: B023
+
+
+# --- labels drawn from a posterior ----------------------------------------------------------------------------------
+
+MEANS = jnp.array([[1.0, -0.5], [-0.4, 0.3], [0.2, 2.0]])  # [K n]
+PRIORS = {  # where the weights are, and where they move to
+    "common": ([0.5, 0.2, 0.3], [0.4, -0.1, -0.3]),
+    "rare": ([0.94, 0.05, 0.01], [-0.3, 0.2, 0.1]),
+    "new": ([0.7, 0.3, 0.0], [-0.5, 0.1, 0.4]),
+}
+
+
+@pytest.mark.parametrize("weights", PRIORS)
+def test_derivatives_of_drawn_labels_are_those_of_quadratic_means(weights):
+    at, by = (jnp.asarray(x) for x in PRIORS[weights])
+    means = MEANS[:, :, None] if MEANS.ndim == 3 else MEANS
+    mixing = jnp.array([0.8, -0.6])
+
+    def moving(step):
+        return (at + step * by)[:, None] * jnp.ones((1, 2)), means * (1 + 0.2 * step), 0.5 + 0.1 * step
+
+    def quadratic(step, key):
+        uniforms, normals = jax.random.uniform(key, (2,)), jax.random.normal(w2s.stream(key, "noise"), (2,))
+        return (mixing @ mixture_labels(uniforms, normals, *moving(step)) + 1) ** 2
+
+    def expected(step):
+        shares, answers, noise = moving(step)
+        mean = (shares * answers).sum(axis=0)
+        variance = (shares * answers**2).sum(axis=0) - mean**2 + noise**2
+        return (mixing @ mean + 1) ** 2 + mixing**2 @ variance
+
+    keys = jax.random.split(jax.random.key(3), 100_000)
+    slopes = jax.jit(jax.vmap(jax.grad(quadratic), (None, 0)))(0.0, keys)
+    exact = jax.grad(expected)(0.0)
+    assert_mean(slopes, exact)
+    assert_mean_rejects(slopes, 1.1 * exact)
+    with pytest.raises(TypeError, match="first derivatives alone"):
+        jax.eval_shape(jax.grad(jax.grad(quadratic)), 0.0, keys[0])
+
+
+def test_map_labels_raise_in_the_posterior_and_not_in_the_answers():
+    def label(by_weights, by_noise):
+        task = POINT["task"]._replace(noise_var=0.25 + by_noise)
+        posterior = POINT["log_posterior"] + by_weights
+        return w2s.refine_labels(POINT["key"], task, POINT["features"], posterior, draw="map").sum()
+
+    with pytest.raises(TypeError, match=SENTENCE):
+        jax.eval_shape(jax.grad(label), 0.0, 0.0)
+    slope, step = jax.grad(label, 1)(0.0, 0.0), 1e-5
+    np.testing.assert_allclose(slope, (label(0.0, step) - label(0.0, -step)) / (2 * step), rtol=1e-6)
+
+
+# --- methods --------------------------------------------------------------------------------------------------------
+
+AT = {"weak_accuracy": 0.7, "concept_shift": 0.5}
+HARD = {
+    "aux_confidence": {"weak_accuracy", "concept_shift", "weight", "penalty"},
+    "experts": {"weak_accuracy", "concept_shift", "dropped", "penalty"},
+    "selective": {"concept_shift", "known_share"},
+    "intent_refine": {"weak_accuracy", "concept_shift"},
+    "em_prior": {"steps"},
+}
+"""What each method has no derivative in, and says so."""
+PROMPTED = ("icl_refine", "self_refine", "em_prior")
+"""Of signs, what a teacher's own sign says about the concepts is a jump too."""
+
+
+def risk(labels, name, values: dict, key):
+    """Excess risk of one fit, in squared units of linear labels."""
+    task = w2s.make_task(num_concepts=3, dim=5, **{each: values.get(each, AT[each]) for each in AT})
+    method = methods_of(labels)[name]
+    coef = method(
+        draw_view(key, task, 32, 4, labels), **{knob: values[knob] for knob in method.knobs if knob in values}
+    )
+    return w2s.excess_risk(coef if labels == "linear" else coef * jnp.sqrt(task.noise_var), task.target_coef)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("labels", "name"), [(labels, name) for labels in LABELS for name in methods_of(labels)])
+def test_derivatives_of_methods_are_differences_or_raise(labels, name):
+    values = AT | methods_of(labels)[name].defaults()
+    hard = HARD.get(name, set()) | ({"weak_accuracy"} if labels == "sign" and name in PROMPTED else set())
+    for each in hard:
+        with pytest.raises(TypeError, match=SENTENCE):
+            jax.eval_shape(jax.grad(lambda x: risk(labels, name, {each: x}, jax.random.key(0))), values[each])  # noqa: B023
+    soft = {each: value for each, value in values.items() if each not in hard}
+    if not soft:
+        return
+    keys = jax.random.split(jax.random.key(1), REPLICATES)
+    at, steps = jnp.array([*soft.values()]), jnp.array([0.03 * max(value, 0.1) for value in soft.values()])
+
+    def of(theta, key):
+        return risk(labels, name, dict(zip(soft, theta)), key)
+
+    @jax.jit
+    def both(keys):
+        ends = at[None] + jnp.concatenate([jnp.diag(steps), -jnp.diag(steps)])
+        ahead, behind = jnp.split(jax.lax.map(lambda theta: jax.vmap(of, (None, 0))(theta, keys), ends), 2)
+        slopes = jax.vmap(jax.grad(lambda values, key: risk(labels, name, values, key)), (None, 0))(soft, keys)
+        return slopes, dict(zip(soft, (ahead - behind) / (2 * steps[:, None])))
+
+    slopes, differences = both(keys)
+    for each in soft:
+        slope, difference, off = slopes[each], differences[each], slopes[each] - differences[each]
+        print(f"{labels} {name} d risk / d {each}: {slope.mean():.4f}, differences {difference.mean():.4f}")
+        scale = max(2.5 * abs(float(difference.mean())), 0.5)
+        if off.std() < 1e-2 * scale:  # no draw jumps: what differs is the curvature within a step
+            np.testing.assert_allclose(slope.mean(), difference.mean(), rtol=1e-3, atol=1e-4)
+        else:
+            assert_mean(off, 0.0, scale=scale)
+
+
+REPLICATES = 4000
+
+
+def test_a_jump_says_so_in_its_own_words():
+    with pytest.raises(TypeError, match=SENTENCE):
+        jax.jit(jax.grad(lambda x: jnp.sign(no_gradient("the rank jumps; use differences.", x))))(1.0)

@@ -1,0 +1,28 @@
+"""The sweep of prompts: a cell does not depend on the rest of its grid."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sims.posterior_sweep import SMOKE, block_sums, make_contests
+from w2s_jax import statistics
+
+SPEC = dataclasses.replace(SMOKE, weak_accuracy=(0.5,), concept_shift=(0.5,), assumed_noise=("task",), num_icl=(8, 64))
+COUNT = 4000
+
+
+def summary(num_concepts: tuple[int, ...]) -> statistics.Summary:
+    """Of the cells with two concepts."""
+    spec = dataclasses.replace(SPEC, num_concepts=num_concepts, replicates=COUNT, block_size=COUNT)
+    first, total = jnp.array(0), jnp.array(COUNT)
+    sums = jax.jit(block_sums, static_argnums=0)(spec, jax.random.key(0), first, total, make_contests(spec))
+    return statistics.Summary(sums.count, sums.mean[0], sums.comoment[0])
+
+
+def test_more_concepts_in_a_grid_change_no_bit_of_a_cell():
+    alone, beside = summary((2,)), summary((2, 4))
+    kept = np.array([0, 1, -2, -1])  # two concept weights, misalignment, MAP error: no padding
+    np.testing.assert_array_equal(beside.mean[..., kept], alone.mean[..., kept])
+    np.testing.assert_array_equal(beside.mean[..., 2:4], 0.0)
