@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.refinement import concept_evidence, likelihood_ratio
 from w2s_jax.types import Dataset, Scalar, Task, is_concrete
 
 
+@kernel
 def em_prior(
     task: Task, dataset: Dataset, num_steps: int, *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "K"]:
@@ -46,6 +48,7 @@ def em_prior(
     return em_path(task, dataset, (num_steps,), assumed_noise_var=assumed_noise_var)[0]
 
 
+@kernel
 def em_path(
     task: Task, dataset: Dataset, steps: tuple[int, ...], *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "t K"]:

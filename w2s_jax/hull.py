@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Moments
 
 GAP_ROUNDINGS = 16
 MAX_ITERATIONS = 10_000
 
 
+@kernel
 def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float[Array, "K"]:
     """Least squares over the convex hull of the concepts: weights on the simplex.
 
@@ -57,6 +59,7 @@ def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float
     return _polish(hessian, pull, weights)
 
 
+@kernel
 def project_to_simplex(x: Float[Array, "K"]) -> Float[Array, "K"]:
     """The point of the simplex nearest to x.
 

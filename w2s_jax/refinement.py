@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Key, Scalar, Task, is_concrete
 
@@ -18,6 +19,7 @@ LabelDraw = Literal["sample", "mean", "map"]
 LABEL_DRAWS: tuple[LabelDraw, ...] = get_args(LabelDraw)
 
 
+@kernel
 def concept_log_posterior(
     task: Task, prompt: Dataset, *, assumed_noise_var: Scalar | None = None, temperature: Scalar = 1.0
 ) -> Float[Array, "K"]:
@@ -50,6 +52,7 @@ def concept_log_posterior(
     return posterior_path(task, prompt, lengths=whole, assumed_noise_var=assumed_noise_var, temperature=temperature)[0]
 
 
+@kernel
 def posterior_path(
     task: Task,
     prompt: Dataset,
@@ -91,6 +94,7 @@ def posterior_path(
     return _log_posterior(task, path / temperature)
 
 
+@kernel
 def leave_one_out_log_posterior(
     task: Task, dataset: Dataset, num_icl: int, *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "n K"]:
@@ -126,6 +130,7 @@ def leave_one_out_log_posterior(
     return _log_posterior(task, leave_one_out_evidence(evidence, num_icl))
 
 
+@kernel
 def refine_labels(
     key: Key,
     task: Task,

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Scalar
 
 
+@kernel
 def excess_risk(
     coef: Float[Array, "*#b d"],
     target_coef: Float[Array, "*#b d"],
@@ -45,6 +47,7 @@ def excess_risk(
     return jnp.sum(feature_var * (coef - target_coef) ** 2, axis=-1)
 
 
+@kernel
 def misfit(
     student_coef: Float[Array, "*#b d"],
     weak_coef: Float[Array, "*#b d"],
@@ -76,6 +79,7 @@ def misfit(
     return excess_risk(student_coef, weak_coef, feature_var)
 
 
+@kernel
 def performance_gap_recovered(
     weak: Float[Array, "..."] | float,
     student: Float[Array, "..."] | float,
@@ -109,6 +113,7 @@ def performance_gap_recovered(
     return jnp.where(exists, (weak - student) / jnp.where(exists, gap, 1.0), jnp.nan)
 
 
+@kernel
 def sign_accuracy(coef: Float[Array, "*#b d"], target_coef: Float[Array, "*#b d"]) -> Float[Array, "..."]:
     """Probability that the predictor and the target agree on the sign of a label.
 

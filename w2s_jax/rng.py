@@ -13,9 +13,11 @@ import numpy as np
 from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Key
 
 
+@kernel
 def stream(key: Key, name: str) -> Key:
     """The key of the stream called `name` under `key`.
 
@@ -37,6 +39,7 @@ def stream(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+@kernel
 def replicate_key(key: Key, index) -> Key:
     """The key of replicate number `index` (an int or a traced integer): more replicates extend, never redraw.
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
 
@@ -19,6 +20,7 @@ FeatureLaw = Literal["gaussian", "uniform"]
 FEATURE_LAWS: tuple[FeatureLaw, ...] = get_args(FeatureLaw)
 
 
+@kernel
 def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw = "gaussian") -> Float[Array, "n d"]:
     """Features of unit scale: N(0, I), variance 1, or uniform on [-1, 1]^d, variance 1/3.
 
@@ -35,6 +37,7 @@ def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw =
     return jax.random.uniform(key, (num_samples, dim), minval=-1.0, maxval=1.0)
 
 
+@kernel
 def linear_labels(
     features: Float[Array, "n d"], noise: Float[Array, "n"], coef: Float[Array, "d"], noise_var: Scalar
 ) -> Float[Array, "n"]:
@@ -42,6 +45,7 @@ def linear_labels(
     return features @ coef + jnp.sqrt(noise_var) * noise
 
 
+@kernel
 def sample_dataset(
     key: Key, task: Task, num_samples: int, labeler: Labeler = "weak", features: FeatureLaw = "gaussian"
 ) -> Dataset:
@@ -80,6 +84,7 @@ def sample_dataset(
     return Dataset(rows, means + jnp.sqrt(noise_var) * noise)
 
 
+@kernel
 def moments(dataset: Dataset) -> Moments:
     """The sufficient statistics of least squares: S = Phi'Phi/n and Phi'y/n.
 
@@ -100,11 +105,13 @@ def moments(dataset: Dataset) -> Moments:
     )
 
 
+@kernel
 def design_of(features: Float[Array, "n d"], noise: Float[Array, "n"]) -> Design:
     """The design of given features and unit noise: their gram matrix and cross product, both divided by n."""
     return Design(*moments(Dataset(features, noise)))
 
 
+@kernel
 def sample_design(key: Key, num_samples: int, dim: int) -> Design:
     """The chance in n gaussian examples of unit variance, apart from any task.
 
@@ -129,6 +136,7 @@ def sample_design(key: Key, num_samples: int, dim: int) -> Design:
     return design_of(features, jax.random.normal(stream(key, "noise"), (num_samples,)))
 
 
+@kernel
 def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -> Moments:
     """Moments of a linear task on a given design, at O(d^2).
 
@@ -151,6 +159,7 @@ def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -
     return Moments(design.gram, cross, design.num_samples)
 
 
+@kernel
 def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler = "weak") -> Moments:
     """Moments of n gaussian examples, drawn directly: the cost does not depend on n, and n may be traced.
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.rng import stream
 from w2s_jax.types import Key, Scalar, Task, is_concrete
 
@@ -22,6 +23,7 @@ NEEDS_EXTRA_DIM: tuple[Weakness, ...] = ("rotated", "shifted")
 """Weaknesses whose teacher leaves the span of the concepts: they need d >= K + 1."""
 
 
+@kernel
 def make_task(
     *,
     num_concepts: int,
@@ -81,6 +83,7 @@ def make_task(
     return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None, gram)
 
 
+@kernel
 def random_task(
     key: Key,
     *,
