@@ -97,7 +97,7 @@ def gradient_flow(moments: Moments, source_coef: Float[Array, "d"], time: Scalar
 
     >>> from w2s_jax.types import Moments
     >>> data = Moments(jnp.eye(2), jnp.array([1.0, 3.0]), jnp.array(9.0))
-    >>> gradient_flow(data, jnp.array([1.0, 0.0]), jnp.log(2.0) / 2).round(3).tolist()
+    >>> [round(float(x), 3) for x in gradient_flow(data, jnp.array([1.0, 0.0]), jnp.log(2.0) / 2)]
     [1.0, 1.5]
     """
     if is_concrete(time) and not time >= 0:

@@ -173,10 +173,11 @@ def refine_labels(
     weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)
     if draw == "mean":
         return (weights * means).sum(axis=0)
-    noise = jnp.sqrt(task.noise_var) * jax.random.normal(stream(key, "noise"), features.shape[:1])
+    noise = jnp.sqrt(task.noise_var) * jax.random.normal(stream(key, "noise"), features.shape[:1], features.dtype)
     if draw == "map":
         return jnp.take_along_axis(means, jnp.argmax(weights, axis=0)[None, :], axis=0)[0] + noise
-    return choose_label(jax.random.uniform(stream(key, "concept"), features.shape[:1]), weights, means) + noise
+    uniforms = jax.random.uniform(stream(key, "concept"), features.shape[:1], features.dtype)
+    return choose_label(uniforms, weights, means) + noise
 
 
 # --- The steps of refinement for many rows at once. Concepts lie along the first axis and rows along the last: a loop

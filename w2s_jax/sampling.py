@@ -28,13 +28,17 @@ def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw =
     >>> sample_features(jax.random.key(0), 5, 3).shape
     (5, 3)
     """
+    return _unit_features(key, (num_samples, dim), features, float)
+
+
+def _unit_features(key: Key, shape: tuple[int, int], features: FeatureLaw, dtype) -> Float[Array, "n d"]:
     if features not in FEATURE_LAWS:
         raise ValueError(f"features must be one of {', '.join(FEATURE_LAWS)}; got {features!r}.")
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    if min(shape) < 1:
+        raise ValueError(f"num_samples and dim must be at least 1, got {shape[0]} and {shape[1]}; ask for one or more.")
     if features == "gaussian":
-        return normals(key, (num_samples, dim))
-    return jax.random.uniform(key, (num_samples, dim), minval=-1.0, maxval=1.0)
+        return normals(key, shape, dtype)
+    return jax.random.uniform(key, shape, dtype, minval=-1.0, maxval=1.0)
 
 
 @kernel
@@ -76,11 +80,11 @@ def sample_dataset(
     ((100, 3), (100,))
     """
     concepts, prior, noise_var = _label_law(task, labeler)
-    unit = sample_features(stream(key, "features"), num_samples, concepts.shape[-1], features)
+    unit = _unit_features(stream(key, "features"), (num_samples, concepts.shape[-1]), features, concepts.dtype)
     rows = unit * jnp.sqrt(task.feature_var)[None, :]
     chosen = jax.random.categorical(stream(key, "concept"), jnp.log(prior), shape=(num_samples,))
     means = jnp.take_along_axis(rows @ concepts.T, chosen[:, None], axis=1)[:, 0]
-    noise = jax.random.normal(stream(key, "noise"), (num_samples,))
+    noise = jax.random.normal(stream(key, "noise"), (num_samples,), rows.dtype)
     return Dataset(rows, means + jnp.sqrt(noise_var) * noise)
 
 
@@ -199,7 +203,7 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     counts = _multinomial(stream(key, "concept"), total, prior)
     keys = jax.random.split(stream(key, "root"), num_concepts)
     root = jax.vmap(wishart_root, (0, 0, None))(keys, counts, dim) * jnp.sqrt(task.feature_var)[None, None, :]
-    noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim))
+    noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim), dtype)
     gram = jnp.einsum("kij,kil->jl", root, root) / total
     cross = jnp.einsum("kij,ki->j", root, jnp.einsum("kij,kj->ki", root, concepts) + noise) / total
     return Moments(gram, cross, total)
@@ -212,7 +216,8 @@ def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
 
     Args:
         key: a typed key.
-        degrees: whole number >= 0 of rows, static or traced; below dim the product is singular, as it should be.
+        degrees: whole number >= 0 of rows, static or traced; below dim the product is singular, as it should be. An
+            array of floats sets the type of the draws.
         dim: d >= 1, static.
 
     Returns:
@@ -225,9 +230,12 @@ def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
     >>> bool((root[2] == 0).all()), int(jnp.linalg.matrix_rank(root.T @ root))
     (True, 2)
     """
-    left = jnp.asarray(degrees, float) - jnp.arange(dim)
-    half_square = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(left, 1.0) / 2)
-    root = jnp.triu(jax.random.normal(stream(key, "triangle"), (dim, dim)), 1) + jnp.diag(jnp.sqrt(2 * half_square))
+    whole = not jnp.issubdtype(jnp.result_type(degrees), jnp.floating)
+    degrees = jnp.asarray(degrees, float if whole else None)
+    left = degrees - jnp.arange(dim, dtype=degrees.dtype)
+    half_square = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(left, 1.0) / 2, dtype=left.dtype)
+    normal = jax.random.normal(stream(key, "triangle"), (dim, dim), left.dtype)
+    root = jnp.triu(normal, 1) + jnp.diag(jnp.sqrt(2 * half_square))
     return jnp.where((left > 0)[:, None], root, 0)
 
 

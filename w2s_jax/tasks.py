@@ -183,7 +183,9 @@ def _canonical_task(
     concepts = jnp.eye(num_concepts, dim)
     if gram is not None:
         concepts = jnp.linalg.cholesky(jnp.asarray(gram, concepts.dtype)) @ concepts
-    accuracy, noise_var = jnp.asarray(weak_accuracy, concepts.dtype), jnp.asarray(noise_var, concepts.dtype)
+    accuracy, concept_shift, noise_var = (
+        jnp.asarray(value, concepts.dtype) for value in (weak_accuracy, concept_shift, noise_var)
+    )
     own = target @ concepts
     beside = jnp.sqrt((1 - accuracy) * (1 + accuracy))  # sine of the angle between teacher and target
     rivals = (1 - target) @ concepts
