@@ -124,8 +124,8 @@ def _project_gradient(hessian: Float[Array, "K K"], pull: Float[Array, "K"]) -> 
 
     start = project_to_simplex(pull / steepest)  # one step from the centre, where the gradient is -g
     gradient = hessian @ start - pull
-    one = jnp.ones((), pull.dtype)
-    first = _State(start, gradient, start, gradient, one, one, jnp.zeros((), jnp.int32))
+    one, none = jnp.ones_like(pull, shape=()), jnp.zeros_like(pull, jnp.int32, shape=())
+    first = _State(start, gradient, start, gradient, one, one, none)
     return jax.lax.while_loop(unfinished, step, first).weights
 
 

@@ -8,6 +8,9 @@ happens while Python runs, so that a compiled program holds none of it.
 among them. Everything else follows: scalars, Python numbers, lists, integers and booleans. Where no array brings a
 type it is jax's default: float32, or float64 under `jax_enable_x64`. `make_task` and `random_task` always answer in
 the default.
+
+**One set of manual axes a call.** Inside `jax.shard_map` some arguments may vary over an axis of the mesh and others
+not. A loop refuses to mix them, so all are made to vary alike; elsewhere this does nothing.
 """
 
 import functools
@@ -62,10 +65,32 @@ def kernel(function: Function) -> Function:
             return function(*args, **kwargs)  # Python says best what is missing
         call = _Call()
         read = {name: readers[name](call, name, value) for name, value in bound.arguments.items() if name in readers}
-        bound.arguments |= {name: finish(call.dtype) for name, finish in read.items()}
+        values = vary_alike({name: finish(call.dtype) for name, finish in read.items()})
+        bound.arguments |= values
         return function(*bound.args, **bound.kwargs)
 
+    checked.is_kernel = True  # the contract tests list all that are
     return typing.cast(Function, checked)
+
+
+def vary_alike(tree):
+    """The same arrays, each varying over all manual axes of a `shard_map` over which any of them does."""
+    axes = frozenset().union(*(_manual_axes(leaf) for leaf in jax.tree.leaves(tree)))
+    if not axes:
+        return tree
+
+    def vary(leaf):
+        missing = tuple(axes - _manual_axes(leaf)) if isinstance(leaf, jax.Array) else ()
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, tree)
+
+
+def _manual_axes(leaf) -> frozenset:
+    if not isinstance(leaf, jax.core.Tracer):
+        return frozenset()
+    kind = jax.typeof(leaf)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma  # jax 0.12, 0.9
 
 
 Finish = Callable[[Any], Any]
@@ -148,6 +173,8 @@ def _read_container(container, call: _Call, name: str, value) -> Finish:
     # Batch axes are the caller's `vmap`; inside, a container holds one thing.
     read = [
         _read_array(dims.removeprefix("*b").strip(), False, call, f"{name}.{field}", item)
+        if item is not None
+        else lambda _: None  # a field that its maker hides
         for (field, dims), item in zip(_fields(container), value)
     ]
     return lambda dtype: container(*(finish(dtype) for finish in read))

@@ -168,6 +168,11 @@ def refine_labels(
     """
     if draw not in LABEL_DRAWS:
         raise ValueError(f"draw must be one of {', '.join(LABEL_DRAWS)}; got {draw!r}.")
+    if log_posterior.ndim > 2 or log_posterior.shape[:-1] not in ((), features.shape[:1]):
+        raise ValueError(
+            f"log_posterior must have a row for each of {features.shape[0]} examples or one for all, got "
+            f"{log_posterior.shape[:-1]} rows; label the examples that it was inferred for."
+        )
     means = task.concepts @ features.T
     weights = jnp.exp(log_posterior)
     weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)

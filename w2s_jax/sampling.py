@@ -199,7 +199,7 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     concepts, prior, noise_var = _label_law(task, labeler)
     num_concepts, dim = concepts.shape
     dtype = concepts.dtype
-    total = jnp.asarray(num_samples, dtype)
+    total = jnp.full_like(concepts, num_samples, shape=())
     counts = _multinomial(stream(key, "concept"), total, prior)
     keys = jax.random.split(stream(key, "root"), num_concepts)
     root = jax.vmap(wishart_root, (0, 0, None))(keys, counts, dim) * jnp.sqrt(task.feature_var)[None, None, :]
