@@ -1,6 +1,8 @@
 """Settings of every test: double precision, no silent rank promotion, every public signature checked at run time.
 
-All of it must happen before the first import of w2s_jax (the import hook) or the first array (the jax settings).
+With W2S_TESTS=user in the environment none of these: jax is as users have it, and what reads `IN_DOUBLE` expects single
+precision. All of it must happen before the first import of w2s_jax (the import hook) or the first array (the jax
+settings).
 """
 
 import os
@@ -17,21 +19,31 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_numpy_rank_promotion", "raise")
+IN_DOUBLE = os.environ.get("W2S_TESTS") != "user"
+if IN_DOUBLE:
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    # Shapes and types of every annotated signature are asserted in tests; users pay nothing for it.
+    jaxtyping.install_import_hook("w2s_jax", "beartype.beartype")
 # Compiled programs are kept between runs (git-ignored): a second run of the suite compiles almost nothing.
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-# Shapes and types of every annotated signature are asserted in tests; users pay nothing for it.
-jaxtyping.install_import_hook("w2s_jax", "beartype.beartype")
 
 
 @pytest.fixture
 def key():
     """A fixed typed key; tests that need another draw take a stream of it."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def compile_in_a_hurry():
+    """For many small programs, each run a few times: optimising them would take most of the time."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
 # Each room may import from the rooms before it, and from itself.
-ORDER = ["_versions", "names", "types", "gradients", "rng", "relaxed", "tasks", "sampling", "mixture_labels"]
+ORDER = ["_versions", "names", "types", "gradients", "inputs", "rng", "relaxed", "tasks", "sampling", "mixture_labels"]
 KERNELS = {name: set(ORDER[:i]) for i, name in enumerate(ORDER)}
 _after_sampling = set(ORDER)
 KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "increments", "refinement"), _after_sampling)

@@ -6,12 +6,14 @@ likelihood is concave in them, and no step lowers it. The first step is refineme
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from w2s_jax.inputs import kernel
 from w2s_jax.refinement import concept_evidence, likelihood_ratio
 from w2s_jax.types import Dataset, Scalar, Task, is_concrete
 
 
+@kernel
 def em_prior(
     task: Task, dataset: Dataset, num_steps: int, *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "K"]:
@@ -46,6 +48,7 @@ def em_prior(
     return em_path(task, dataset, (num_steps,), assumed_noise_var=assumed_noise_var)[0]
 
 
+@kernel
 def em_path(
     task: Task, dataset: Dataset, steps: tuple[int, ...], *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "t K"]:
@@ -77,7 +80,10 @@ def em_path(
     return jnp.stack([path[num_steps] for num_steps in steps])
 
 
-def em_steps(prior: Float[Array, "K"], likelihood: Float[Array, "K n"], num_steps: Scalar) -> Float[Array, "K"]:
+@kernel
+def em_steps(
+    prior: Float[Array, "K"], likelihood: Float[Array, "K n"], num_steps: Int[Array, ""] | int
+) -> Float[Array, "K"]:
     """Weights after further EM steps from `prior`, by the likelihoods of the rows (`refinement.likelihood_ratio`)."""
     if is_concrete(num_steps) and num_steps < 0:
         raise ValueError(f"the number of EM steps must not be negative, got {num_steps}; 0 leaves the prior.")

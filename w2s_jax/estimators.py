@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Moments, Scalar, is_concrete
 
 
+@kernel
 def least_squares(moments: Moments, source_coef: Float[Array, "d"] | None = None) -> Float[Array, "d"]:
     """Least squares; where n < d, the solution nearest to the source.
 
@@ -43,6 +45,7 @@ def least_squares(moments: Moments, source_coef: Float[Array, "d"] | None = None
     return ridge_to_source(moments, source_coef, 0.0)
 
 
+@kernel
 def ridge_to_source(moments: Moments, source_coef: Float[Array, "d"], penalty: Scalar) -> Float[Array, "d"]:
     """Naive fine-tuning: least squares on the labels, pulled back to the source.
 
@@ -72,6 +75,7 @@ def ridge_to_source(moments: Moments, source_coef: Float[Array, "d"], penalty: S
     return _filter_residual(_ridge_filter, moments, source_coef, penalty)
 
 
+@kernel
 def gradient_flow(moments: Moments, source_coef: Float[Array, "d"], time: Scalar) -> Float[Array, "d"]:
     """Gradient descent on the weak labels in continuous time, stopped early.
 
@@ -93,7 +97,7 @@ def gradient_flow(moments: Moments, source_coef: Float[Array, "d"], time: Scalar
 
     >>> from w2s_jax.types import Moments
     >>> data = Moments(jnp.eye(2), jnp.array([1.0, 3.0]), jnp.array(9.0))
-    >>> gradient_flow(data, jnp.array([1.0, 0.0]), jnp.log(2.0) / 2).round(3).tolist()
+    >>> [round(float(x), 3) for x in gradient_flow(data, jnp.array([1.0, 0.0]), jnp.log(2.0) / 2)]
     [1.0, 1.5]
     """
     if is_concrete(time) and not time >= 0:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Moments
 
 GAP_ROUNDINGS = 16
 MAX_ITERATIONS = 10_000
 
 
+@kernel
 def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float[Array, "K"]:
     """Least squares over the convex hull of the concepts: weights on the simplex.
 
@@ -45,7 +47,7 @@ def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float
 
     >>> from w2s_jax.types import Moments
     >>> data = Moments(jnp.eye(2), jnp.array([0.7, 0.1]), jnp.array(9.0))
-    >>> hull_least_squares(data, jnp.eye(2)).round(3).tolist()
+    >>> [round(float(weight), 3) for weight in hull_least_squares(data, jnp.eye(2))]
     [0.8, 0.2]
     """
     # Seen from the centre of the hull: what all concepts share moves nothing and would cost digits.
@@ -57,6 +59,7 @@ def hull_least_squares(moments: Moments, concepts: Float[Array, "K d"]) -> Float
     return _polish(hessian, pull, weights)
 
 
+@kernel
 def project_to_simplex(x: Float[Array, "K"]) -> Float[Array, "K"]:
     """The point of the simplex nearest to x.
 
@@ -79,7 +82,7 @@ def project_to_simplex(x: Float[Array, "K"]) -> Float[Array, "K"]:
     x = x - jax.lax.stop_gradient(x.max())  # a shift of all entries moves nothing; the sums keep their digits
     # For many short vectors at once, comparing all pairs is several times faster than a sort.
     larger = x[None, :] >= x[:, None]
-    theta = ((jnp.where(larger, x[None, :], 0.0).sum(axis=1) - 1) / larger.sum(axis=1)).max()
+    theta = ((jnp.where(larger, x[None, :], 0.0).sum(axis=1) - 1) / larger.sum(axis=1, dtype=x.dtype)).max()
     return jnp.maximum(x - theta, 0)
 
 
@@ -121,8 +124,8 @@ def _project_gradient(hessian: Float[Array, "K K"], pull: Float[Array, "K"]) -> 
 
     start = project_to_simplex(pull / steepest)  # one step from the centre, where the gradient is -g
     gradient = hessian @ start - pull
-    one = jnp.ones((), pull.dtype)
-    first = _State(start, gradient, start, gradient, one, one, jnp.zeros((), jnp.int32))
+    one, none = jnp.ones_like(pull, shape=()), jnp.zeros_like(pull, jnp.int32, shape=())
+    first = _State(start, gradient, start, gradient, one, one, none)
     return jax.lax.while_loop(unfinished, step, first).weights
 
 
@@ -164,9 +167,10 @@ def _gap_tolerance(hessian: Float[Array, "K K"], pull: Float[Array, "K"]) -> Flo
 
 def _eigenvalue_bound(hessian: Float[Array, "K K"]) -> Float[Array, ""]:
     """(tr H^16)^(1/16): between the largest eigenvalue and K^(1/16) times that; 1 where H = 0."""
-    trace = jnp.trace(hessian)
-    scale = jnp.where(trace == 0, 1.0, trace)
-    power = hessian / scale
+    # Over the largest absolute row sum, which bounds the eigenvalues: the largest of what is left is 1/sqrt(K) at
+    # least, and its powers do not underflow. Over the trace, which may be K times the largest, they do.
+    scale = jnp.abs(hessian).sum(axis=1).max()
+    power = hessian / jnp.where(scale == 0, 1.0, scale)
     for _ in range(3):
         power = power @ power
-    return jnp.where(trace == 0, 1.0, scale * jnp.sum(power**2) ** (1 / 16))
+    return jnp.where(scale == 0, 1.0, scale * jnp.sum(power**2) ** (1 / 16))

@@ -4,18 +4,19 @@ The strong model takes a prompt for the work of ONE concept. Its posterior over 
 labels drawn from the posterior predictive law are refined labels, and fine-tuning on them is refined fine-tuning.
 """
 
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.gradients import no_gradient
+from w2s_jax.inputs import kernel
 from w2s_jax.mixture_labels import mixture_labels
 from w2s_jax.names import LABEL_DRAWS, LabelDraw
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Key, Scalar, Task, is_concrete
 
 
+@kernel
 def concept_log_posterior(
     task: Task, prompt: Dataset, *, assumed_noise_var: Scalar | None = None, temperature: Scalar = 1.0
 ) -> Float[Array, "K"]:
@@ -50,6 +51,7 @@ def concept_log_posterior(
     return posterior_path(task, prompt, lengths=whole, assumed_noise_var=assumed_noise_var, temperature=temperature)[0]
 
 
+@kernel
 def posterior_path(
     task: Task,
     prompt: Dataset,
@@ -91,6 +93,7 @@ def posterior_path(
     return _log_posterior(task.source_prior, path / temperature)
 
 
+@kernel
 def leave_one_out_log_posterior(
     task: Task, dataset: Dataset, num_icl: int, *, assumed_noise_var: Scalar | None = None
 ) -> Float[Array, "n K"]:
@@ -126,6 +129,7 @@ def leave_one_out_log_posterior(
     return _log_posterior(task.source_prior, leave_one_out_evidence(evidence, num_icl))
 
 
+@kernel
 def refine_labels(
     key: Key,
     task: Task,
@@ -168,16 +172,21 @@ def refine_labels(
     """
     if draw not in LABEL_DRAWS:
         raise ValueError(f"draw must be one of {', '.join(LABEL_DRAWS)}; got {draw!r}.")
+    if log_posterior.ndim > 2 or log_posterior.shape[:-1] not in ((), features.shape[:1]):
+        raise ValueError(
+            f"log_posterior must have a row for each of {features.shape[0]} examples or one for all, got "
+            f"{log_posterior.shape[:-1]} rows; label the examples that it was inferred for."
+        )
     means = task.concepts @ features.T
     weights = _weights(log_posterior)
     weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)
     if draw == "mean":
         return (weights * means).sum(axis=0)
-    normals = jax.random.normal(stream(key, "noise"), features.shape[:1])
+    normals = jax.random.normal(stream(key, "noise"), features.shape[:1], features.dtype)
     if draw == "map":
         likeliest = jnp.argmax(no_gradient(MAP_JUMPS, weights), axis=0)
         return jnp.take_along_axis(means, likeliest[None, :], axis=0)[0] + jnp.sqrt(task.noise_var) * normals
-    uniforms = jax.random.uniform(stream(key, "concept"), features.shape[:1])
+    uniforms = jax.random.uniform(stream(key, "concept"), features.shape[:1], features.dtype)
     return mixture_labels(uniforms, normals, weights, means, jnp.sqrt(task.noise_var))
 
 

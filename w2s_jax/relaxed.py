@@ -7,9 +7,11 @@ assumption holds.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Scalar, is_concrete
 
 
+@kernel
 def coherent_gram(num_concepts: int, coherence: Scalar) -> Float[Array, "K K"]:
     """The Gram matrix of unit concepts that all lie at one angle.
 
@@ -42,6 +44,7 @@ def coherent_gram(num_concepts: int, coherence: Scalar) -> Float[Array, "K K"]:
     return eye + coherence * (1 - eye)
 
 
+@kernel
 def power_law_spectrum(dim: int, exponent: Scalar) -> Float[Array, "d"]:
     """Feature variances that fall as a power of the coordinate, with mean 1.
 
@@ -68,6 +71,7 @@ def power_law_spectrum(dim: int, exponent: Scalar) -> Float[Array, "d"]:
     return variances / variances.mean()
 
 
+@kernel
 def contaminated_prior(prior: Float[Array, "*b K"], contamination: Scalar) -> Float[Array, "*b K"]:
     """A prior over concepts, each of which is replaced with some probability by one of the others, all alike.
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Scalar
 
 
+@kernel
 def excess_risk(
     coef: Float[Array, "*#b d"],
     target_coef: Float[Array, "*#b d"],
@@ -45,6 +47,7 @@ def excess_risk(
     return jnp.sum(feature_var * (coef - target_coef) ** 2, axis=-1)
 
 
+@kernel
 def misfit(
     student_coef: Float[Array, "*#b d"],
     weak_coef: Float[Array, "*#b d"],
@@ -76,39 +79,49 @@ def misfit(
     return excess_risk(student_coef, weak_coef, feature_var)
 
 
+@kernel
 def performance_gap_recovered(
     weak: Float[Array, "..."] | float,
     student: Float[Array, "..."] | float,
     ceiling: Float[Array, "..."] | float,
+    *,
+    higher_is_better: bool = False,
 ) -> Float[Array, "..."]:
     """Performance gap recovered: the share of the distance from weak teacher to strong ceiling that a student covers.
 
         PGR = (R_weak - R_student) / (R_weak - R_ceiling)
 
-    0 is no better than the teacher, 1 as good as the ceiling; it may be negative or above 1 and is never clipped. Give
-    it mean risks: a ratio of means has an interval (`statistics.pgr_interval`), a mean of ratios has not.
+    of risks, where lower is better, or of accuracies, where higher is. 0 is no better than the teacher, 1 as good as
+    the ceiling; it may be negative or above 1 and is never clipped. Give it means: a ratio of means has an interval (`statistics.pgr_interval`), a mean of ratios has not.
 
     Args:
-        weak: mean risk of the weak teacher, any shape.
-        student: mean risk of the student, any shape.
-        ceiling: mean risk of the strong ceiling, any shape.
+        weak: mean risk, or accuracy, of the weak teacher, any shape.
+        student: that of the student, any shape.
+        ceiling: that of the strong ceiling, any shape.
+        higher_is_better: False for risks and losses, True for accuracies and scores; static.
 
     Returns:
-        PGR, in the common shape; NaN where `weak` <= `ceiling` (there is no gap to recover). Its gradient there is 0.
+        PGR, in the common shape; NaN where the ceiling is no better than the weak teacher (there is no gap to recover;
+        if that is so everywhere, see `higher_is_better`). Its gradient there is 0.
 
     Reference: Burns et al. (arXiv 2312.09390); docs/theory.md 3.9.
 
     >>> round(float(performance_gap_recovered(0.5, 0.2, 0.1)), 4)
     0.75
+    >>> round(float(performance_gap_recovered(0.6, 0.75, 0.9, higher_is_better=True)), 4)
+    0.5
     >>> float(performance_gap_recovered(0.0, 0.2, 0.1))
     nan
     """
     weak, student, ceiling = _aligned(weak, student, ceiling)
+    if higher_is_better:
+        weak, student, ceiling = -weak, -student, -ceiling
     gap = weak - ceiling
     exists = gap > 0
     return jnp.where(exists, (weak - student) / jnp.where(exists, gap, 1.0), jnp.nan)
 
 
+@kernel
 def sign_accuracy(coef: Float[Array, "*#b d"], target_coef: Float[Array, "*#b d"]) -> Float[Array, "..."]:
     """Probability that the predictor and the target agree on the sign of a label.
 

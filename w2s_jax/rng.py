@@ -13,9 +13,11 @@ import numpy as np
 from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Key
 
 
+@kernel
 def stream(key: Key, name: str) -> Key:
     """The key of the stream called `name` under `key`.
 
@@ -37,6 +39,7 @@ def stream(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+@kernel
 def replicate_key(key: Key, index) -> Key:
     """The key of replicate number `index` (an int or a traced integer): more replicates extend, never redraw.
 
@@ -48,7 +51,7 @@ def replicate_key(key: Key, index) -> Key:
     return jax.random.fold_in(stream(key, "replicate"), index)
 
 
-def normals(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+def normals(key: Key, shape: tuple[int, ...], dtype=float) -> Float[Array, "..."]:
     """Standard normals as `jax.random.normal` makes them, and in single precision at half the cost.
 
     Random bits take most of a normal's time. Threefry turns a counter into two words of which `jax.random` keeps their
@@ -57,17 +60,18 @@ def normals(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
     Args:
         key: a typed key, shape `[]`, that nothing else is drawn from or folded into.
         shape: static.
+        dtype: of the draws; `float` is jax's default.
 
     Returns:
-        Draws of the default float type, `shape`.
+        Draws, `shape`.
 
     >>> normals(jax.random.key(0), (2, 3)).shape
     (2, 3)
     """
     size = math.prod(shape)
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    if jnp.zeros(()).dtype != jnp.float32 or not threefry or not 0 < size < 2**32:
-        return jax.random.normal(key, shape)
+    if jax.dtypes.canonicalize_dtype(dtype) != jnp.float32 or not threefry or not 0 < size < 2**32:
+        return jax.random.normal(key, shape, dtype)
     words = jax.lax.optimization_barrier(threefry_2x32(jax.random.key_data(key), jax.lax.iota(jnp.uint32, size)))
     # 23 random bits make a number in [1, 2); stretched to (-1, 1), whose ends the normal law does not reach.
     mantissa = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)

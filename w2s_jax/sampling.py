@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.gradients import no_gradient
+from w2s_jax.inputs import kernel
 from w2s_jax.names import FEATURE_LAWS, FeatureLaw
 from w2s_jax.rng import normals, stream
 from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concrete
@@ -19,6 +20,7 @@ from w2s_jax.types import Dataset, Design, Key, Moments, Scalar, Task, is_concre
 Labeler = Literal["source", "target", "weak"]
 
 
+@kernel
 def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw = "gaussian") -> Float[Array, "n d"]:
     """Features of unit scale: N(0, I), variance 1, or uniform on [-1, 1]^d, variance 1/3.
 
@@ -26,15 +28,20 @@ def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw =
     >>> sample_features(jax.random.key(0), 5, 3).shape
     (5, 3)
     """
+    return _unit_features(key, (num_samples, dim), features, float)
+
+
+def _unit_features(key: Key, shape: tuple[int, int], features: FeatureLaw, dtype) -> Float[Array, "n d"]:
     if features not in FEATURE_LAWS:
         raise ValueError(f"features must be one of {', '.join(FEATURE_LAWS)}; got {features!r}.")
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    if min(shape) < 1:
+        raise ValueError(f"num_samples and dim must be at least 1, got {shape[0]} and {shape[1]}; ask for one or more.")
     if features == "gaussian":
-        return normals(key, (num_samples, dim))
-    return jax.random.uniform(key, (num_samples, dim), minval=-1.0, maxval=1.0)
+        return normals(key, shape, dtype)
+    return jax.random.uniform(key, shape, dtype, minval=-1.0, maxval=1.0)
 
 
+@kernel
 def linear_labels(
     features: Float[Array, "n d"], noise: Float[Array, "n"], coef: Float[Array, "d"], noise_var: Scalar
 ) -> Float[Array, "n"]:
@@ -42,6 +49,7 @@ def linear_labels(
     return features @ coef + jnp.sqrt(noise_var) * noise
 
 
+@kernel
 def sample_dataset(
     key: Key, task: Task, num_samples: int, labeler: Labeler = "weak", features: FeatureLaw = "gaussian"
 ) -> Dataset:
@@ -73,14 +81,15 @@ def sample_dataset(
     ((100, 3), (100,))
     """
     concepts, prior, noise_var = _label_law(task, labeler)
-    unit = sample_features(stream(key, "features"), num_samples, concepts.shape[-1], features)
+    unit = _unit_features(stream(key, "features"), (num_samples, concepts.shape[-1]), features, concepts.dtype)
     rows = unit * jnp.sqrt(task.feature_var)[None, :]
     chosen = jax.random.categorical(stream(key, "concept"), jnp.log(prior), shape=(num_samples,))
     means = jnp.take_along_axis(rows @ concepts.T, chosen[:, None], axis=1)[:, 0]
-    noise = jax.random.normal(stream(key, "noise"), (num_samples,))
+    noise = jax.random.normal(stream(key, "noise"), (num_samples,), rows.dtype)
     return Dataset(rows, means + jnp.sqrt(noise_var) * noise)
 
 
+@kernel
 def moments(dataset: Dataset) -> Moments:
     """The sufficient statistics of least squares: S = Phi'Phi/n and Phi'y/n.
 
@@ -101,11 +110,13 @@ def moments(dataset: Dataset) -> Moments:
     )
 
 
+@kernel
 def design_of(features: Float[Array, "n d"], noise: Float[Array, "n"]) -> Design:
     """The design of given features and unit noise: their gram matrix and cross product, both divided by n."""
     return Design(*moments(Dataset(features, noise)))
 
 
+@kernel
 def sample_design(key: Key, num_samples: int, dim: int) -> Design:
     """The chance in n gaussian examples of unit variance, apart from any task.
 
@@ -130,6 +141,7 @@ def sample_design(key: Key, num_samples: int, dim: int) -> Design:
     return design_of(features, jax.random.normal(stream(key, "noise"), (num_samples,)))
 
 
+@kernel
 def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -> Moments:
     """Moments of a linear task on a given design, at O(d^2).
 
@@ -152,6 +164,7 @@ def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -
     return Moments(design.gram, cross, design.num_samples)
 
 
+@kernel
 def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler = "weak") -> Moments:
     """Moments of n gaussian examples, drawn directly: the cost does not depend on n, and n may be traced.
 
@@ -188,11 +201,11 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
     concepts, prior, noise_var = _label_law(task, labeler)
     num_concepts, dim = concepts.shape
     dtype = concepts.dtype
-    total = jnp.asarray(no_gradient(COUNT_JUMPS, num_samples), dtype)
+    total = no_gradient(COUNT_JUMPS, jnp.full_like(concepts, num_samples, shape=()))
     counts = _multinomial(stream(key, "concept"), total, prior)
     keys = jax.random.split(stream(key, "root"), num_concepts)
     root = jax.vmap(wishart_root, (0, 0, None))(keys, counts, dim) * jnp.sqrt(task.feature_var)[None, None, :]
-    noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim))
+    noise = jnp.sqrt(noise_var) * jax.random.normal(stream(key, "noise"), (num_concepts, dim), dtype)
     gram = jnp.einsum("kij,kil->jl", root, root) / total
     cross = jnp.einsum("kij,ki->j", root, jnp.einsum("kij,kj->ki", root, concepts) + noise) / total
     return Moments(gram, cross, total)
@@ -208,7 +221,8 @@ def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
 
     Args:
         key: a typed key.
-        degrees: whole number >= 0 of rows, static or traced; below dim the product is singular, as it should be.
+        degrees: whole number >= 0 of rows, static or traced; below dim the product is singular, as it should be. An
+            array of floats sets the type of the draws.
         dim: d >= 1, static.
 
     Returns:
@@ -221,9 +235,12 @@ def wishart_root(key: Key, degrees: Scalar, dim: int) -> Float[Array, "d d"]:
     >>> bool((root[2] == 0).all()), int(jnp.linalg.matrix_rank(root.T @ root))
     (True, 2)
     """
-    left = jnp.asarray(degrees, float) - jnp.arange(dim)
-    half_square = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(left, 1.0) / 2)
-    root = jnp.triu(jax.random.normal(stream(key, "triangle"), (dim, dim)), 1) + jnp.diag(jnp.sqrt(2 * half_square))
+    whole = not jnp.issubdtype(jnp.result_type(degrees), jnp.floating)
+    degrees = jnp.asarray(degrees, float if whole else None)
+    left = degrees - jnp.arange(dim, dtype=degrees.dtype)
+    half_square = jax.random.gamma(stream(key, "diagonal"), jnp.maximum(left, 1.0) / 2, dtype=left.dtype)
+    normal = jax.random.normal(stream(key, "triangle"), (dim, dim), left.dtype)
+    root = jnp.triu(normal, 1) + jnp.diag(jnp.sqrt(2 * half_square))
     return jnp.where((left > 0)[:, None], root, 0)
 
 

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from w2s_jax.gradients import no_gradient
+from w2s_jax.inputs import kernel
 from w2s_jax.types import Design, Key, Moments, Scalar
 
 
+@kernel
 def prefix_table(features: Float[Array, "n d"], concepts: Float[Array, "K d"]) -> Float[Array, "n+1 K-1 d"]:
     """T_k[c] for every boundary c = 0, ..., n and every concept but the last."""
     return prefix_sums(features @ (concepts[:-1] - concepts[1:]).T, features)
@@ -35,7 +37,7 @@ def prefix_sums(left: Float[Array, "n p"], right: Float[Array, "n *p q"]) -> Flo
         def add(total, row):
             return total + _outer(*row), total
 
-        start = jnp.zeros((left.shape[1], right.shape[-1]), right.dtype)
+        start = jnp.zeros_like(right, shape=(left.shape[1], right.shape[-1]))
         return jax.lax.scan(add, start, (left, right), unroll=4)[1]  # four rows a turn: twice as fast as one
 
     def cumulative(left, right):
@@ -50,6 +52,7 @@ def _outer(left: Float[Array, "p"], right: Float[Array, "*p q"]) -> Float[Array,
     return left[:, None] * (right if right.ndim == 2 else right[None, :])
 
 
+@kernel
 def arrival_times(key: Key, num_samples: int) -> Float[Array, "{num_samples}+1"]:
     """Cumulative sums of n + 1 exponentials: for every j <= n, the first j over the (j+1)-th are j sorted uniforms."""
     return jnp.cumsum(jax.random.exponential(key, (num_samples + 1,)))
@@ -61,6 +64,7 @@ COUNTS_JUMP = (
 )
 
 
+@kernel
 def shared_boundaries(
     arrivals: Float[Array, "r"], log_posterior: Float[Array, "*b K"], num_samples: Int[Array, ""] | int
 ) -> Int[Array, "*b K-1"]:
@@ -70,6 +74,7 @@ def shared_boundaries(
     return jnp.minimum(count_up_to(arrivals, levels), num_samples)
 
 
+@kernel
 def count_up_to(ascending: Float[Array, "r"], levels: Float[Array, "*b"]) -> Int[Array, "*b"]:
     """How many of the ascending values are <= each level: `jnp.searchsorted(ascending, levels, side="right")`.
 
@@ -88,7 +93,7 @@ def count_up_to(ascending: Float[Array, "r"], levels: Float[Array, "*b"]) -> Int
         reached = padded.at[further - 1].get(mode="promise_in_bounds") <= flat
         return jnp.where(reached, further, count)
 
-    count = jax.lax.fori_loop(0, ascending.shape[0].bit_length(), halve, jnp.zeros(flat.shape, jnp.int32))
+    count = jax.lax.fori_loop(0, ascending.shape[0].bit_length(), halve, jnp.zeros_like(flat, jnp.int32))
     return jnp.minimum(count, ascending.shape[0]).reshape(levels.shape)
 
 
@@ -100,6 +105,7 @@ def look_up(table: Float[Array, "r p q"], boundaries: Int[Array, "*b p"]) -> Flo
     return jumps.sum(axis=1).reshape(*boundaries.shape[:-1], width)
 
 
+@kernel
 def refined_moments(
     design: Design,
     table: Float[Array, "r p d"],

@@ -182,8 +182,10 @@ def pgr_interval(
     cov: Float[Array, "*b 3 3"] | Real[np.ndarray, "*b 3 3"],
     count: Values,
     level: float = 0.95,
+    *,
+    higher_is_better: bool = False,
 ) -> tuple[Values, Values, Values]:
-    """Performance gap recovered, as a ratio of mean risks, with Fieller's interval from paired replicates.
+    """Performance gap recovered, as a ratio of means, with Fieller's interval from paired replicates.
 
         PGR = N / D,    N = R_weak - R_student,    D = R_weak - R_ceiling
 
@@ -191,16 +193,17 @@ def pgr_interval(
     variance counts everything that the three risks share. It needs no linearisation, and is exact for normal means.
 
     Args:
-        mean: mean risks of weak teacher, student and ceiling, in that order, `[*b 3]`.
+        mean: mean risks (or accuracies) of weak teacher, student and ceiling, in that order, `[*b 3]`.
         cov: their covariance over replicates (of one replicate, not of the mean), `[*b 3 3]`. Rows may be 0: the
             population risks of the weak teacher and of the ceiling do not vary.
         count: number of independent replicates, concrete, `[]` or `[*b]`.
         level: coverage, in (0, 1), static.
+        higher_is_better: False for risks and losses, True for accuracies and scores; static.
 
     Returns:
-        (estimate, low, high), each `[*b]`. All NaN where mean weak <= mean ceiling: there is no gap to recover. The
-        ends are -inf and inf where D is not significantly above 0 at this level, since then no finite interval has
-        the stated coverage.
+        (estimate, low, high), each `[*b]`. All NaN where the ceiling is no better than the teacher: there is no gap
+        to recover. The ends are -inf and inf where D is not significantly above 0 at this level, since then no finite
+        interval has the stated coverage.
 
     Assumes: independent replicates, means near normal.
 
@@ -212,6 +215,7 @@ def pgr_interval(
     (0.75, 0.719, 0.782)
     """
     mean, cov, count, quantile, xp = _arrays(mean, cov, count, _student_quantile(count, level))
+    mean = -mean if higher_is_better else mean
     contrasts, _ = _arrays(np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]]), like=mean)
     gain, gap = (mean[..., 0] - mean[..., k] for k in (1, 2))
     spread = xp.einsum("ai,...ij,bj->...ab", contrasts, cov, contrasts)

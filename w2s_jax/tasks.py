@@ -12,11 +12,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from w2s_jax.inputs import kernel
 from w2s_jax.names import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness
 from w2s_jax.rng import stream
 from w2s_jax.types import Key, Scalar, Task, is_concrete
 
 
+@kernel
 def make_task(
     *,
     num_concepts: int,
@@ -77,6 +79,7 @@ def make_task(
     return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None, gram)
 
 
+@kernel
 def random_task(
     key: Key,
     *,
@@ -176,7 +179,9 @@ def _canonical_task(
     concepts = jnp.eye(num_concepts, dim)
     if gram is not None:
         concepts = jnp.linalg.cholesky(jnp.asarray(gram, concepts.dtype)) @ concepts
-    accuracy, noise_var = jnp.asarray(weak_accuracy, concepts.dtype), jnp.asarray(noise_var, concepts.dtype)
+    accuracy, concept_shift, noise_var = (
+        jnp.asarray(value, concepts.dtype) for value in (weak_accuracy, concept_shift, noise_var)
+    )
     own = target @ concepts
     beside = jnp.sqrt((1 - accuracy) * (1 + accuracy))  # sine of the angle between teacher and target
     rivals = (1 - target) @ concepts

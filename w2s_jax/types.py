@@ -20,10 +20,11 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Real
 
-Scalar = Real[Array, ""] | float | int
-"""A real number: a Python number or a traced array of shape `[]`."""
+Scalar = Real[Array, ""] | Real[np.ndarray, ""] | np.number | float | int
+"""A real number: a Python or NumPy number, or an array of shape `[]`, traced or not."""
 
 Key = PRNGKeyArray
 """A typed random key, as made by `jax.random.key`."""
@@ -33,8 +34,19 @@ Tree = TypeVar("Tree")
 
 
 def is_concrete(value) -> bool:
-    """Whether a value is a plain number, whose range kernels check; that of an array, traced or not, is documented."""
+    """Whether a value is a plain number, whose range can be checked; see `known` for arrays."""
     return isinstance(value, numbers.Real)
+
+
+def known(value) -> float | int | None:
+    """A scalar's value as a Python number, of whatever kind it is; None where it is traced, or on another host.
+
+    >>> known(0.5), known(np.array(2)), known(jnp.array(0.25)), jax.jit(lambda x: known(x) is None)(1.0).item()
+    (0.5, 2, 0.25, True)
+    """
+    if isinstance(value, jax.core.Tracer) or not getattr(value, "is_fully_addressable", True):
+        return None
+    return np.asarray(value).item()
 
 
 def stack(trees: Iterable[Tree]) -> Tree:

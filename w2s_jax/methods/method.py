@@ -22,7 +22,7 @@ class View(NamedTuple):
     """Of the examples to be labelled and fine-tuned on."""
     chance: "Chance"
     source: Task | None = None
-    """The strong model's own law: concepts, source_prior, noise_var and feature_var; every other field is NaN."""
+    """The strong model's own law: concepts, source_prior, noise_var and feature_var; every other field is None."""
     weak_labels: Float[Array, "n"] | None = None
     """The teacher's."""
     unaligned_labels: Float[Array, "n"] | None = None

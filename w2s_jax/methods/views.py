@@ -62,7 +62,7 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
     draw = _draw_numbers if labels == "linear" else _draw_signs
     prompt_labels = draw(stream(key, "prompt_noise"), prompt_means, task.weak_noise_var)
     hidden = ("target_prior", "weak_concepts", "weak_prior", "weak_noise_var")
-    source = task._replace(**{name: jnp.full_like(getattr(task, name), jnp.nan) for name in hidden})
+    source = task._replace(**dict.fromkeys(hidden))
 
     def answers(key: Key, concepts: Float[Array, "K d"], prior: Float[Array, "K"], noise_var: Scalar) -> Array:
         """Labels of a mixture: a concept is drawn for each example."""

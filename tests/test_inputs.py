@@ -1,0 +1,190 @@
+"""What users have at hand is read, or refused in one sentence that says what to do."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import w2s_jax as w2s
+from tests.conftest import IN_DOUBLE
+from w2s_jax.hull import _eigenvalue_bound
+from w2s_jax.statistics import pgr_interval
+
+FLOAT = np.float64 if IN_DOUBLE else np.float32
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+FEATURES, LABELS = RNG.standard_normal((12, 5)), RNG.standard_normal(12)
+make = partial(w2s.make_task, num_concepts=3, dim=5, weak_accuracy=0.7, concept_shift=0.5)
+TASK = make()
+MOMENTS = w2s.moments(w2s.Dataset(FEATURES, LABELS))
+SOURCE = TASK.source_coef
+
+
+def refused(message: str, function, *args, **kwargs) -> None:
+    with pytest.raises(ValueError) as raised:
+        function(*args, **kwargs)
+    text = str(raised.value)
+    assert re.search(message, text), text
+    assert text.count("\n") == 0 and text.endswith(".") and "got" in text, text
+
+
+READ_LABELS = {
+    "moments": w2s.moments,
+    "em_prior": lambda data: w2s.em_prior(TASK, data, 3),
+    "em_path": lambda data: w2s.em_path(TASK, data, (1, 2)),
+    "concept_log_posterior": lambda data: w2s.concept_log_posterior(TASK, data),
+    "posterior_path": lambda data: w2s.posterior_path(TASK, data),
+    "leave_one_out": lambda data: w2s.leave_one_out_log_posterior(TASK, data, 3),
+}
+
+
+@pytest.mark.parametrize("name", READ_LABELS)
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS[:1], LABELS[0], LABELS[:-1]], ids=lambda x: str(x.shape))
+def test_labels_are_a_vector_one_for_each_example(name, labels):
+    shape = re.escape(f"got [{' '.join(map(str, labels.shape))}]")
+    message = rf"\w+\.labels must have shape \[n\] with n = 12 \(examples, as in \w+\.features\), {shape}"
+    refused(message, READ_LABELS[name], w2s.Dataset(FEATURES, labels))
+
+
+def test_a_column_of_labels_is_told_apart():
+    refused("drop its last axis", w2s.moments, w2s.Dataset(FEATURES, LABELS[:, None]))
+
+
+ANY_VECTOR = [np.full(3, 0.5), [0.5] * 5, jnp.full(1, 0.5)]
+SCALARS = {
+    "weak_accuracy": lambda x: make(weak_accuracy=x),
+    "concept_shift": lambda x: make(concept_shift=x),
+    "noise_var": lambda x: make(noise_var=x),
+    "penalty": lambda x: w2s.ridge_to_source(MOMENTS, SOURCE, x),
+    "time": lambda x: w2s.gradient_flow(MOMENTS, SOURCE, x),
+    "temperature": lambda x: w2s.concept_log_posterior(TASK, w2s.Dataset(FEATURES, LABELS), temperature=x),
+    "assumed_noise_var": lambda x: w2s.em_prior(TASK, w2s.Dataset(FEATURES, LABELS), 2, assumed_noise_var=x),
+    "num_samples": lambda x: w2s.sample_moments(KEY, TASK, x),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+@pytest.mark.parametrize("vector", ANY_VECTOR, ids=["numpy", "list", "jax"])
+def test_a_vector_is_no_scalar(name, vector):
+    refused(
+        rf"^{name} must be a scalar, got \[{len(vector)}\]; for several at once use jax.vmap", SCALARS[name], vector
+    )
+    if name == "weak_accuracy":
+        batch = jax.vmap(SCALARS[name])(jnp.asarray(vector, float))
+        assert batch.weak_concepts.shape == (len(vector), 3, 5)
+
+
+OUT_OF_RANGE = [
+    ("weak_accuracy", 1.5),
+    ("weak_accuracy", -0.1),
+    ("weak_accuracy", float("nan")),
+    ("concept_shift", 1.0),
+    ("noise_var", -1.0),
+    ("noise_var", float("inf")),
+    ("penalty", -1.0),
+    ("time", -1.0),
+    ("temperature", 0.0),
+    ("assumed_noise_var", -1.0),
+    ("num_samples", 2.5),
+]
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.array, jnp.array])
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_every_known_value_is_checked(name, value, kind):
+    refused(rf"^{name} must (be|not be) .* got {value:g}", SCALARS[name], kind(value))
+
+
+def test_a_known_value_is_checked_inside_a_program_and_a_traced_one_is_not():
+    far = jnp.array(1.5)
+    refused("weak_accuracy", jax.jit(lambda: make(weak_accuracy=far)))
+    assert np.isnan(jax.jit(lambda a: make(weak_accuracy=a))(far).weak_concepts).any()
+
+
+DATA = w2s.Dataset(FEATURES, LABELS)
+WRONG_KINDS = [
+    ("^num_samples must be an integer, got 4.0", lambda: w2s.sample_dataset(KEY, TASK, 4.0)),
+    ("^num_concepts must be an integer, got 3.0", lambda: make(num_concepts=3.0)),
+    ("^num_steps must be an integer, got 2.5", lambda: w2s.em_prior(TASK, DATA, 2.5)),
+    ("^steps must be a tuple of integers, got 3", lambda: w2s.em_path(TASK, DATA, 3)),
+    ("^num_samples is static .* static", lambda: jax.jit(lambda n: w2s.sample_design(KEY, n, 3))(4)),
+    ("^key must be a typed key, got 0 .*jax.random.key", lambda: w2s.sample_dataset(0, TASK, 4)),
+    ("^key must be a typed key", lambda: w2s.sample_dataset(jax.random.PRNGKey(0), TASK, 4)),
+    ("^key must be one key, got .*vmap", lambda: w2s.stream(jax.random.split(KEY, 3), "noise")),
+    ("^dataset must be a Dataset, got a tuple", lambda: w2s.moments((FEATURES, LABELS))),
+    ("^source_coef must have shape .d. with d = 5", lambda: w2s.ridge_to_source(MOMENTS, SOURCE[:4], 1.0)),
+    ("^target_coef must have shape .* with d = 5", lambda: w2s.excess_risk(SOURCE, SOURCE[:1])),
+    ("^concepts must have shape .K d.", lambda: w2s.hull_least_squares(MOMENTS, SOURCE)),
+    ("^task.concepts must have shape .*vmap", lambda: w2s.sample_dataset(KEY, jax.tree.map(jnp.atleast_3d, TASK), 4)),
+    ("^moments.cross must have .* with d = 5", lambda: w2s.least_squares(MOMENTS._replace(cross=SOURCE[:2]))),
+    ("^dataset.features must be real", lambda: w2s.moments(w2s.Dataset(FEATURES * 1j, LABELS))),
+    ("^x must be an array of numbers", lambda: w2s.project_to_simplex(["a", "b"])),
+    ("^log_posterior must have a row for", lambda: w2s.refine_labels(KEY, TASK, FEATURES, np.zeros((7, 3)))),
+]
+
+
+@pytest.mark.parametrize(("message", "function"), WRONG_KINDS)
+def test_one_sentence_says_what_to_do(message, function):
+    refused(message, function)
+
+
+def test_what_python_says_best_is_left_to_python():
+    with pytest.raises(TypeError, match=r"missing .*argument: 'penalty'"):
+        w2s.ridge_to_source(MOMENTS, SOURCE)
+
+
+def test_integers_lists_and_foreign_arrays_are_read():
+    counts = RNG.integers(-60_000, 60_000, (12, 5)).astype(np.int32)
+    exact = counts.T.astype(np.float64) @ counts / 12
+    for read_as in (np.asarray, np.ndarray.tolist, jnp.array):
+        features, labels = read_as(counts), read_as(counts[:, 0])
+        read = w2s.moments(w2s.Dataset(features, labels))
+        np.testing.assert_allclose(read.gram, exact, rtol=1e-5)
+        assert {x.dtype for x in read} == {np.dtype(FLOAT)}
+    assert float(w2s.excess_risk([1, 2], [0, 0])) == 5.0
+    assert w2s.project_to_simplex([2, 1]).tolist() == [1.0, 0.0]
+    assert w2s.posterior_path(TASK, w2s.Dataset(FEATURES, LABELS), lengths=[0, np.int64(3)]).shape == (2, 3)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_arrays_of_a_call_decide_its_type(double):
+    """Scalars, whatever their type, follow; no warning is given (the suite makes errors of them)."""
+    with jax.enable_x64(double):
+        wide = np.float64 if double else np.float32
+        task = jax.tree.map(lambda x: np.asarray(x, np.float32), TASK)
+        for kind, expected in [(np.float32, np.float32), (np.float64, wide)]:
+            data = w2s.Dataset(FEATURES.astype(kind), LABELS.astype(kind))
+            log_posterior = w2s.concept_log_posterior(task, data, temperature=np.float64(2), assumed_noise_var=1)
+            refined = w2s.refine_labels(KEY, task, data.features, log_posterior)
+            flow = w2s.gradient_flow(w2s.moments(data), np.zeros(5, np.float32), np.array(0.3))
+            assert {log_posterior.dtype, refined.dtype, flow.dtype} == {np.dtype(expected)}
+        drawn = w2s.sample_dataset(KEY, task, 4)
+        assert {x.dtype for x in drawn} == {np.dtype(np.float32)}
+
+        def relabel(labels, key):
+            return w2s.refine_labels(key, task, drawn.features, jnp.log(task.source_prior)), labels
+
+        jax.lax.scan(relabel, drawn.labels, jax.random.split(KEY, 2))  # which refuses a carry that changes type
+
+
+def test_the_steps_of_a_hull_of_many_concepts_are_bounded():
+    concepts = np.eye(240, dtype=np.float32)
+    moments = w2s.Moments(*(jnp.asarray(x, jnp.float32) for x in (np.eye(240), concepts[3] / 2, 500)))
+    weights = w2s.hull_least_squares(moments, concepts)
+    np.testing.assert_allclose(weights, 0.5 * concepts[3] + 0.5 / 240, atol=1e-5)
+    for size in (2, 240):
+        bound = _eigenvalue_bound(jnp.asarray(np.eye(size) + 0.1, jnp.float32))
+        largest = 1 + 0.1 * size
+        assert largest * 0.999 <= bound <= largest * size ** (1 / 16) * 1.001
+
+
+def test_which_way_is_better():
+    assert float(w2s.performance_gap_recovered(0.6, 0.75, 0.9, higher_is_better=True)) == pytest.approx(0.5)
+    assert np.isnan(w2s.performance_gap_recovered(0.6, 0.75, 0.9))
+    cov = 0.01 * np.diag([1.0, 2.0, 3.0])
+    risks = np.array([0.4, 0.25, 0.1])
+    of_risks, of_accuracies = pgr_interval(risks, cov, 400), pgr_interval(1 - risks, cov, 400, higher_is_better=True)
+    np.testing.assert_allclose(of_accuracies, of_risks, rtol=1e-12)
