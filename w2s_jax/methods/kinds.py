@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from w2s_jax.estimators import ridge_to_source
-from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.logistic import logistic_to_source
 from w2s_jax.methods.method import LEAST_PENALTY, View, known, strong_answers
 from w2s_jax.methods.signs import log_loss, logit_concepts, nearest_logit, sign_of
@@ -84,16 +83,10 @@ def _sign_learn(view: View, labels, source_coef, penalty=LEAST_PENALTY, shares=N
     return logistic_to_source(Dataset(view.features, labels), source_coef, penalty, shares=shares)
 
 
-SIGNS_JUMP = (
-    "what a prompt of signs says has no derivative in the teacher, since each sign jumps; use linear labels, or "
-    "differences of means over many keys."
-)
-
-
 def _sign_evidence(view: View, examples: Dataset):
     source = known(view.source)
     logits = logit_concepts(source.concepts, source.noise_var) @ examples.features.T
-    return -log_loss(no_gradient(SIGNS_JUMP, examples.labels)[None], logits)
+    return -log_loss(examples.labels[None], logits)
 
 
 def _sign_answer(view: View, weights):

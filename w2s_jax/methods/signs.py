@@ -92,23 +92,14 @@ def draw_signs(key: Key, logits: Float[Array, "n"]) -> Float[Array, "n"]:
     return sign_of(jax.random.uniform(key, logits.shape), jax.nn.sigmoid(logits))
 
 
-@jax.custom_jvp
+SIGNS_JUMP = (
+    "a sign that is drawn has no derivative, since it jumps; use linear labels, or differences of means over many keys."
+)
+
+
 def sign_of(uniform: Float[Array, "n"], chance: Float[Array, "n"]) -> Float[Array, "n"]:
-    """+1 with the probability `chance`, -1 else, by a uniform draw.
-
-    The derivative of a sign is dchance / P(sign): d E f = dchance (f(1) - f(-1)), and f(1) - f(-1) is the sum of both
-    slopes where f is quadratic (`w2s_jax/mixture_labels.py`). For smooth functions of n signs what is left is of
-    third order, O(1/n^2); a posterior given a sign is none of them (`kinds.py`).
-    """
-    return jnp.where(uniform < chance, 1.0, -1.0).astype(chance.dtype)
-
-
-@sign_of.defjvp
-def _sign_of_jvp(primals, tangents):
-    uniform, chance = primals
-    seen = no_gradient("signs have first derivatives alone; differentiate expected labels twice instead.", chance)
-    positive = uniform < chance
-    return sign_of(*primals), tangents[1] / jnp.where(positive, seen, 1 - seen)
+    """+1 with the probability `chance`, -1 else, by a uniform draw."""
+    return jnp.where(uniform < no_gradient(SIGNS_JUMP, chance), 1.0, -1.0).astype(chance.dtype)
 
 
 def log_loss(labels: Float[Array, "*#b"], logits: Float[Array, "*#b"]) -> Float[Array, "*b"]:
