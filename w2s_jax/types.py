@@ -34,8 +34,8 @@ Tree = TypeVar("Tree")
 
 
 def is_concrete(value) -> bool:
-    """Whether a value is a plain number, whose range can be checked; see `known` for arrays."""
-    return isinstance(value, numbers.Real)
+    """Whether a value is a Python or NumPy number, whose range can be checked anywhere; see `known` for others."""
+    return isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
 
 
 def known(value) -> float | int | None:
