@@ -15,6 +15,9 @@ RESULTS ?= results
 # Files go to workers whole, because module fixtures hold finished sweeps; most of a test's time is compilation.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# In the mode of users (no x64, no checked annotations): what kernels promise in any mode, and every example of theirs.
+USER_TESTS := tests/test_contract.py tests/test_contract_modes.py tests/test_inputs.py $(wildcard w2s_jax/*.py)
+
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
 
@@ -27,8 +30,9 @@ demo: $(STAMP) ## the quick risk sweep and the figures that it feeds (minutes on
 	$(RUN) -m sims.risk_sweep --preset quick --out $(RESULTS)
 	$(RUN) -m figures.make --results $(RESULTS) --out $(RESULTS)/figures
 
-test: $(STAMP) ## the fast test suite
+test: $(STAMP) ## the fast test suite, and its leg in single precision
 	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	W2S_TESTS=user $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS) $(USER_TESTS)
 
 test-slow: $(STAMP) ## the slow tests
 	$(RUN) -m pytest -m slow $(PYTEST_ARGS)

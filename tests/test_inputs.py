@@ -136,6 +136,20 @@ def test_what_python_says_best_is_left_to_python():
         w2s.ridge_to_source(MOMENTS, SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        (w2s.moments, (jax.tree.map(jnp.asarray, w2s.Dataset(FEATURES, LABELS)),)),
+        (w2s.ridge_to_source, (MOMENTS, SOURCE, jnp.array(0.5))),
+        (w2s.hull_least_squares, (MOMENTS, TASK.concepts)),
+        (w2s.excess_risk, (SOURCE, TASK.target_coef)),
+    ],
+)
+def test_reading_leaves_no_trace_in_a_program(kernel, arguments):
+    plain = kernel.__wrapped__
+    assert str(jax.make_jaxpr(kernel)(*arguments)) == str(jax.make_jaxpr(plain)(*arguments))
+
+
 def test_integers_lists_and_foreign_arrays_are_read():
     counts = RNG.integers(-60_000, 60_000, (12, 5)).astype(np.int32)
     exact = counts.T.astype(np.float64) @ counts / 12

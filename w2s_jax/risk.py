@@ -92,7 +92,8 @@ def performance_gap_recovered(
         PGR = (R_weak - R_student) / (R_weak - R_ceiling)
 
     of risks, where lower is better, or of accuracies, where higher is. 0 is no better than the teacher, 1 as good as
-    the ceiling; it may be negative or above 1 and is never clipped. Give it means: a ratio of means has an interval (`statistics.pgr_interval`), a mean of ratios has not.
+    the ceiling; it may be negative or above 1 and is never clipped. Give it means: a ratio of means has an interval
+    (`statistics.pgr_interval`), a mean of ratios has not.
 
     Args:
         weak: mean risk, or accuracy, of the weak teacher, any shape.

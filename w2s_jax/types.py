@@ -21,10 +21,11 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, Real
 
-Scalar = Real[Array, ""] | Real[np.ndarray, ""] | np.number | float | int
-"""A real number: a Python or NumPy number, or an array of shape `[]`, traced or not."""
+Scalar = Real[Array, ""] | float | int
+"""A real number: a Python number or a traced array of shape `[]`; kernels take NumPy's numbers and arrays too."""
 
 Key = PRNGKeyArray
 """A typed random key, as made by `jax.random.key`."""
@@ -34,8 +35,8 @@ Tree = TypeVar("Tree")
 
 
 def is_concrete(value) -> bool:
-    """Whether a value is a plain number, whose range can be checked; see `known` for arrays."""
-    return isinstance(value, numbers.Real)
+    """Whether a value is a Python or NumPy number, whose range can be checked anywhere; see `known` for others."""
+    return isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
 
 
 def known(value) -> float | int | None:
@@ -44,7 +45,7 @@ def known(value) -> float | int | None:
     >>> known(0.5), known(np.array(2)), known(jnp.array(0.25)), jax.jit(lambda x: known(x) is None)(1.0).item()
     (0.5, 2, 0.25, True)
     """
-    if isinstance(value, jax.core.Tracer) or not getattr(value, "is_fully_addressable", True):
+    if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
         return None
     return np.asarray(value).item()
 
