@@ -15,7 +15,7 @@ import xarray as xr
 from sims import methods, runtime
 from sims.arena.claims import sign_claims
 from sims.arena.replicate import PER_EXAMPLE, PER_TEACHER, first, grid_of
-from sims.arena.spec import BEFORE, BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
+from sims.arena.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
 from sims.dialogues.spec import METHODS as WORLD_METHODS
 from sims.spec import InputError, from_json, identity, to_json
 from sims.store import Store
@@ -162,7 +162,6 @@ def test_methods_of_an_older_definition_are_not_run(capsys, tmp_path):
     """What a store of version 0.1 calls contrastive is another method now, so that nothing may be added to it."""
     message = "^error: definitions must be 2 in a run, got 1; leave it out."
     assert_refused(capsys, methods.main(options(tmp_path / "results", definitions=1)), message, tmp_path / "results")
-    assert set(BEFORE) <= set(METHODS) and set(BEFORE.values()) <= set(METHODS)
 
 
 def test_the_list_names_every_method(capsys, tmp_path, monkeypatch):
@@ -541,7 +540,7 @@ def failing(data: xr.Dataset) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["naive_ft", "bootstrapping", "hull", "reverse_kl", "ensemble", "contrastive", "icl_refine"]
+    "name", ["naive_ft", "bootstrapping", "hull", "reverse_kl", "ensemble", "anchored_contrastive", "icl_refine"]
 )
 def test_claims_about_signs_hold_or_do_not(name):
     data = promising()

@@ -174,9 +174,6 @@ def test_a_student_that_knows_everything_learns_nothing(view):
     same(found, view.source.source_coef)
 
 
-@pytest.mark.parametrize(
-    ("weakness", "weak_bias"), [("rotated", 2 - 2 * 0.6), ("confused", 2 - 2 * 0.6), ("shifted", 1 / 0.6**2 - 1)]
-)
 def test_contrastive_draws_where_alignment_made_answers_likelier(task, view):
     """By quadrature: the distribution function of aligned / unaligned^0.6, filtered, is uniform at what is drawn."""
     answers, aligned, unaligned = known(view.weak_densities)
@@ -192,6 +189,9 @@ def test_contrastive_draws_where_alignment_made_answers_likelier(task, view):
     same(run("contrastive", view, alpha=0.4), np.linalg.lstsq(np.asarray(view.features), np.asarray(drawn))[0])
 
 
+@pytest.mark.parametrize(
+    ("weakness", "weak_bias"), [("rotated", 2 - 2 * 0.6), ("confused", 2 - 2 * 0.6), ("shifted", 1 / 0.6**2 - 1)]
+)
 def test_anchored_contrast_leaves_the_square_of_what_alignment_changed(weakness, weak_bias):
     """The concepts other than the target's are the weak model's too, so its unaligned self errs by alpha_* of it:
 

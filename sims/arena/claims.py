@@ -1,4 +1,4 @@
-"""What a finished arena claims of published methods, in the setting that all of them share (docs/methods.md)."""
+"""What a finished arena claims of its methods, in the setting that all of them share (docs/methods.md)."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         ("ensemble", ("rotated", "shifted")),
         ("aux_confidence", ("rotated", "shifted", "opposed")),
         ("selective", ("rotated", "shifted", "opposed")),
-        ("contrastive", BIASED),
+        ("anchored_contrastive", BIASED),
         ("icl_refine", ("rotated", "shifted", "opposed")),
         ("reverse_kl", ("rotated", "shifted", "opposed")),
     ):
@@ -51,7 +51,7 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
 def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     """The same for sign labels, where a risk is the share of inputs with another sign than the target's.
 
-    A sign tells less than a number: sampling error adds to every student's bias, and an accurate teacher (0.9) leaves
+    A sign says less than a number: sampling error adds to every student's bias, and an accurate teacher (0.9) leaves
     no room for those who draw labels anew.
     """
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
@@ -71,7 +71,7 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         ("reverse_kl", ("rotated", "shifted", "opposed"), 0.9, 0.9),
         ("ensemble", ("rotated", "shifted"), 0.9, 0.9),
         ("selective", ("opposed",), 0.9, 0.9),
-        ("contrastive", ("rotated", "shifted", "confused", "opposed"), 0.7, 0.5),
+        ("anchored_contrastive", ("rotated", "shifted", "confused", "opposed"), 0.7, 0.5),
         ("icl_refine", ("rotated", "shifted", "opposed"), 0.7, 0.75),
     ):
         kinds = [kind for kind in kinds if kind in spec.weakness]

@@ -13,8 +13,6 @@ OF_WORLDS = ("control", "prompt_only")
 """Methods that run in the worlds of tokens alone."""
 DEFINITIONS = 2
 """Number of the definitions of the methods that this program has; stores say theirs."""
-BEFORE = {"contrastive": "anchored_contrastive", "experts": "experts_from_source"}
-"""What the methods of these names were under the definitions 1, by their names of now."""
 RELAXABLE = ("coherence", "spectrum", "wrong_concept", "label_noise", "target_mixture")
 FIT_SHARE = 0.75
 """Share of the weak examples that is fitted; the rest, with its weak labels, chooses values of the knobs."""
