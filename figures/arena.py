@@ -1,4 +1,4 @@
-"""All published methods side by side: who wins where, what each one costs, and what relaxed assumptions do to it."""
+"""Methods side by side: which one wins where, what each one costs, and what relaxed assumptions do to it."""
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,8 @@ from w2s_jax.statistics import Summary, confidence_interval, paired_difference
 
 LABELS = {"naive_ft": "naive fine-tuning", "intent_refine": "intent refinement"}
 """Where the name that other figures use says too much here."""
+BEFORE = {"contrastive": "anchored_contrastive", "experts": "experts_from_source"}
+"""What methods of version 0.1 are called now, where another one has their name; later stores say their definitions."""
 RISKS = {"linear": "excess risk", "sign": "share of wrong signs"}
 """What a risk is, by the kind of labels; a store made before there were kinds is of linear ones."""
 BUDGETS = {"examples": "the same weak examples", "compute": "the same compute"}
@@ -28,6 +30,14 @@ def label_of(method: str) -> str:
     return LABELS.get(method, style.look(method).label)
 
 
+def by_name(results: Results) -> Results:
+    """A store with the names that its methods have now."""
+    if results.config.get("definitions", 1) > 1:
+        return results
+    names = [BEFORE.get(str(name), str(name)) for name in results.data["method"].values]
+    return results._replace(data=results.data.assign_coords({"method": names, "method_2": names}))
+
+
 def labels_of(results: Results) -> str:
     """The kind of labels of a store."""
     return results.config.get("labels", "linear")
@@ -36,6 +46,7 @@ def labels_of(results: Results) -> str:
 def method_arena(results: Results) -> Figure:
     """The method of lowest risk in each cell, among those that do not read the target, and that risk."""
     results.require_many("weak_accuracy", "concept_shift")
+    results = by_name(results)
     data = results.data.isel(method=~results.data["reads_target"].values, method_2=~results.data["reads_target"].values)
     weaknesses, budgets = results.weaknesses, [str(b) for b in data["budget"].values]
     width = max(4.8, min(style.DOUBLE_COLUMN, 0.7 + 1.26 * len(weaknesses)))
@@ -67,8 +78,10 @@ def method_arena(results: Results) -> Figure:
 def method_table(results: Results, cost: Results | None = None) -> Figure:
     """A row per method, by its mean rank: ranks, performance gap recovered, what tuning costs, and what it asks for.
 
-    Measured times, where there are any, stand beside what it reads.
+    Measured times, where there are any, stand beside what it reads; a mark says that no language model offers what it
+    sees.
     """
+    results = by_name(results)
     data, cell = results.data, results.nearest(**REFERENCE)
     names = [str(m) for m in data["method"].values]
     rank = data["rank_mean"].sel(budget="examples")
@@ -102,7 +115,8 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
             _cell(panel, len(kinds) + 4, row, f"{times[name]:.2g}" if name in times else "", np.nan)
     panel.set_xticks(range(len(heads)), heads)
     panel.xaxis.tick_top()
-    panel.set_yticks(range(len(order)), [label_of(name) for name in order])
+    unreal = set(names) - set(data["method"].values[data["in_practice"].values]) if "in_practice" in data else set()
+    panel.set_yticks(range(len(order)), [label_of(name) + " *" * (name in unreal) for name in order])
     panel.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(order) - 0.5, -0.5))
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
@@ -110,6 +124,7 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
     figure.supxlabel(
         f"ranks: mean over tasks ± standard error; PGR: performance gap recovered at {where}\n"
         f"knobs tuned on weak labels (over those of an oracle: median over tasks); the bluer, the better\n"
+        f"{'*: sees what no language model offers' + chr(10) if unreal else ''}"
         f"{_setting(results)}{_machine(cost) if cost is not None and times else ''}",
         fontsize=6.5,
     )
@@ -118,7 +133,7 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
 
 def robustness(results: Results) -> Figure:
     """Risks of every method as one assumption at a time is relaxed: a panel per assumption, a column per level."""
-    data = results.data.sel(tuning="weak_labels", budget="examples")
+    data = by_name(results).data.sel(tuning="weak_labels", budget="examples")
     assumptions = [str(a) for a in data["assumption"].values]
     names = [str(m) for m in data["method"].values]
     figure, axes = style.new_figure(

@@ -181,7 +181,7 @@ FIGURES: dict[str, Entry] = {
     "method_arena": Entry(
         _drawn_by("arena.method_arena"),
         "methods",
-        "Which published method has the lowest risk where, with the same weak examples and with the same compute.",
+        "Which method has the lowest risk where, with the same weak examples and with the same compute.",
     ),
     "method_table": Entry(
         _drawn_by("arena.method_table"),

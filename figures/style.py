@@ -89,13 +89,17 @@ METHODS: dict[str, Look] = {
     "aux_confidence": Look("auxiliary confidence loss", "#D98BC0", (0, (5, 1.5)), "d"),
     "bootstrapping": Look("bootstrapping", "#E8A90C", (0, (6, 1.5, 1, 1.5)), "H"),
     "self_label": Look("strong on its own labels", "#7B7BC8", (0, (1, 1.2)), "1"),
-    # of the arena, which has all published methods side by side
+    # of the arena, which has methods side by side
     "early_stopping": Look("early stopping", "#B8860B", (0, (5, 1.5)), "+"),
     "ensemble": Look("ensemble of teachers", "#F0C94D", "-", "3"),
-    "experts": Look("co-supervised experts", "#A6761D", (0, (3, 1, 1, 1)), "4"),
+    "experts": Look("co-supervised experts", "#5E3C08", (0, (5, 1.5)), "$e$"),
+    "experts_from_source": Look("experts, from the source", "#A6761D", (0, (3, 1, 1, 1)), "4"),
     "selective": Look("selective", "#66A61E", (0, (6, 1.5)), "|"),
     "contrastive": Look("contrastive", "#EE3377", (0, (5, 1.5)), "$r$"),
     "anchored_contrastive": Look("contrastive, anchored", "#CC6677", "-", "$c$"),
+    "product_loss": Look("product loss", "#117733", (0, (1, 1.2)), "$p$"),
+    "confidence_window": Look("confidence window", "#6A51A3", (0, (6, 1.5)), "$w$"),
+    "entropy_loss": Look("entropy loss", "#A0A0C8", (0, (3, 1, 1, 1)), "$n$"),
     "reverse_kl": Look("reverse KL", "#88CCEE", "-", "$k$"),
     "control": Look("control (true, own style)", "#8C564B", (0, (5, 1.5, 1, 1.5)), "_"),
 }

@@ -1,4 +1,4 @@
-"""Compares every published weak-to-strong method on the same tasks, from the same draws.
+"""Compares weak-to-strong methods on the same tasks, from the same draws: published ones, and some derived from them.
 
 Labels are numbers or signs (--labels). Knobs are tuned on held-out weak labels, never on the truth; what an oracle
 would choose is a column of its own. Every method meets every task twice: with the same weak examples, and with the same
@@ -15,12 +15,16 @@ from sims import cli, engine, runtime
 from sims.arena.relaxed import NUM_LEVELS
 from sims.arena.replicate import block_sums, grid_of
 from sims.arena.results import assemble, relative_sem
-from sims.arena.spec import PRESETS, ArenaSpec, presets
+from sims.arena.spec import DEFINITIONS, PRESETS, ArenaSpec, presets
+from sims.spec import check_one
 from w2s_jax.methods import LABELS, METHODS, Method
 
 
 def prepare(spec: ArenaSpec) -> engine.Job:
     """The tasks, and the program that fills a block of them."""
+    check_one(
+        "definitions", spec.definitions, spec.definitions == DEFINITIONS, f"{DEFINITIONS} in a run", "leave it out"
+    )
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
     values = sum(len(spec.method(name).candidates()) for name in spec.methods)
@@ -46,13 +50,14 @@ def start(spec: ArenaSpec, out: Path, options: engine.Options = engine.ALONE) ->
 
 
 def table() -> str:
-    """All methods: what they see, cost and tune, and where they come from, and where signs make a difference."""
+    """All methods: what they see, and whether that can be had of a language model, what they cost and tune, where they
+    come from, and where signs make a difference."""
     lines = []
     for method in METHODS.values():
         lines.append(f"{method.name}: {method.about}{' (reads the target)' * method.reads_target}")
         lines.append(f"    labels {', '.join(method.labels)}")
         lines += _facts(method)
-        if "sign" in method.labels:
+        if method.labels == LABELS:
             signs = method.on("sign")
             other = [signs.about] * (signs.about != method.about)
             other += [fact.strip() for fact in _facts(signs) if fact not in _facts(method)]
@@ -63,7 +68,8 @@ def table() -> str:
 def _facts(method: Method) -> list[str]:
     cost = method.cost
     calls = f"{cost.calls} strong answers{' after m weak examples' * cost.in_context}" if cost.calls else "none"
-    lines = [f"    sees   {', '.join(method.sees)}", f"    costs  an example: {calls}; {cost.fits} fits"]
+    lines = [f"    sees   {', '.join(method.sees)}", f"    with a language model: {method.in_practice}"]
+    lines.append(f"    costs  an example: {calls}; {cost.fits} fits")
     for name, knob in method.knobs.items():
         tried = ", ".join(f"{value:g}" for value in knob.candidates)
         lines.append(f"    {name} = {knob.default:g} in [{knob.low:g}, {knob.high:g}], tried: {tried}; {knob.about}")

@@ -173,7 +173,8 @@ MAY_GROW = ("replicates",)
 """Fields that may change between runs on one store: more replicates extend it."""
 
 LATER = {"later": True}
-"""Metadata of a field that came after stores had been made: at its default it is no part of their identity."""
+"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. Where what
+there was before is another value, the metadata {"before": value} say so."""
 
 
 def to_json(spec) -> str:
@@ -190,7 +191,8 @@ def from_json(kind: type, text: str):
 
 def identity(spec) -> str:
     """A hash of everything that decides the draws and the meaning of a store, so without `replicates`."""
-    added = {field.name: field.default for field in dataclasses.fields(spec) if field.metadata.get("later")}
+    later = (f for f in dataclasses.fields(spec) if f.metadata.keys() & {"before", "later"})
+    added = {field.name: field.metadata.get("before", field.default) for field in later}
     fields = {
         name: value
         for name, value in dataclasses.asdict(spec).items()

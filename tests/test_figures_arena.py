@@ -53,6 +53,7 @@ def dataset() -> xr.Dataset:
             "rank_mean": (("budget", "method"), np.stack([rank, rank + 0.1])),
             "rank_sem": (("budget", "method"), np.stack([rank, rank]) * 0.01),
             "reads_target": ("method", [m == "ceiling" for m in METHODS]),
+            "in_practice": ("method", [m not in ("ceiling", "hull") for m in METHODS]),
             "reads": ("method", [0, 3, 3, 3, 42]),
             "relaxed_risk_mean": (("tuning", "assumption", "level", "budget", "method"), relaxed),
             "relaxed_risk_sem": (("tuning", "assumption", "level", "budget", "method"), 0.05 * relaxed),
@@ -114,7 +115,7 @@ def test_the_table_is_ordered_by_rank_and_tells_gaps_and_costs(results):
     figure = drawn(arena.method_table, results)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     order = ("ceiling", "hull", "new_method", "naive_ft", "source")
-    assert names == [arena.label_of(name) for name in order]
+    assert names == [arena.label_of(name) + " *" * (name in ("ceiling", "hull")) for name in order]
     said = texts(figure)
     assert "1.2 ± 0.0" in said and "42" in said and said.count("1.25") == len(METHODS) and "reads the target" in said
     gap = (0.6 - 0.1) / (0.6 - 0.02)
@@ -132,6 +133,20 @@ def test_robustness_shows_every_level_of_every_assumption(results):
         assert len(axes.texts) == (len(METHODS) + 1) * 4 == len(axes.patches)
     rows = [label.get_text() for label in panels[0].get_yticklabels()]
     assert rows == ["weak teacher", *map(arena.label_of, METHODS)]
+
+
+@pytest.mark.parametrize("definitions", [None, 2])
+def test_old_stores_are_drawn_by_the_names_of_now(results, definitions):
+    """What was called contrastive is another method since; a store that says nothing is of then."""
+    names = ["contrastive" if name == "new_method" else name for name in METHODS]
+    held = results._replace(
+        data=results.data.assign_coords({"method": names, "method_2": names}).drop_vars("in_practice"),
+        config={**results.config, **({} if definitions is None else {"definitions": definitions})},
+    )
+    for entry in (arena.method_arena, arena.method_table, arena.robustness):
+        said = texts(entry(held))
+        assert ("contrastive" in said, "contrastive, anchored" in said) == (definitions == 2, definitions is None)
+        assert not any(text.endswith(" *") for text in said)
 
 
 def test_a_store_of_one_accuracy_has_no_diagram(results):

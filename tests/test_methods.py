@@ -14,7 +14,8 @@ from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, mak
 from tests.arena_views import in_a_hurry as in_a_hurry
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_methods_contract import assert_one_sentence
-from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, teams
+from w2s_jax.methods import View, bootstrapping, confidence, contrast, draw_view, known, teams
+from w2s_jax.methods.contrastive import draw_answer
 from w2s_jax.relaxed import power_law_spectrum
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Task
@@ -101,7 +102,7 @@ def test_aux_confidence_hardens_to_the_nearest_concept(view):
     for i in range(confidence.ROUNDS):
         own = features @ coef
         hard = np.array([min(column, key=lambda answer: abs(answer - o)) for column, o in zip(answers.T, own)])
-        share = 0.6 * min(1, i / (confidence.ROUNDS / 2))
+        share = 0.6 * min(1, i / (confidence.ROUNDS / 10))
         coef = ridge(features, (1 - share) * labels + share * hard, source_coef, 0.2)
     same(run("aux_confidence", view, weight=0.6, penalty=0.2), coef)
 
@@ -118,10 +119,25 @@ def test_an_ensemble_learns_the_mean_label(view):
 
 def test_experts_of_one_mind_are_naive_ft(view):
     alike = view._replace(colleague_labels=jnp.stack([view.weak_labels] * len(view.colleague_labels)))
-    same(run("experts", alike, dropped=0.0, penalty=0.3), run("naive_ft", view, penalty=0.3))
+    same(run("experts_from_source", alike, dropped=0.0, penalty=0.3), run("naive_ft", view, penalty=0.3))
 
 
-def test_experts_by_a_loop_over_examples(view):
+def test_experts_begin_with_the_generalist(view):
+    features, labels, source_coef, concepts = seen(view)
+    own = features @ ridge(features, labels, source_coef, 0.3)
+    others, rows, agreed = np.asarray(view.colleague_labels), [], 0
+    for i, said in enumerate(own):
+        label = min(others[:, i], key=lambda label, said=said: abs(label - said))
+        answers = concepts @ features[i]
+        agreed += np.abs(answers - label).argmin() == np.abs(answers - said).argmin()
+        rows.append((abs(label - said), i, label))
+    assert 0.3 * NUM_SAMPLES < agreed < NUM_SAMPLES  # a share that nobody set
+    rows = sorted(rows)[:agreed]
+    expected = ridge(features[[i for _, i, _ in rows]], np.array([label for *_, label in rows]), source_coef, 0.3)
+    same(run("experts", view, penalty=0.3), expected)
+
+
+def test_experts_from_the_source_by_a_loop_over_examples(view):
     features, labels, source_coef, _ = seen(view)
     every = np.concatenate([labels[None], view.colleague_labels])
     coef = source_coef
@@ -132,7 +148,7 @@ def test_experts_by_a_loop_over_examples(view):
             rows.append((away.min(), i, every[away.argmin(), i]))
         rows = sorted(rows)[: int(np.floor(0.7 * (NUM_SAMPLES - 1))) + 1]  # those up to the 0.7 quantile
         coef = ridge(features[[i for _, i, _ in rows]], np.array([label for *_, label in rows]), source_coef, 0.3)
-    same(run("experts", view, dropped=0.3, penalty=0.3), coef)
+    same(run("experts_from_source", view, dropped=0.3, penalty=0.3), coef)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.4])
@@ -158,10 +174,25 @@ def test_a_student_that_knows_everything_learns_nothing(view):
     same(found, view.source.source_coef)
 
 
+def test_contrastive_draws_where_alignment_made_answers_likelier(task, view):
+    """By quadrature: the distribution function of aligned / unaligned^0.6, filtered, is uniform at what is drawn."""
+    answers, aligned, unaligned = known(view.weak_densities)
+    drawn = draw_answer(view.chance.uniform, answers, jnp.exp(contrast(aligned, unaligned, 0.4)))
+    means, spread = np.asarray(view.features @ task.weak_concepts.T), np.sqrt(float(task.weak_noise_var))
+    for i in range(NUM_SAMPLES):
+        fine = np.linspace(means[i].min() - 4 * spread, means[i].max() + 4 * spread, 20_001)
+        each = np.exp(-((fine[None] - means[i][:, None]) ** 2) / 2 / spread**2)
+        after, before = (np.asarray(prior) @ each for prior in (task.weak_prior, task.source_prior))
+        density = np.where(after >= 0.1 * after.max(), after / before**0.6, 0.0)
+        below = np.interp(float(drawn[i]), fine, np.cumsum(density) / density.sum())
+        assert abs(below - float(view.chance.uniform[i])) < 0.06  # a cell of the grid has as much at most
+    same(run("contrastive", view, alpha=0.4), np.linalg.lstsq(np.asarray(view.features), np.asarray(drawn))[0])
+
+
 @pytest.mark.parametrize(
     ("weakness", "weak_bias"), [("rotated", 2 - 2 * 0.6), ("confused", 2 - 2 * 0.6), ("shifted", 1 / 0.6**2 - 1)]
 )
-def test_contrastive_leaves_the_square_of_what_alignment_changed(weakness, weak_bias):
+def test_anchored_contrast_leaves_the_square_of_what_alignment_changed(weakness, weak_bias):
     """The concepts other than the target's are the weak model's too, so its unaligned self errs by alpha_* of it:
 
         b - beta_Q = (1 - s) (beta_P - beta_Q) + s (1 - alpha_*) (b_w - beta_Q)
@@ -170,11 +201,11 @@ def test_contrastive_leaves_the_square_of_what_alignment_changed(weakness, weak_
     """
     task = make_task(weakness, noise_var=0.0)
     view = draw(jax.random.key(0), task, NUM_SAMPLES, NUM_ICL)
-    risk = w2s.excess_risk(run("contrastive", view, strength=1.0), task.target_coef)
+    risk = w2s.excess_risk(run("anchored_contrastive", view, strength=1.0), task.target_coef)
     np.testing.assert_allclose(risk, weak_bias * (1 - 0.5) ** 2, rtol=1e-8)
     source, target, weak = (np.asarray(x) for x in (task.source_coef, task.target_coef, task.weak_coef))
     expected = target + (1 - 0.7) * (source - target) + 0.7 * (1 - 0.5) * (weak - target)
-    same(run("contrastive", view, strength=0.7), expected)
+    same(run("anchored_contrastive", view, strength=0.7), expected)
 
 
 def test_reverse_kl_is_the_nearest_mixture(view):
@@ -310,6 +341,19 @@ def test_labels_follow_their_laws(name):
         assert_mean(error[:, None] * np.asarray(rows), 0, scale=error.std() * np.sqrt(feature_var))
         assert_mean(error**2, float(noise_var) + apart)
         assert_mean_rejects(error**2, 1.1 * (float(noise_var) + apart))
+
+
+@pytest.mark.parametrize("name", ["rotated", "mixed"])
+def test_weak_labels_follow_the_densities_of_the_weak_model(name):
+    """The distribution function of the aligned model is uniform at its own labels."""
+    view = draw(jax.random.key(12), law(name), 6000, 1)
+    answers, aligned, _ = (np.asarray(x) for x in known(view.weak_densities))
+    mass = np.exp(aligned) / np.exp(aligned).sum(axis=1, keepdims=True)
+    steps = (np.asarray(view.weak_labels)[:, None] - answers) / (answers[:, 1:2] - answers[:, :1]) + 0.5
+    below = (mass * np.clip(steps, 0, 1)).sum(axis=1)
+    assert_mean(below, 0.5)
+    assert_mean(below**2, 1 / 3)
+    assert_mean_rejects(below**2, 1.1 / 3)
 
 
 def test_a_noisy_teacher_is_as_noisy_as_it_says():

@@ -10,20 +10,29 @@ import pytest
 
 from tests.arena_views import DEFAULTS, DIM, NUM_ICL, NUM_SAMPLES, draw, fit_alike, fit_all, make_task, methods_of
 from tests.arena_views import in_a_hurry as in_a_hurry
-from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Method, View, confidence, teams
+from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Knob, Method, View, confidence, teams
 from w2s_jax.types import stack
 
 pytestmark = pytest.mark.usefixtures("in_a_hurry")
+
+
+def other(knob: Knob) -> float:
+    """A value that is not the default."""
+    return knob.candidates[-1] if len(knob.candidates) > 1 else (knob.default + min(knob.high, knob.default + 1)) / 2
+
+
 OTHERS = {
-    labels: {n: {knob: k.candidates[-1] for knob, k in m.knobs.items()} for n, m in methods_of(labels).items()}
+    labels: {n: {name: other(k) for name, k in m.knobs.items()} for n, m in methods_of(labels).items()}
     for labels in LABELS
 }
-"""Values of every knob that are not its default."""
-CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine"}
-"""Methods with draws of their own, and contrastive, which draws signs."""
+CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine", "contrastive"}
+"""Methods with draws of their own, and anchored_contrastive, which draws signs."""
 CASES = [(labels, name) for labels in LABELS for name in methods_of(labels)]
 KNOBS = [(labels, name, knob) for labels, name in CASES for knob in METHODS[name].on(labels).knobs]
-UNSEEN = {"linear": {"weak_log_odds", "unaligned_log_odds"}, "sign": {"unaligned_labels"}}
+UNSEEN = {
+    "linear": {"weak_log_odds", "unaligned_log_odds", "colleague_log_odds"},
+    "sign": {"unaligned_labels", "weak_densities"},
+}
 """What there is not in a view."""
 
 
@@ -68,11 +77,10 @@ def permuted(views) -> dict[str, dict]:
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
 
     def shuffled(view: View) -> View:
-        whole = ("source", "middle_coef", "colleague_labels")
-        fields = {
-            name: jax.tree.map(lambda x: x[order], getattr(view, name)) for name in set(View._fields) - set(whole)
-        }
-        return view._replace(colleague_labels=view.colleague_labels[:, order], **fields)
+        each, whole = ("colleague_labels", "colleague_log_odds"), ("source", "middle_coef")
+        fields = {name: jax.tree.map(lambda x: x[:, order], getattr(view, name)) for name in each}
+        rest = set(View._fields) - set(whole) - set(each)
+        return view._replace(**fields, **{name: jax.tree.map(lambda x: x[order], getattr(view, name)) for name in rest})
 
     return {labels: fit_alike(labels, shuffled(views[labels][0])) for labels in LABELS}
 
@@ -94,13 +102,14 @@ def poison(view: View, names) -> View:
 
 
 def test_names_are_keys_and_everybody_says_who_they_are():
-    assert len(METHODS) >= 17
+    assert len(METHODS) >= 22
     for name, method in METHODS.items():
-        assert method.name == name
-        assert set(method.labels) <= set(LABELS) and "linear" in method.labels and method.on("linear") is method
+        assert method.name == name and method.labels and set(method.labels) <= set(LABELS)
+        assert "linear" not in method.labels or method.on("linear") is method
     for labels, name in CASES:
         method = METHODS[name].on(labels)
         assert method.name == name and method.about.endswith(".") and method.reference
+        assert method.in_practice.startswith(("yes", "no: "))
         assert method.sees and set(method.sees) <= set(SIGHTS) and len(set(method.sees)) == len(method.sees)
         assert not set(method.sees) & UNSEEN[labels]
         assert method.reads_target == (name == "ceiling")
@@ -170,7 +179,7 @@ def test_the_same_key_gives_the_same_bits_and_another_does_not(task, fits, label
 def test_some_methods_have_chance_of_their_own(views, fits, labels):
     changed = fit_alike(labels, views[labels][0]._replace(chance=views[labels][1].chance))
     found = {name for name, coef in changed.items() if not np.array_equal(coef, fits[labels][0][name])}
-    assert found == CHANCE | ({"contrastive"} if labels == "sign" else set())
+    assert found == CHANCE | ({"anchored_contrastive"} if labels == "sign" else set())
 
 
 @pytest.mark.parametrize("labels", LABELS)
@@ -194,6 +203,17 @@ def test_a_method_without_a_kind_of_labels_says_which_it_supports():
         plain.on("sign")
     expected = "labels of plain must be among linear, got 'sign'; choose from the list, or another method."
     assert_one_sentence(raised, f"^{re.escape(expected)}$")
+    with pytest.raises(ValueError) as raised:
+        METHODS["product_loss"].on("linear")
+    assert_one_sentence(raised, "^labels of product_loss must be among sign, got 'linear'; choose from the list, or ")
+
+
+def test_what_a_method_sees_says_whether_a_language_model_could_have_it():
+    """None that weighs listed concepts, and none that reads true labels."""
+    never = {"ceiling", "hull", "reverse_kl", "em_prior"}
+    realistic = {labels: {n for n, m in methods_of(labels).items() if m.in_practice[:3] == "yes"} for labels in LABELS}
+    assert set(methods_of("sign")) - realistic["sign"] == never
+    assert set(methods_of("linear")) - realistic["linear"] == never | {"aux_confidence", "experts", "selective"}
 
 
 @pytest.mark.parametrize(("labels", "name", "knob"), KNOBS)
@@ -201,7 +221,8 @@ def test_defaults_and_candidates_are_in_range(labels, name, knob):
     it = METHODS[name].on(labels).knobs[knob]
     assert it.low <= it.default <= it.high and it.about
     assert all(it.low <= value <= it.high for value in it.candidates)
-    assert len(set(it.candidates)) == len(it.candidates) >= 2
+    assert len(set(it.candidates)) == len(it.candidates) >= 1
+    assert len(it.candidates) > 1 or it.candidates == (it.default,)
     assert OTHERS[labels][name][knob] != it.default
 
 
@@ -263,6 +284,8 @@ def test_costs_by_hand():
         assert reads["icl_refine"](8) == (8 + 1) + 3  # a prompt and a question, then a fit
         assert reads["icl_refine"](0) == reads["self_refine"](8) == 1 + 3
         assert reads["bootstrapping"](8) == 2 + 3 * 3  # two models label, three are trained
-        assert reads["experts"](8) == teams.ROUNDS * (1 + 3)
+        assert reads["experts"](8) == 1 + 2 * 3  # two students, the first of which chooses
+        assert reads["experts_from_source"](8) == teams.ROUNDS * (1 + 3)
+        assert reads["contrastive"](8) == 3  # it is the weak model that answers
     assert METHODS["aux_confidence"].cost.reads(8) == confidence.ROUNDS * (1 + 3)
     assert METHODS["aux_confidence"].on("sign").cost.reads(8) == 3  # one fit, whose labels move

@@ -18,7 +18,7 @@ from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, mak
 from tests.arena_views import in_a_hurry as in_a_hurry
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_methods_contract import assert_one_sentence
-from w2s_jax.methods import View, bootstrapping, confidence, draw_view, logistic_to_source, nearest_logit, teams
+from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, logistic_to_source, nearest_logit, teams
 from w2s_jax.methods.early_stopping import DESCENT_STEPS
 from w2s_jax.methods.logistic import NEWTON_STEPS
 from w2s_jax.methods.signs import log_odds, logit_concepts
@@ -234,10 +234,17 @@ def test_signs_follow_their_laws():
     np.testing.assert_allclose(
         sigmoid(view.unaligned_log_odds), sigmoid(odds) @ np.asarray(task.source_prior), rtol=1e-9
     )
+    for labels, odds in zip(known(view.colleague_labels), known(view.colleague_log_odds)):
+        error = np.asarray(labels) - (2 * sigmoid(odds) - 1)
+        assert_mean(error, 0, scale=1)
+        assert_mean(error * np.asarray(odds), 0, scale=odds.std())
 
 
 def test_what_a_view_of_signs_has_not(view):
-    assert view.unaligned_labels is None and draw_view(jax.random.key(0), make_task(), 3, 1).weak_log_odds is None
+    assert (
+        view.unaligned_labels is view.weak_densities is None
+        and draw_view(jax.random.key(0), make_task(), 3, 1).weak_log_odds is None
+    )
     with pytest.raises(ValueError) as raised:
         inspect.unwrap(draw_view)(jax.random.key(0), make_task(), 3, 1, "words")
     assert_one_sentence(raised, "^labels must be among linear, sign, got 'words'; choose from the list.$")
@@ -309,11 +316,24 @@ def test_aux_confidence_is_at_a_minimum_of_its_own_hard_answers(view, seen):
     hard = np.where(own > np.quantile(own, 1 - np.mean(seen.weak > 0)), 1.0, -1.0)
     assert hard.sum() == seen.weak.sum()
     same(coef, seen.learn(0.7 * seen.weak + 0.3 * hard, penalty=0.05), rtol=1e-5)
+    expected = np.tanh(np.asarray(view.weak_log_odds) / 2)
+    same(run("aux_confidence", view, weight=0.0, soft=1.0, penalty=0.05), seen.learn(expected, penalty=0.05))
     same(run("aux_confidence", view, weight=0.0, penalty=0.05), seen.learn(seen.weak, penalty=0.05))
     assert confidence.NEWTON_STEPS == NEWTON_STEPS
 
 
-def test_experts_by_a_loop_over_examples(view, seen):
+def test_experts_begin_with_the_generalist(view, seen):
+    """Whose probabilities teach the student that then assigns the others; it keeps those that name the same sign."""
+    own = sigmoid(seen.features @ seen.learn(2 * sigmoid(view.weak_log_odds) - 1, penalty=0.1))
+    others = sigmoid(view.colleague_log_odds)
+    entropy = -others * np.log(own) - (1 - others) * np.log(1 - own)
+    chosen = others[entropy.argmin(axis=0), np.arange(NUM_SAMPLES)]
+    keep = (chosen > 0.5) == (own > 0.5)
+    assert 0.3 < keep.mean() < 1
+    same(run("experts", view, penalty=0.1), seen.learn(2 * chosen - 1, penalty=0.1, shares=keep / keep.sum()))
+
+
+def test_experts_from_the_source_by_a_loop_over_examples(view, seen):
     every = np.concatenate([seen.weak[None], view.colleague_labels])
     coef = seen.source
     for _ in range(teams.ROUNDS):
@@ -322,7 +342,7 @@ def test_experts_by_a_loop_over_examples(view, seen):
         chosen = every[away.argmin(axis=0), np.arange(NUM_SAMPLES)]
         kept = away.min(axis=0) <= np.quantile(away.min(axis=0), 0.7)
         coef = seen.learn(chosen, penalty=0.1, shares=kept / kept.sum())
-    same(run("experts", view, dropped=0.3, penalty=0.1), coef)
+    same(run("experts_from_source", view, dropped=0.3, penalty=0.1), coef)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.4])
@@ -339,10 +359,10 @@ def test_selective_answers_where_it_is_sure(view, seen, smoothing):
     same(found, seen.learn(labels, penalty=0.1))
 
 
-def test_contrastive_adds_the_change_of_log_odds(view, seen):
+def test_anchored_contrast_adds_the_change_of_log_odds(view, seen):
     own = np.log(seen.prior @ sigmoid(seen.logits)) - np.log(seen.prior @ sigmoid(-seen.logits))
     moved = own + 0.75 * np.asarray(view.weak_log_odds - view.unaligned_log_odds)
-    same(run("contrastive", view, strength=0.75), seen.learn(seen.signs(sigmoid(moved))))
+    same(run("anchored_contrastive", view, strength=0.75), seen.learn(seen.signs(sigmoid(moved))))
 
 
 def test_reverse_kl_weighs_concepts_by_their_divergence(view, seen):

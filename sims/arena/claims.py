@@ -1,4 +1,4 @@
-"""What a finished arena claims of published methods, in the setting that all of them share (docs/methods.md)."""
+"""What a finished arena claims of its methods, in the setting that all of them share (docs/methods.md)."""
 
 from collections.abc import Iterator
 
@@ -27,8 +27,7 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         "<=",
         0.2,
     )
-    gained = (naive - _of(risk, "bootstrapping").sel(weakness=biased)) / naive
-    yield worst("bootstrapping: share of naive_ft's risk that it saves", gained, "<=", 0.05)
+    yield from _hardly(risk.sel(weakness=biased))
     yield worst(
         "hull: teacher's risk minus its own (misfit, arXiv 2405.15116)",
         teacher - _of(risk, "hull").sel(weakness=biased),
@@ -37,9 +36,10 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     )
     for method, kinds in (
         ("ensemble", ("rotated", "shifted")),
+        ("experts", ("rotated", "shifted")),
         ("aux_confidence", ("rotated", "shifted", "opposed")),
         ("selective", ("rotated", "shifted", "opposed")),
-        ("contrastive", BIASED),
+        ("anchored_contrastive", BIASED),
         ("icl_refine", ("rotated", "shifted", "opposed")),
         ("reverse_kl", ("rotated", "shifted", "opposed")),
     ):
@@ -51,7 +51,7 @@ def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
 def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     """The same for sign labels, where a risk is the share of inputs with another sign than the target's.
 
-    A sign tells less than a number: sampling error adds to every student's bias, and an accurate teacher (0.9) leaves
+    A sign says less than a number: sampling error adds to every student's bias, and an accurate teacher (0.9) leaves
     no room for those who draw labels anew.
     """
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
@@ -63,15 +63,14 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     yield worst("naive_ft tuned on weak labels: its wrong signs over the teacher's", naive / teacher, ">=", 0.8)
     text = "naive_ft: median over tasks of its risk, knobs tuned on weak labels, over that with an oracle's"
     yield Claim(text, float((naive / oracle).median()), ">=", 1.2)
-    gained = (naive - _of(risk, "bootstrapping").sel(weakness=biased)) / naive
-    yield worst("bootstrapping: share of naive_ft's risk that it saves", gained, "<=", 0.05)
+    yield from _hardly(risk.sel(weakness=biased))
     for method, kinds, accuracy, shift in (
         ("hull", ("rotated", "shifted", "opposed"), 0.9, 0.9),
         ("em_prior", ("rotated", "shifted", "opposed"), 0.9, 0.9),
         ("reverse_kl", ("rotated", "shifted", "opposed"), 0.9, 0.9),
         ("ensemble", ("rotated", "shifted"), 0.9, 0.9),
         ("selective", ("opposed",), 0.9, 0.9),
-        ("contrastive", ("rotated", "shifted", "confused", "opposed"), 0.7, 0.5),
+        ("anchored_contrastive", ("rotated", "shifted", "confused", "opposed"), 0.7, 0.5),
         ("icl_refine", ("rotated", "shifted", "opposed"), 0.7, 0.75),
     ):
         kinds = [kind for kind in kinds if kind in spec.weakness]
@@ -79,6 +78,14 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         low = _lower_end(cells, "naive_ft", method)
         where = f"{', '.join(kinds)}; a <= {accuracy:g}, shift <= {shift:g}"
         yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {where}", low, ">=", 0.0)
+
+
+def _hardly(risk: xr.DataArray) -> Iterator[Claim]:
+    """Methods that are hardly ahead of naive fine-tuning, or behind it."""
+    naive = _of(risk, "naive_ft")
+    for method, most in (("bootstrapping", 0.05), ("contrastive", 0.2)):
+        gained = (naive - _of(risk, method)) / naive
+        yield worst(f"{method}: share of naive_ft's risk that it saves", gained, "<=", most)
 
 
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:

@@ -17,6 +17,8 @@ from w2s_jax.types import Dataset, Key, Task, stack
 
 PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
 """Fields of a view that hold a number for each example."""
+PER_TEACHER = ("colleague_labels", "colleague_log_odds")
+"""Those that hold such numbers for each colleague."""
 
 
 class Outcome(NamedTuple):
@@ -113,8 +115,9 @@ def first(view: View, count: int) -> View:
     return view._replace(
         features=cut(view.features),
         chance=jax.tree.map(cut, view.chance),
-        colleague_labels=cut(view.colleague_labels, 1),
         prompts=jax.tree.map(cut, view.prompts),
+        weak_densities=jax.tree.map(cut, view.weak_densities),
+        **{name: None if (values := getattr(view, name)) is None else cut(values, 1) for name in PER_TEACHER},
         **{name: None if (values := getattr(view, name)) is None else cut(values) for name in PER_EXAMPLE},
     )
 

@@ -72,6 +72,10 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
             [spec.method(name).reads_target for name in spec.methods],
             "whether it reads the target's labels",
         ),
+        "in_practice": (
+            [spec.method(name).in_practice.startswith("yes") for name in spec.methods],
+            "whether what it sees can be had of a language model",
+        ),
         "reads": (
             [spec.method(name).cost.reads(spec.num_icl) for name in spec.methods],
             "examples read by models, each",

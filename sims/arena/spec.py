@@ -11,6 +11,8 @@ BUDGETS = ("examples", "compute")
 """What all methods have the same of: weak examples; or reads of examples by models, so that dear methods get fewer."""
 OF_WORLDS = ("control", "prompt_only")
 """Methods that run in the worlds of tokens alone."""
+DEFINITIONS = 2
+"""Number of the definitions of the methods that this program has; stores say theirs."""
 RELAXABLE = ("coherence", "spectrum", "wrong_concept", "label_noise", "target_mixture")
 FIT_SHARE = 0.75
 """Share of the weak examples that is fitted; the rest, with its weak labels, chooses values of the knobs."""
@@ -24,8 +26,8 @@ class ArenaSpec:
     """What a label is. linear: a number, and students are linear; risk is excess risk. sign: +1 or -1 with log odds
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """Methods to compare, on the same draws; --list tells about them."""
+    methods: tuple[str, ...] = tuple(name for name, method in METHODS.items() if "linear" in method.labels)
+    """Methods to compare, on the same draws; --list says what they are."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
     weak_accuracy: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
@@ -51,6 +53,9 @@ class ArenaSpec:
     """Seed of every random stream, >= 0."""
     block_size: int = 10
     """Replicates in a block of work, >= 1; it changes no draw."""
+    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
+    `anchored_contrastive`, `experts` what is now `experts_from_source`, and `aux_confidence` warmed up more slowly."""
 
     def __post_init__(self) -> None:
         for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
@@ -81,6 +86,7 @@ class ArenaSpec:
         least = self.num_concepts + 1
         check_one("dim", self.dim, self.dim >= least, f"at least num_concepts + 1 = {least}", "raise it")
         check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
+        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         if self.examples("naive_ft", "examples") < 2 or self.matched_least < 2:
             raise InputError(

@@ -1,16 +1,20 @@
-"""Published weak-to-strong methods for linear and logistic students, behind one signature; a new one is a file and a
-line here."""
+"""Weak-to-strong methods for linear and logistic students, behind one signature: published ones, and what was derived
+from them, as each says; a new one is a file and a line here."""
 
+from w2s_jax.methods.anchored import ANCHORED_CONTRASTIVE
 from w2s_jax.methods.bootstrapping import BOOTSTRAPPING
 from w2s_jax.methods.confidence import AUX_CONFIDENCE
-from w2s_jax.methods.contrastive import CONTRASTIVE
+from w2s_jax.methods.contrastive import CONTRASTIVE, contrast
 from w2s_jax.methods.early_stopping import EARLY_STOPPING
+from w2s_jax.methods.experts import EXPERTS
 from w2s_jax.methods.logistic import logistic_to_source
+from w2s_jax.methods.losses import CONFIDENCE_WINDOW, ENTROPY_LOSS, PRODUCT_LOSS
 from w2s_jax.methods.method import (
     LABELS,
     SIGHTS,
     Chance,
     Cost,
+    Densities,
     Knob,
     Labels,
     Method,
@@ -24,7 +28,7 @@ from w2s_jax.methods.projections import HULL, REVERSE_KL
 from w2s_jax.methods.refinement import EM_PRIOR, ICL_REFINE, INTENT_REFINE, SELF_REFINE
 from w2s_jax.methods.selective import SELECTIVE
 from w2s_jax.methods.signs import nearest_logit
-from w2s_jax.methods.teams import ENSEMBLE, EXPERTS
+from w2s_jax.methods.teams import ENSEMBLE, EXPERTS_FROM_SOURCE
 from w2s_jax.methods.views import draw_view
 
 METHODS: dict[str, Method] = {
@@ -36,11 +40,16 @@ METHODS: dict[str, Method] = {
         EARLY_STOPPING,
         SELF_LABEL,
         AUX_CONFIDENCE,
+        PRODUCT_LOSS,
+        CONFIDENCE_WINDOW,
+        ENTROPY_LOSS,
         BOOTSTRAPPING,
         ENSEMBLE,
         EXPERTS,
+        EXPERTS_FROM_SOURCE,
         SELECTIVE,
         CONTRASTIVE,
+        ANCHORED_CONTRASTIVE,
         REVERSE_KL,
         HULL,
         EM_PRIOR,
@@ -57,11 +66,13 @@ __all__ = [
     "SIGHTS",
     "Chance",
     "Cost",
+    "Densities",
     "Knob",
     "Labels",
     "Method",
     "SignForm",
     "View",
+    "contrast",
     "draw_view",
     "known",
     "logistic_to_source",

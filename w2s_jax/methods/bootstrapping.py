@@ -38,4 +38,5 @@ BOOTSTRAPPING = Method(
     "Burns et al., arXiv 2312.09390; linear version derived",
     {"penalty": PENALTY},
     SignForm(partial(_fit, SIGN), "Burns et al., arXiv 2312.09390", {"penalty": SIGN_PENALTY}),
+    "yes, with pre-trained models of sizes between",
 )

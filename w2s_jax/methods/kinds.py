@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from w2s_jax.estimators import ridge_to_source
 from w2s_jax.methods.logistic import logistic_to_source
 from w2s_jax.methods.method import LEAST_PENALTY, View, known, strong_answers
-from w2s_jax.methods.signs import log_loss, logit_concepts, nearest_logit, sign_of
+from w2s_jax.methods.signs import log_loss, logit_concepts, nearest_logit, sign_of, soft_sign
 from w2s_jax.mixture_labels import mixture_labels
 from w2s_jax.refinement import concept_evidence
 from w2s_jax.sampling import moments
@@ -99,6 +99,6 @@ SIGN = Kind(
     learn=_sign_learn,
     evidence=_sign_evidence,
     answer=_sign_answer,
-    expect=lambda answers: jnp.tanh(answers / 2),
+    expect=soft_sign,
     loss=log_loss,
 )

@@ -27,18 +27,32 @@ class View(NamedTuple):
     """The teacher's."""
     unaligned_labels: Float[Array, "n"] | None = None
     """Expected answers of the weak model before it was aligned: it weighs its concepts as the strong model does."""
+    weak_densities: "Densities | None" = None
+    """Log densities of the weak model's answers, after and before it was aligned. Of linear labels alone."""
     weak_log_odds: Float[Array, "n"] | None = None
     """Those of +1 by the teacher, which its labels are drawn from. Of sign labels alone."""
     unaligned_log_odds: Float[Array, "n"] | None = None
     """Those of the weak model before it was aligned. Of sign labels alone."""
     colleague_labels: Float[Array, "T n"] | None = None
     """Those of T more teachers of the same accuracy, who err in directions of their own."""
+    colleague_log_odds: Float[Array, "T n"] | None = None
+    """Those of +1 by these teachers. Of sign labels alone."""
     middle_coef: Float[Array, "J d"] | None = None
     """Pre-trained models of growing size between weak and strong; with sign labels in log odds."""
     prompts: Dataset | None = None
     """A prompt of m other weak examples for each example: features `[n m d]`, labels `[n m]`."""
     true_labels: Float[Array, "n"] | None = None
     """The target's."""
+
+
+class Densities(NamedTuple):
+    """A weak model on a grid of answers to each example, evenly spaced and wide enough for all that it deems likely."""
+
+    answers: Float[Array, "n G"]
+    aligned: Float[Array, "n G"]
+    """Log densities up to a constant, after its alignment: the distribution that its labels are drawn from."""
+    unaligned: Float[Array, "n G"]
+    """Those before."""
 
 
 class Chance(NamedTuple):
@@ -52,9 +66,11 @@ Sight = Literal[
     "source",
     "weak_labels",
     "unaligned_labels",
+    "weak_densities",
     "weak_log_odds",
     "unaligned_log_odds",
     "colleague_labels",
+    "colleague_log_odds",
     "middle_coef",
     "prompts",
     "true_labels",
@@ -68,7 +84,7 @@ class Knob:
 
     default: float
     candidates: tuple[float, ...]
-    """Values that are tried when it is tuned."""
+    """Values that are tried when it is tuned; one alone is kept as it was released."""
     low: float
     high: float
     """Its range, both ends included; infinity where it has none."""
@@ -102,35 +118,41 @@ class SignForm:
     about: str | None = None
     sees: tuple[Sight, ...] | None = None
     cost: Cost | None = None
+    in_practice: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A weak-to-strong method for linear students, and what it is for logistic ones, which learn from signs.
+    """A weak-to-strong method for linear students, for logistic ones, which learn from signs, or for both.
 
     >>> from w2s_jax.methods import METHODS
     >>> METHODS["naive_ft"].sees, METHODS["naive_ft"].cost.reads(num_icl=8)
     (('source', 'weak_labels'), 3)
     >>> METHODS["contrastive"].on("sign").sees
     ('source', 'weak_log_odds', 'unaligned_log_odds')
+    >>> METHODS["product_loss"].labels
+    ('sign',)
     """
 
     name: str
     about: str
     """One sentence."""
-    fit: Callable[..., Float[Array, "d"]]
-    """(view, **knobs) -> coefficients of the strong model; pure, and knobs may be traced."""
+    fit: Callable[..., Float[Array, "d"]] | None
+    """(view, **knobs) -> coefficients of the strong model; pure, and knobs may be traced. None for signs alone."""
     sees: tuple[Sight, ...]
     cost: Cost
     reference: str
     knobs: Mapping[str, Knob] = dataclasses.field(default_factory=dict)
     sign: SignForm | None = None
     """None where it has no form for sign labels."""
+    in_practice: str = ""
+    """Whether what it sees can be had of a language model: yes or no, and what it takes."""
 
     @property
     def labels(self) -> tuple[Labels, ...]:
         """The kinds of labels that it supports."""
-        return LABELS if self.sign is not None else ("linear",)
+        forms = {"linear": self.fit, "sign": self.sign}
+        return tuple(kind for kind in LABELS if forms[kind] is not None)
 
     def on(self, labels: Labels) -> "Method":
         """The method for one kind of labels.
@@ -146,7 +168,7 @@ class Method:
         form = self.sign
         if labels == "linear" or form is None:
             return self
-        named = {name: getattr(form, name) for name in ("about", "sees", "cost")}
+        named = {name: getattr(form, name) for name in ("about", "sees", "cost", "in_practice")}
         own = {name: value for name, value in named.items() if value is not None}
         return dataclasses.replace(self, fit=form.fit, reference=form.reference, knobs=form.knobs, **own)
 
@@ -184,7 +206,7 @@ class Method:
                 f"{self.name} must see {', '.join(missing)}, which this setting does not offer; it supports settings "
                 f"with {', '.join(self.sees)}."
             )
-        return self.fit(masked(view, self.sees), **{**self.defaults(), **knobs})
+        return known(self.fit)(masked(view, self.sees), **{**self.defaults(), **knobs})
 
 
 def masked(view: View, sees: tuple[Sight, ...]) -> View:

@@ -24,6 +24,7 @@ SOURCE = Method(
         "derived",
         about="The strong model as it was pre-trained: of the linear logits the one nearest to its own law.",
     ),
+    in_practice="yes",
 )
 
 
@@ -51,6 +52,7 @@ SELF_LABEL = Method(
         "control, as in arXiv 2405.16236",
         about="Fine-tuning on signs drawn from the strong model's own law, without any teacher.",
     ),
+    in_practice="yes",
 )
 
 
@@ -72,6 +74,7 @@ NAIVE_FT = Method(
         {"penalty": SIGN_PENALTY},
         "Fine-tuning on the weak labels: argmin (1/n) sum log(1 + e^{-y' b.phi}) + (penalty/2) ||b - b_P||^2.",
     ),
+    "yes",
 )
 
 
@@ -87,4 +90,5 @@ CEILING = Method(
     Cost(0, False, 1),
     "Burns et al., arXiv 2312.09390",
     sign=SignForm(partial(_ceiling, SIGN), "Burns et al., arXiv 2312.09390"),
+    in_practice="no: it learns true labels",
 )

@@ -71,18 +71,20 @@ def _nearest(view: View, away: Float[Array, "K"]) -> Float[Array, "K"]:
     return jax.nn.softmax(jnp.log(known(view.source).source_prior) - away)
 
 
+LISTS = "no: it is given the list of the concepts and weighs them"
 HULL = Method(
     "hull",
     "Least squares on the weak labels over the convex hull of the concepts: the student that misfits its teacher.",
     _hull,
     ("source", "weak_labels"),
     Cost(0, False, 1),
-    "Charikar et al., arXiv 2405.15116",
+    "Charikar et al., arXiv 2405.15116; Somerstep et al., arXiv 2405.16236",
     sign=SignForm(
         _hull_signs,
         "Charikar et al., arXiv 2405.15116; version for signs derived",
         about="Logistic regression on the weak labels over the convex hull of the concepts' log odds.",
     ),
+    in_practice=LISTS,
 )
 REVERSE_KL = Method(
     "reverse_kl",
@@ -98,4 +100,5 @@ REVERSE_KL = Method(
         {"temperature": Knob(0.1, (0.03, 0.1, 0.3, 1.0), 1e-3, 1e3, "divides the mean divergence of each concept")},
         sees=("source", "weak_log_odds"),
     ),
+    LISTS,
 )

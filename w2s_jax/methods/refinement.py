@@ -5,8 +5,8 @@
 
 p_k is N(beta_k.phi, sigma^2), or +1 with probability sigmoid(beta_k.phi / sigma).
 
-D is a prompt of other weak examples (icl_refine), the example's own weak pair (self_refine), or one prompt for all,
-from which the likeliest concept is named (intent_refine).
+D is a prompt of other weak examples (icl_refine), the example's own weak pair (self_refine: the paper's
+Ask-to-Improve), or one prompt for all, from which the likeliest concept is named (intent_refine: Infer-and-Respond).
 """
 
 from functools import partial
@@ -28,6 +28,7 @@ INTENT_JUMPS = (
 )
 STEPS_JUMP = "steps of em_prior is a whole number without a derivative; use differences."
 REFERENCE = "Somerstep et al., arXiv 2405.16236"
+SAMPLES = "yes: its own answers after weak examples, which is temperature 1"
 
 
 def _evidence_of_prompts(kind: Kind, view: View) -> Float[Array, "K n"]:
@@ -80,6 +81,7 @@ ICL_REFINE = Method(
     REFERENCE,
     {"temperature": TEMPERATURE},
     SignForm(partial(_icl_refine, SIGN), REFERENCE, {"temperature": TEMPERATURE}),
+    SAMPLES,
 )
 INTENT_REFINE = Method(
     "intent_refine",
@@ -89,6 +91,7 @@ INTENT_REFINE = Method(
     Cost(1, False, 1),
     REFERENCE,
     sign=SignForm(partial(_intent_refine, SIGN), REFERENCE),
+    in_practice="yes: it names a concept and answers under it",
 )
 SELF_REFINE = Method(
     "self_refine",
@@ -99,6 +102,7 @@ SELF_REFINE = Method(
     f"{REFERENCE}; arXiv 2508.17018",
     {"temperature": TEMPERATURE},
     SignForm(partial(_self_refine, SIGN), f"{REFERENCE}; arXiv 2508.17018", {"temperature": TEMPERATURE}),
+    SAMPLES,
 )
 STEPS = Knob(10.0, (1.0, 3.0, 10.0, 30.0), 0.0, 10_000.0, "of EM, cut to a whole number")
 EM_PRIOR = Method(
@@ -110,4 +114,5 @@ EM_PRIOR = Method(
     "derived, docs/theory.md 3.7",
     {"steps": STEPS},
     SignForm(partial(_em_prior, SIGN), "derived, docs/theory.md 3.7", {"steps": STEPS}),
+    "no: it is given the list of the concepts and weighs them",
 )

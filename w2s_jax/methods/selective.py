@@ -81,5 +81,7 @@ SELECTIVE = Method(
         partial(_fit, SIGN, _likelier_sign),
         "Lang, Huang and Li, arXiv 2511.14166; what it knows is computed",
         {**KNOBS, "penalty": SIGN_PENALTY},
+        in_practice="yes, by how sure it is; the published classifier needs true labels",
     ),
+    "no: it reads how far the listed concepts are apart",
 )

@@ -102,6 +102,11 @@ def sign_of(uniform: Float[Array, "n"], chance: Float[Array, "n"]) -> Float[Arra
     return jnp.where(uniform < no_gradient(SIGNS_JUMP, chance), 1.0, -1.0).astype(chance.dtype)
 
 
+def soft_sign(log_odds: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """The expected sign, 2 sigmoid(l) - 1 = tanh(l/2)."""
+    return jnp.tanh(log_odds / 2)
+
+
 def log_loss(labels: Float[Array, "*#b"], logits: Float[Array, "*#b"]) -> Float[Array, "*b"]:
     """-log P(y) for signs, log(1 + e^{-y f})."""
     return softplus(-labels * logits)

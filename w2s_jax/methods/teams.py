@@ -1,10 +1,14 @@
-"""Several weak teachers at once: their mean (ensemble), or for each example the one that fits the student (experts).
+"""Several weak teachers at once: their mean (ensemble), or for each example the one that fits the student.
 
-experts: b_0 = the source; repeat: teacher_i = argmin_t loss(y'_ti, b.phi_i), leave out the `dropped` share of examples
-         with the largest such loss, and fine-tune on the rest
+ensemble               the mean label of equals. The published ensemble (arXiv 2410.04571, as released in
+                       github.com/Aakriti05/weak-to-strong) is another: it is boosted (AdaBoost), its teachers trained
+                       one after another on true labels of easy examples. Nobody has true labels here.
+experts_from_source    b_0 = the source; repeat: teacher_i = argmin_t loss(y'_ti, b.phi_i), leave out the `dropped`
+                       share of examples with the largest such loss, and fine-tune on the rest
 
-The loss is |y' - b.phi| of a number and log(1 + e^{-y' b.phi}) of a sign. The mean of signs is fitted as what it is:
-the share of teachers who vote for +1.
+The second is derived from co-supervised learning (`experts`), which starts from a teacher: here the untouched strong
+model assigns the teachers first, and is what most of the gain comes from. The loss is |y' - b.phi| of a number and
+log(1 + e^{-y' b.phi}) of a sign. The mean of signs is fitted as what it is: the share of teachers who vote for +1.
 """
 
 from functools import partial
@@ -18,8 +22,8 @@ from w2s_jax.methods.kinds import LINEAR, SIGN, Kind
 from w2s_jax.methods.method import PENALTY, SIGN_PENALTY, Cost, Knob, Method, SignForm, View, known
 
 HARD = (
-    "experts has no derivative, since the teacher of an example jumps; use ensemble, or differences of means over many "
-    "keys."
+    "experts_from_source has no derivative, since the teacher of an example jumps; use ensemble, or differences of "
+    "means over many keys."
 )
 ROUNDS = 4
 """Of assignment and fine-tuning."""
@@ -33,7 +37,7 @@ def _ensemble(kind: Kind, view: View, penalty):
     return kind.learn(view, _all_labels(view).mean(axis=0), kind.source(view), penalty)
 
 
-def _experts(kind: Kind, view: View, dropped, penalty):
+def _from_source(kind: Kind, view: View, dropped, penalty):
     labels, source_coef, features = _all_labels(view), kind.source(view), view.features
 
     def step(_, coef: Array) -> Array:
@@ -47,27 +51,30 @@ def _experts(kind: Kind, view: View, dropped, penalty):
 
 
 DROPPED = Knob(0.2, (0.0, 0.2, 0.4), 0.0, 0.9, "share of the examples that is left out")
+SEVERAL = "yes, with several teachers"
 ENSEMBLE = Method(
     "ensemble",
-    "Fine-tuning on the mean label of several weak teachers.",
+    "Fine-tuning on the mean label of several weak teachers, all of equal weight: nothing is boosted.",
     partial(_ensemble, LINEAR),
     ("source", "weak_labels", "colleague_labels"),
     Cost(0, False, 1),
-    "arXiv 2410.04571; linear version derived",
+    "derived: arXiv 2410.04571 boosts",
     {"penalty": PENALTY},
-    SignForm(partial(_ensemble, SIGN), "arXiv 2410.04571; as a mean vote derived", {"penalty": SIGN_PENALTY}),
+    SignForm(partial(_ensemble, SIGN), "derived: arXiv 2410.04571 boosts", {"penalty": SIGN_PENALTY}),
+    SEVERAL,
 )
-EXPERTS = Method(
-    "experts",
-    "Each example learned from the teacher whose label fits the student best, the worst fits left out.",
-    partial(_experts, LINEAR),
+EXPERTS_FROM_SOURCE = Method(
+    "experts_from_source",
+    "Each example from the teacher that fits the student best, beginning with the untouched strong model.",
+    partial(_from_source, LINEAR),
     ("source", "weak_labels", "colleague_labels"),
     Cost(ROUNDS, False, ROUNDS),
-    "co-supervised learning, arXiv 2402.15505; linear version derived",
+    "derived from co-supervised learning, arXiv 2402.15505",
     {"dropped": DROPPED, "penalty": PENALTY},
     SignForm(
-        partial(_experts, SIGN),
-        "co-supervised learning, arXiv 2402.15505; version for signs derived",
+        partial(_from_source, SIGN),
+        "derived from co-supervised learning, arXiv 2402.15505",
         {"dropped": DROPPED, "penalty": SIGN_PENALTY},
     ),
+    SEVERAL,
 )

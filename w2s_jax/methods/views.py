@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.bootstrapping import SIZES
-from w2s_jax.methods.method import LABELS, Chance, Labels, View
+from w2s_jax.methods.method import LABELS, Chance, Densities, Labels, View
 from w2s_jax.methods.signs import draw_signs, log_odds, logit_concepts, nearest_logit
 from w2s_jax.rng import stream
 from w2s_jax.sampling import CONCEPTS_JUMP, sample_features
@@ -14,6 +15,9 @@ from w2s_jax.types import Dataset, Key, Scalar, Task
 
 COLLEAGUES = 2
 """Further teachers."""
+ANSWERS, REACH = 64, 3.0
+"""Points in a grid of answers, and how many standard deviations of the noise it goes beyond the weak concepts' answers.
+All with a tenth of the top density is within 2.15 of them, or 2.8 where no concept has over a fifth of the weight."""
 
 
 def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labels = "linear") -> View:
@@ -26,7 +30,8 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
     beta^w_k + j/(J+1) (beta_k - beta^w_k).
 
     Sign labels are drawn from the same features: of concept k +1 has the log odds beta_k.phi/sigma, for the teacher
-    beta^w_k.phi/sigma_w. Models between are then those of log odds on the way.
+    beta^w_k.phi/sigma_w. Models between are then those of log odds on the way. What a weak model deems how likely is
+    given by log odds of signs, and by densities of numbers on a grid of answers (noise variances > 0).
 
     Args:
         key: a typed key; every field has a stream of its own.
@@ -36,7 +41,7 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         labels: `linear` or `sign`, static; signs need noise variances > 0.
 
     Returns:
-        A `View` with all fields, but for log odds of linear labels and unaligned labels of signs.
+        A `View` with all fields, but for log odds of linear labels, and unaligned labels and densities of signs.
 
     Raises:
         ValueError: if a size is not positive, or labels are of an unknown kind.
@@ -73,6 +78,7 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         return answers(key, concepts, task.weak_prior, task.weak_noise_var)
 
     keys = jax.vmap(lambda t: jax.random.fold_in(stream(key, "colleagues"), t))(jnp.arange(COLLEAGUES))
+    colleagues = jax.vmap(lambda key: _turned(stream(key, "turn"), task))(keys)
     return View(
         features=features,
         chance=Chance(
@@ -81,27 +87,44 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         ),
         source=source,
         weak_labels=weak(stream(key, "weak"), task.weak_concepts),
-        colleague_labels=jax.vmap(lambda key: weak(key, _turned(stream(key, "turn"), task)))(keys),
+        colleague_labels=jax.vmap(weak)(keys, colleagues),
         prompts=Dataset(shown.reshape(num_samples, num_icl, dim), prompt_labels.reshape(num_samples, num_icl)),
         true_labels=answers(stream(key, "true"), task.concepts, task.target_prior, task.noise_var),
-        **(_models if labels == "linear" else _models_of_signs)(task, features),
+        **(_models if labels == "linear" else _models_of_signs)(task, features, colleagues),
     )
 
 
-def _models(task: Task, features: Float[Array, "n d"]) -> dict[str, Array]:
-    """What models other than teachers and the strong one know."""
+def _models(task: Task, features: Float[Array, "n d"], _) -> dict[str, Array | Densities]:
+    """What models other than the strong one know."""
     return {
+        "weak_densities": _densities(task, features),
         "unaligned_labels": features @ (task.source_prior @ task.weak_concepts),
         "middle_coef": jnp.einsum("k,jkd->jd", task.source_prior, _between(task.weak_concepts, task.concepts)),
     }
 
 
-def _models_of_signs(task: Task, features: Float[Array, "n d"]) -> dict[str, Array]:
+def _densities(task: Task, features: Float[Array, "n d"]) -> Densities:
+    means, spread = features @ task.weak_concepts.T, jnp.sqrt(task.weak_noise_var)
+    low, high = means.min(axis=1) - REACH * spread, means.max(axis=1) + REACH * spread
+    places = ((jnp.arange(ANSWERS) + 0.5) / ANSWERS)[None]
+    grid = low[:, None] + (high - low)[:, None] * places
+    each = -jnp.square(grid[None] - means.T[:, :, None]) / (2 * task.weak_noise_var)
+
+    def mixed(prior: Float[Array, "K"]) -> Float[Array, "n G"]:
+        return logsumexp(jnp.log(prior)[:, None, None] + each, axis=0)
+
+    return Densities(grid, mixed(task.weak_prior), mixed(task.source_prior))
+
+
+def _models_of_signs(task: Task, features: Float[Array, "n d"], colleagues: Float[Array, "T K d"]) -> dict[str, Array]:
     weak = logit_concepts(task.weak_concepts, task.weak_noise_var)
     between = _between(weak, logit_concepts(task.concepts, task.noise_var))
     return {
         "weak_log_odds": log_odds(weak @ features.T, task.weak_prior),
         "unaligned_log_odds": log_odds(weak @ features.T, task.source_prior),
+        "colleague_log_odds": jax.vmap(
+            lambda concepts: log_odds(logit_concepts(concepts, task.weak_noise_var) @ features.T, task.weak_prior)
+        )(colleagues),
         "middle_coef": jax.vmap(lambda concepts: nearest_logit(concepts, task.source_prior, task.feature_var))(between),
     }
 
