@@ -140,7 +140,10 @@ def test_map_labels_raise_in_the_posterior_and_not_in_the_answers():
 AT = {"weak_accuracy": 0.7, "concept_shift": 0.5}
 HARD = {
     "aux_confidence": {"weak_accuracy", "concept_shift", "weight", "penalty"},
-    "experts": {"weak_accuracy", "concept_shift", "dropped", "penalty"},
+    "experts": {"weak_accuracy", "concept_shift", "penalty"},
+    "experts_from_source": {"weak_accuracy", "concept_shift", "dropped", "penalty"},
+    "contrastive": {"weak_accuracy", "concept_shift", "alpha"},
+    "confidence_window": {"concept_shift", "radius", "soft", "time"},
     "selective": {"concept_shift", "known_share"},
     "intent_refine": {"weak_accuracy", "concept_shift"},
     "em_prior": {"steps"},
@@ -148,7 +151,7 @@ HARD = {
 """What each method has no derivative in, and says so."""
 HARD_SIGNS = {
     "self_label": {"concept_shift"},
-    "contrastive": {"concept_shift", "strength"},
+    "anchored_contrastive": {"concept_shift", "strength"},
     "self_refine": {"concept_shift", "temperature"},
     "icl_refine": {"concept_shift", "temperature"},
 }
