@@ -150,6 +150,7 @@ HARD = {
 }
 """What each method has no derivative in, and says so."""
 HARD_SIGNS = {
+    "aux_confidence": {"soft"},
     "self_label": {"concept_shift"},
     "anchored_contrastive": {"concept_shift", "strength"},
     "self_refine": {"concept_shift", "temperature"},
