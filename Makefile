@@ -15,8 +15,9 @@ RESULTS ?= results
 # Files go to workers whole, because module fixtures hold finished sweeps; most of a test's time is compilation.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# In the mode of users (no x64, no checked annotations): what kernels promise in any mode, and every example of theirs.
-USER_TESTS := tests/test_contract.py tests/test_contract_modes.py tests/test_inputs.py $(wildcard w2s_jax/*.py)
+# In the mode of users (no x64, no checked annotations): what kernels promise in any mode, and their examples.
+USER_TESTS := tests/test_contract.py tests/test_contract_modes.py tests/test_inputs.py \
+  $(filter-out w2s_jax/transformer.py w2s_jax/training.py w2s_jax/incontext%,$(wildcard w2s_jax/*.py))
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed$(EXTRAS:%=-%)

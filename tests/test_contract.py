@@ -20,6 +20,7 @@ from w2s_jax import em, relaxed, sampling, sorted_labels, theory
 from w2s_jax.tasks import embed
 
 NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 5, 12, 4
+in_double = pytest.mark.skipif(not IN_DOUBLE, reason="tells no more in single precision alone")
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 
@@ -209,6 +210,7 @@ def test_jit_equals_eager(grid, looped, name):
 
 
 @pytest.mark.parametrize("name", KERNELS)
+@in_double
 def test_vmap_equals_a_loop(looped, batched, name):
     assert_same(batched[name], jax.tree.map(lambda *leaves: np.stack(leaves), *(one[name] for one in looped)))
 
@@ -222,6 +224,7 @@ def test_the_grid_is_one_trace_and_a_second_would_be_seen(looped):
 
 
 @pytest.mark.parametrize("name", KEEPERS)
+@in_double
 def test_single_precision_in_single_precision_out(looped, in_single, name):
     for expected, result in zip(looped, in_single, strict=True):
         for x, y in zip(jax.tree.leaves(result[name]), jax.tree.leaves(expected[name]), strict=True):

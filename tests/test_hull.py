@@ -4,7 +4,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
@@ -306,10 +305,10 @@ def test_derivatives_forward_and_of_the_second_order(derivatives, name):
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 5), (3, 4)])
 def test_concepts_of_another_shape_are_refused(shape):
     drawn = Moments(jnp.eye(5), jnp.ones(5), jnp.array(9.0))
-    with pytest.raises((jaxtyping.TypeCheckError, TypeError)):
+    with pytest.raises(ValueError, match=r"^concepts must have shape \[K d\]"):
         hull_least_squares(drawn, jnp.ones(shape))
 
 
 def test_a_projection_is_of_one_vector():
-    with pytest.raises(jaxtyping.TypeCheckError):
+    with pytest.raises(ValueError, match=r"^x must have shape \[K\], got \[2 2\]"):
         project_to_simplex(jnp.ones((2, 2)))

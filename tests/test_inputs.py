@@ -118,7 +118,10 @@ WRONG_KINDS = [
     ("^source_coef must have shape .d. with d = 5", lambda: w2s.ridge_to_source(MOMENTS, SOURCE[:4], 1.0)),
     ("^target_coef must have shape .* with d = 5", lambda: w2s.excess_risk(SOURCE, SOURCE[:1])),
     ("^concepts must have shape .K d.", lambda: w2s.hull_least_squares(MOMENTS, SOURCE)),
-    ("^task.concepts must have shape .*vmap", lambda: w2s.sample_dataset(KEY, jax.tree.map(jnp.atleast_3d, TASK), 4)),
+    (
+        "^task.concepts must have shape .*vmap",
+        lambda: w2s.sample_dataset(KEY, jax.tree.map(lambda x: x[None], TASK), 4),
+    ),
     ("^moments.cross must have .* with d = 5", lambda: w2s.least_squares(MOMENTS._replace(cross=SOURCE[:2]))),
     ("^dataset.features must be real", lambda: w2s.moments(w2s.Dataset(FEATURES * 1j, LABELS))),
     ("^x must be an array of numbers", lambda: w2s.project_to_simplex(["a", "b"])),
@@ -140,7 +143,7 @@ def test_what_python_says_best_is_left_to_python():
     ("kernel", "arguments"),
     [
         (w2s.moments, (jax.tree.map(jnp.asarray, w2s.Dataset(FEATURES, LABELS)),)),
-        (w2s.ridge_to_source, (MOMENTS, SOURCE, jnp.array(0.5))),
+        (w2s.ridge_to_source, (MOMENTS, SOURCE, jnp.asarray(0.5, FLOAT))),
         (w2s.hull_least_squares, (MOMENTS, TASK.concepts)),
         (w2s.excess_risk, (SOURCE, TASK.target_coef)),
     ],

@@ -31,11 +31,12 @@ def sample_features(key: Key, num_samples: int, dim: int, features: FeatureLaw =
     return _unit_features(key, (num_samples, dim), features, float)
 
 
-def _unit_features(key: Key, shape: tuple[int, int], features: FeatureLaw, dtype) -> Float[Array, "n d"]:
+def _unit_features(key: Key, shape: tuple[int, int], features: str, dtype) -> Float[Array, "n d"]:
     if features not in FEATURE_LAWS:
         raise ValueError(f"features must be one of {', '.join(FEATURE_LAWS)}; got {features!r}.")
-    if min(shape) < 1:
-        raise ValueError(f"num_samples and dim must be at least 1, got {shape[0]} and {shape[1]}; ask for one or more.")
+    for name, size in zip(("num_samples", "dim"), shape):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}.")
     if features == "gaussian":
         return normals(key, shape, dtype)
     return jax.random.uniform(key, shape, dtype, minval=-1.0, maxval=1.0)
