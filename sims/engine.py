@@ -30,6 +30,7 @@ from sims.lock import RunLock
 from sims.precision import Errors, Target
 from sims.spec import InputError
 from sims.store import Leaves, Store, check_disk, check_store
+from w2s_jax.rng import seed_key
 
 Tree = Any
 """Any pytree of arrays."""
@@ -267,7 +268,7 @@ Launch = Callable[..., Tree]
 def launcher(program: Callable, spec: Any) -> Launch:
     """One compiled program for all blocks; without replicates a launch fills its blocks."""
     compiled, sharding = _compiled(program, tuple(runtime.devices()))
-    key = jax.random.key(spec.seed)
+    key = seed_key(spec.seed)
 
     def launch(blocks: Sequence[int], chunks: list[Tree], counts: Sequence[int] | None = None) -> Tree:
         first = np.array(blocks, np.int32) * np.int32(spec.block_size)

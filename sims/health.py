@@ -8,7 +8,7 @@ import numpy as np
 from sims.spec import InputError
 from sims.store import Leaves
 from sims.sums import GROUP_SIZE
-from w2s_jax.rng import replicate_key
+from w2s_jax.rng import replicate_key, seed_key
 
 
 class BadRisk(NamedTuple):
@@ -48,7 +48,7 @@ def check_finite(job: Any, spec: Any, leaves: Leaves, block: int, chunk: int) ->
     for replicate in computed:
         found = job.diagnose(chunk, replicate)
         if found:
-            key = replicate_key(jax.random.key(spec.seed), replicate)
+            key = replicate_key(seed_key(spec.seed), replicate)
             raise InputError(
                 f"every risk must be finite, but {found[0].method} has {found[0].value} at {found[0].cell} in "
                 f"replicate {replicate} of seed {spec.seed} (key {hex_of(key)}, {len(found)} such risks there; "

@@ -16,7 +16,7 @@ from sims.spec import SweepSpec
 from sims.sums import block_sums
 from sims.sweep_methods import READS_ROWS
 from sims.world import Grid
-from w2s_jax.rng import replicate_key
+from w2s_jax.rng import replicate_key, seed_key
 
 SMOKE = SweepSpec(
     weakness=("rotated", "confused"),
@@ -65,7 +65,7 @@ def bad_risks(
     spec: SweepSpec, simulate_one: Callable, pieces: list[GridChunk], inputs: list[Grid], chunk: int, replicate: int
 ) -> list[BadRisk]:
     """The risks of one replicate, computed alone on one chunk of the grid, that are not finite."""
-    key = replicate_key(jax.random.key(spec.seed), replicate)
+    key = replicate_key(seed_key(spec.seed), replicate)
     outcome, piece = simulate_one(key, inputs[chunk]), pieces[chunk]
     found = []
     for columns_of, risk in zip(columns(spec), (outcome.fixed_risk, outcome.varying_risk)):
