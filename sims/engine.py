@@ -9,8 +9,9 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +56,8 @@ class Job(NamedTuple):
     """(chunk, replicate) -> the risks of that replicate, computed alone, that are not finite."""
     relative_sem: Callable[[Store, np.ndarray, int], Errors] | None = None
     """(store, numbers of the blocks, chunk) -> relative standard errors of the risks; a `Target` needs it."""
+    holes: Mapping[str, np.ndarray | bool] = MappingProxyType({})
+    """Sums that may be NaN by design, by name: all of it (True), or where the array is True. All others are finite."""
 
 
 class Options(NamedTuple):

@@ -36,6 +36,8 @@ PAPER = SweepSpec(
     block_size=500,
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+NO_ANGLE = ("mean.fixed_accuracy", "mean.varying_accuracy", "fixed_accuracy_square", "varying_accuracy_square")
+"""Sums of sign accuracies: a coefficient of 0 makes no angle with the target, and features of no rotation no formula."""
 
 
 def start(spec: SweepSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
@@ -57,6 +59,7 @@ def prepare(spec: SweepSpec) -> engine.Job:
         seconds=estimated_seconds(spec),
         tasks_per_replicate=spec.num_cells,
         relative_sem=partial(results.relative_sem, spec, like, pieces),
+        holes=dict.fromkeys(NO_ANGLE, True),
         diagnose=partial(bad_risks, spec, jax.jit(partial(simulate, spec)), pieces, inputs),
     )
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 from jaxtyping import Array, Float
 
 from sims.spec import InputError, check_axis, check_each, check_members, check_one, check_prior
@@ -89,3 +90,5 @@ class Study(NamedTuple):
     """Rough time of one replicate on one core, at the quick preset."""
     inputs: Callable[[TheorySpec], Any] = lambda spec: ()
     """What it wants traced: a pytree of arrays."""
+    holes: Callable[[TheorySpec], np.ndarray | bool] = lambda spec: False
+    """Where it leaves cells out by design (NaN): True there, of the shape that `simulate` gives."""
