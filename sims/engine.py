@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sims import hosts, precision, runtime
-from sims.disk import saving, staging
+from sims.disk import followed, output_folder, saving, staging
 from sims.health import BadRisk, check_finite
 from sims.hosts import Ranks
 from sims.lock import RunLock
@@ -80,20 +80,28 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
     called where there is nothing to do. With several processes all of them call this; each returns when the results
     are there.
     """
-    path, target = out / f"{name}.zarr", options.target
+    return run_at(output_folder(out) / f"{name}.zarr", name, spec, prepare, options)
+
+
+def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], options: Options = ALONE) -> Path:
+    """The same into the store at `path`, whatever its folder is called; a symbolic link is followed."""
+    path, target = followed(path), options.target
     ranks = options.ranks or hosts.alone()
     tell = say if ranks.index == 0 else _silent
-    check_store(path, spec)
-    held = precision.read_published(path)
-    if precision.is_enough(held, spec.replicates, target):
-        tell(f"{path} already holds this sweep, complete with {held.complete:,} replicates: nothing to do.")
-        if target is not None and held.risks_short:
-            tell(f"{held.risks_short:,} of its risks are above the relative SEM of {target.sem:g} at the cap.")
+    if _is_done(path, spec, target, tell):
         return path
     runtime.devices()
     with RunLock(path, ranks.run, ranks.index) as lock:
+        # Looked at again, now that no other run can change it: what was published meanwhile is never computed anew.
+        if _is_done(path, spec, target, tell):
+            return path
+        held = precision.read_published(path)
         job = prepare(spec)
+        if target is not None and job.relative_sem is None:
+            raise InputError(f"--target-sem needs a sweep with risks, and {name} has none; leave it out.")
         work = _Work(name, spec, job, path, _leaf_shapes(job), ranks, lock, tell)
+        if path.exists():
+            Store.look(path).check(work.leaves, len(job.chunks))
         counts = precision.first_counts(held, spec, len(job.chunks), target)
         each = " a process" if ranks.count > 1 else ""
         for line in job.plan:
@@ -115,6 +123,18 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
         tell(line)
     tell(f"wrote {path}")
     return path
+
+
+def _is_done(path: Path, spec: Any, target: Target | None, tell: Callable[[str], None]) -> bool:
+    """Whether the store at `path` can be of this sweep, and its results are what is asked for."""
+    check_store(path, spec)
+    held = precision.read_published(path)
+    if not precision.is_enough(held, spec.replicates, target):
+        return False
+    tell(f"{path} already holds this sweep, complete with {held.complete:,} replicates: nothing to do.")
+    if target is not None and held.risks_short:
+        tell(f"{held.risks_short:,} of its risks are above the relative SEM of {target.sem:g} at the cap.")
+    return True
 
 
 def say(line: str) -> None:
@@ -152,10 +172,8 @@ def _rounds(work: _Work, counts: np.ndarray, target: Target | None) -> tuple[Sto
     fresh = range(counts.shape[1])
     while True:
         store = _filled(work, counts, is_first=not looks)
-        if target is None:
+        if target is None or work.job.relative_sem is None:
             return store, counts, []
-        if work.job.relative_sem is None:
-            raise InputError(f"--target-sem needs a sweep with risks, and {work.name} has none; leave it out.")
         for chunk in fresh:
             errors = work.job.relative_sem(store, np.flatnonzero(counts[:, chunk]), chunk)
             looks[chunk] = precision.look(errors, target)
@@ -181,9 +199,12 @@ def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
     check_disk(work.path, work.disk_bytes(counts))
     if work.ranks.index > 0:
         hosts.wait(functools.partial(_has_room, work.path, len(counts)), work.lock, work.ranks)
-    store = Store.open(work.path, work.spec, counts.shape, work.leaves, runtime.provenance())
+    origin = runtime.provenance()
+    store = Store.open(work.path, work.spec, counts.shape, work.leaves, origin, work.name)
     every = [(int(block), int(chunk)) for block, chunk in np.argwhere(counts)]
     missing = set(store.pending(counts))
+    if work.ranks.index == 0:
+        store.begin(origin, sorted(missing))
     if is_first and len(missing) < len(every):
         work.tell(f"going on: {len(every) - len(missing)} blocks are already there")
     own = [unit for unit in hosts.share(every, work.ranks) if unit in missing]

@@ -48,6 +48,8 @@ def prepare(spec: InContextSpec, out: Path) -> engine.Job:
 
 def start(spec: InContextSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
     """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
+    if options.target is not None:
+        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
     if options.ranks is not None and options.ranks.count > 1:
         raise InputError(
             f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "

@@ -37,7 +37,7 @@ PAPER = SweepSpec(
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
 NO_ANGLE = ("mean.fixed_accuracy", "mean.varying_accuracy", "fixed_accuracy_square", "varying_accuracy_square")
-"""Sums of sign accuracies: a coefficient of 0 makes no angle with the target, and features of no rotation no formula."""
+"""Sums of sign accuracies: NaN where a coefficient is 0 and makes no angle, and for features that are not gaussian."""
 
 
 def start(spec: SweepSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:

@@ -5,6 +5,8 @@ import functools
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,29 @@ MAX_DEVICES_PER_CORE = 4
 _limit: int | None = None
 
 
+CHANGED = (
+    "jax_default_matmul_precision",
+    "jax_enable_compilation_cache",
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+)
+"""Settings of jax that `configure` may change while there is something to compute."""
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Within, a command may `configure` jax; afterwards the process that called it has its own settings again."""
+    global _limit
+    before, limit = {name: jax.config.values[name] for name in CHANGED}, _limit
+    try:
+        yield
+    finally:
+        _limit = limit
+        for name, value in before.items():
+            if jax.config.values[name] != value:
+                jax.config.update(name, value)
+
+
 def configure(devices: int | None = None, compilation_cache: bool = True) -> None:
     """One device per core, full matmul precision, and compiled programs kept for the next run.
 
@@ -37,10 +62,30 @@ def configure(devices: int | None = None, compilation_cache: bool = True) -> Non
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_enable_compilation_cache", compilation_cache)
     if jax.config.jax_compilation_cache_dir is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "w2s_jax" / "xla"))
+        if (folder := _cache_folder()) is None:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         # The hundred small programs that prepare a sweep take as long to start as the large one.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _cache_folder() -> Path | None:
+    """Where compiled programs are kept; None, and a line that says so, where nothing can be."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(home) / "w2s_jax" / "xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except (RuntimeError, OSError):  # a user without a home, as in many containers; or one that cannot be written
+        pass
+    print(
+        "note: compiled programs are not kept, since there is no home folder to write to; set "
+        "JAX_COMPILATION_CACHE_DIR to keep them.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return None
 
 
 CPU_OPTIONS = {
@@ -70,13 +115,26 @@ def _compiles(options: dict[str, str]) -> bool:
 
 def devices() -> list[jax.Device]:
     """The devices that this process computes on: its own alone, of any number of processes."""
-    local = jax.local_devices()
+    local = _local_devices()
     on_cpu, cores = local[0].platform == "cpu", os.cpu_count() or 1
     most = MAX_DEVICES_PER_CORE * cores if on_cpu else len(local)
     if _limit is not None and not 1 <= _limit <= most:
         why = f"{MAX_DEVICES_PER_CORE} for each of {cores} cores" if on_cpu else f"this process has {len(local)}"
         raise InputError(f"--devices must be in [1, {most}] ({why}), got {_limit}; leave it out to use all.")
     return local[:_limit]
+
+
+def _local_devices() -> list[jax.Device]:
+    try:
+        return jax.local_devices()
+    except Exception as error:  # RuntimeError or AssertionError, by version and platform
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        asked = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms
+        where = f"with JAX_PLATFORMS={asked} " if asked else ""
+        raise InputError(
+            f"jax must find a device to compute on, but {where}it says: {said}; set JAX_PLATFORMS=cpu, or install jax "
+            f"for this accelerator (make EXTRAS=cuda13 setup)."
+        ) from error
 
 
 def device_name() -> str:
