@@ -298,14 +298,16 @@ def launcher(program: Callable, spec: Any) -> Launch:
         first = np.array(blocks, np.int32) * np.int32(spec.block_size)
         total = first + np.asarray(spec.block_size if counts is None else counts, np.int32)
         stacked = jax.tree.map(lambda *leaves: jax.device_put(jnp.stack(leaves), sharding), *chunks)
-        return compiled(key, jax.device_put(total, sharding), jax.device_put(first, sharding), stacked)
+        given = (key, jax.device_put(total, sharding), jax.device_put(first, sharding), stacked)
+        return compiled(*given)(*given)
 
     return launch
 
 
 @functools.lru_cache(maxsize=4)
 def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Callable, NamedSharding]:
-    """The program on every device at once, and how its inputs lie; kept, so that a next sweep traces nothing anew."""
+    """What compiles the program on every device at once for given inputs, once for each of their shapes, and how these
+    lie; kept, so that a next sweep traces nothing anew."""
     mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,), devices=devices)
 
     def unit(key, total, first, chunk):
@@ -314,7 +316,16 @@ def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Calla
 
     specs = (P(), P("units"), P("units"), P("units"))
     sharded = jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False)
-    return jax.jit(sharded, compiler_options=runtime.compiler_options()), NamedSharding(mesh, P("units"))
+    jitted, executables = jax.jit(sharded, compiler_options=runtime.compiler_options()), {}
+
+    def for_inputs(*given):
+        leaves, structure = jax.tree.flatten(given)
+        shapes = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if shapes not in executables:
+            executables[shapes] = runtime.fitting(jitted.lower(*given).compile(), devices)
+        return executables[shapes]
+
+    return for_inputs, NamedSharding(mesh, P("units"))
 
 
 @functools.lru_cache(maxsize=4)

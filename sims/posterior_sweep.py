@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from sims import cli, engine, runtime
 from sims.precision import Errors, name_cell, relative
-from sims.spec import check_axis, check_each, check_members, check_one
+from sims.spec import check_axis, check_each, check_members, check_one, settle
 from sims.store import Store, save_results
 from w2s_jax import statistics, theory
 from w2s_jax.refinement import concept_evidence, likelihood_ratio, posterior_weights, prompt_evidence
@@ -60,6 +60,7 @@ class PosteriorSpec:
     """Prompts in a block of work, a multiple of 1,000. Changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in AXES:
             check_axis(name, getattr(self, name))
         check_members("weakness", self.weakness, WEAKNESSES)
@@ -117,7 +118,7 @@ def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contes
 
 
 def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
-    longest, (_, _, size) = max(spec.num_icl), contests.teachers.concepts.shape
+    longest, (_, _, size) = max(1, *spec.num_icl), contests.teachers.concepts.shape
     rows = longest * PROMPTS_AT_ONCE
     features = normals(stream(key, "features"), (size, rows)).T
     noise = normals(stream(key, "noise"), (rows,))

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,6 +142,39 @@ def device_name() -> str:
     used = devices()
     name = f"{len(used)} x {used[0].device_kind if used[0].platform != 'cpu' else cpu_name()}"
     return name if jax.process_count() == 1 else f"{jax.process_count()} processes of {name}"
+
+
+def fitting(executable: jax.stages.Compiled, used: Sequence[jax.Device]) -> jax.stages.Compiled:
+    """A compiled program, if the memory that it says it needs is free: on a CPU all devices share one."""
+    found, free = executable.memory_analysis(), free_memory(used[0])
+    if found is None or free is None:
+        return executable
+    count = len(used) if used[0].platform == "cpu" else 1
+    needed = count * (found.temp_size_in_bytes + found.output_size_in_bytes)
+    if needed > free:
+        raise InputError(
+            f"a block of work must fit the memory, but one of this grid needs {needed / 1e6:,.0f} MB on {count} "
+            f"devices and {free / 1e6:,.0f} MB are free; shorten prompts and samples, lower block_size, or use fewer "
+            f"devices."
+        )
+    return executable
+
+
+def free_memory(device: jax.Device) -> int | None:
+    """Bytes that a program may still take on a device; None where that is not known."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
+    found = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
+    with contextlib.suppress(OSError, ValueError):  # "max" where a container has no limit
+        group = Path("/sys/fs/cgroup")
+        limit, taken = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        parts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        found.append(limit - taken + int(parts.get("inactive_file", 0)))  # the cache of files gives way
+    return min(found, default=None)
 
 
 def cpu_name() -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, settle
 from w2s_jax.methods import LABELS, METHODS, Labels, Method
 from w2s_jax.tasks import WEAKNESSES, Weakness
 
@@ -53,6 +53,7 @@ class ArenaSpec:
     """Replicates in a block of work, >= 1; it changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)

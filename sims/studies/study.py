@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Array, Float
 
-from sims.spec import InputError, check_axis, check_each, check_members, check_one, check_prior
+from sims.spec import InputError, check_axis, check_each, check_members, check_one, check_prior, settle
 from w2s_jax.types import Key
 
 StudyName = Literal["hull", "em_ladder", "mixture_target", "contamination", "relaxed", "misfit", "proportional"]
@@ -51,6 +51,7 @@ class TheorySpec:
     """Replicates in a block of work, a multiple of 10: a kill loses at most the blocks in flight. Changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for field in dataclasses.fields(self):
             if isinstance(getattr(self, field.name), tuple) and field.name != "target_prior":
                 check_axis(field.name, getattr(self, field.name))
