@@ -251,13 +251,20 @@ def _compute(work: _Work, store: Store, counts: np.ndarray, pending: list[tuple[
     hidden = {"transient": not console.is_terminal, "disable": work.ranks.index > 0}
     with Progress(*columns, console=console, **hidden) as progress:
         bar = progress.add_task(title, total=len(pending), rate="compiling")
-        tasks = 0
-        for (block, chunk), leaves in _blocks(work.spec, job, counts, pending):
-            check_finite(job, work.spec, leaves, block, chunk)
-            store.write(block, chunk, int(counts[block, chunk]), leaves)
-            tasks += int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks)
-            rate = tasks / (time.perf_counter() - started)
-            progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
+        tasks, done = 0, 0
+        try:
+            for (block, chunk), leaves in _blocks(work.spec, job, counts, pending):
+                check_finite(job, work.spec, leaves, block, chunk)
+                store.write(block, chunk, int(counts[block, chunk]), leaves)
+                tasks, done = tasks + int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks), done + 1
+                rate = tasks / (time.perf_counter() - started)
+                progress.update(bar, advance=1, rate=f"{rate:,.0f} tasks/s")
+        except KeyboardInterrupt:
+            # jax stops no program that runs, and Python does not end before it.
+            taken = (time.perf_counter() - started) * len(runtime.devices())
+            long = f": a block takes about {duration(taken / done)}" if done else ""
+            work.tell(f"stopping; blocks in flight are dropped, but this process ends only when they do{long}")
+            raise
     taken = time.perf_counter() - started
     work.tell(f"{tasks:,} tasks in {duration(taken)}: {tasks / taken:,.0f} tasks/s, compilation included")
 

@@ -238,6 +238,7 @@ def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, numbe
     process.send_signal(number)
     error = finish(process)
     assert process.returncode == code, error
+    assert "this process ends only when they do: a block takes about" in error
     assert word in error.splitlines()[-1] and "the same command goes on from there" in error.splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["risk_sweep.zarr"]
     assert 3 < len(marked(tmp_path)) < 50
