@@ -64,10 +64,10 @@ def samples(workload: Workload, num_replicates: int, **fields) -> MeanRisks:
 
     from sims.simulate import simulate
     from sims.world import make_grid
-    from w2s_jax.rng import replicate_key
+    from w2s_jax.rng import replicate_key, seed_key
 
     spec = specification(workload, **fields)
-    key, grid = jax.random.key(spec.seed), make_grid(spec)
+    key, grid = seed_key(spec.seed), make_grid(spec)
     one_by_one = jax.jit(lambda numbers: jax.lax.map(lambda i: simulate(spec, replicate_key(key, i), grid), numbers))
     outcomes = one_by_one(np.arange(num_replicates))
     return MeanRisks(

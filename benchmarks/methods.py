@@ -20,7 +20,7 @@ from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure_bes
 from sims import runtime
 from sims.arena.spec import QUICK, ArenaSpec, presets, supporting
 from w2s_jax.methods import LABELS, Labels, View, draw_view, masked
-from w2s_jax.rng import stream
+from w2s_jax.rng import seed_key, stream
 from w2s_jax.tasks import make_task
 
 TASKS = 256
@@ -65,7 +65,7 @@ def draw_views(spec: ArenaSpec, tasks: int) -> View:
     task = make_task(
         num_concepts=spec.num_concepts, dim=spec.dim, weak_accuracy=0.7, concept_shift=0.5, noise_var=spec.noise_var
     )
-    keys = jax.random.split(stream(jax.random.key(spec.seed), "cost"), tasks)
+    keys = jax.random.split(stream(seed_key(spec.seed), "cost"), tasks)
     return jax.jit(jax.vmap(lambda key: draw_view(key, task, spec.num_fitted, spec.num_icl, spec.labels)))(keys)
 
 

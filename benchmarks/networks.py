@@ -25,7 +25,7 @@ from sims.networks import finetune
 from sims.networks.spec import QUICK, InContextSpec, PretrainSpec
 from sims.networks.strong import pretraining_loss
 from sims.networks.world import bins_of, task_of
-from w2s_jax.rng import stream
+from w2s_jax.rng import seed_key, stream
 from w2s_jax.training import init_state, make_optimizer, train
 from w2s_jax.types import stack
 
@@ -202,7 +202,7 @@ def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
     }
 
     def work(way: str, networks: int) -> Work:
-        keys = jax.random.split(jax.random.key(own.seed), networks)
+        keys = jax.random.split(seed_key(own.seed), networks)
         each = [(key, start(key)) for key in keys]
         calls = each if way == "loop" else [(keys, stack(state for _, state in each))]
 
@@ -222,10 +222,10 @@ def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
     Risks are measured at two queries, which cost nothing.
     """
     spec = dataclasses.replace(spec, finetune_steps=FINETUNE_STEPS, finetune_looks=1)
-    graph, params = finetune.make_network(spec, jax.random.key(spec.seed))
+    graph, params = finetune.make_network(spec, seed_key(spec.seed))
     bins, coef = bins_of(spec), task_of(spec, spec.concept_shift[0]).target_coef
     num_samples, width = max(spec.sample_size), jax.local_device_count()
-    key = jax.random.key(spec.seed)
+    key = seed_key(spec.seed)
     features = jax.random.normal(stream(key, "features"), (num_samples, spec.dim))
     labels = jax.random.normal(stream(key, "labels"), (fits, num_samples))
 

@@ -10,8 +10,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import jax
-
 from sims import cli, engine, runtime
 from sims.dialogues.gate import check_mastery, examine
 from sims.dialogues.results import assemble
@@ -21,6 +19,7 @@ from sims.dialogues.strong import NETWORKS, pretrained
 from sims.spec import InputError
 from w2s_jax.alignment.world import FIRST_TAG, TARGET
 from w2s_jax.alignment.worlds import dialogues
+from w2s_jax.rng import seed_key
 
 
 def prepare(spec: AlignmentSpec, out: Path) -> engine.Job:
@@ -51,6 +50,8 @@ def start(spec: AlignmentSpec, out: Path, options: engine.Options = engine.ALONE
             f"definitions must be {DEFINITIONS}, what the methods are in this program, got {spec.definitions}, as in "
             f"stores of version 0.1; leave it out, and choose another --out."
         )
+    if options.target is not None:
+        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
     if options.ranks is not None and options.ranks.count > 1:
         raise InputError(
             f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
@@ -67,7 +68,7 @@ def show(spec: AlignmentSpec, count: int) -> None:
     for concept in range(world.num_concepts):
         share = "the target" if concept == TARGET else "a rival"
         print(f"{world.words[FIRST_TAG + concept]} ({share})")
-        for line in dialogues(world, jax.random.key(spec.seed), concept, count):
+        for line in dialogues(world, seed_key(spec.seed), concept, count):
             print(f"    {line}")
 
 

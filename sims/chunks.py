@@ -55,7 +55,12 @@ def plan(spec: SweepSpec) -> list[GridChunk]:
     """Chunks whose units of work fit `DEVICE_BYTES`."""
     num_teachers, num_shifts = len(spec.weakness) * len(spec.weak_accuracy), len(spec.concept_shift)
     width, depth = num_teachers, num_shifts
-    while unit_bytes(spec, width, depth) > DEVICE_BYTES:
+    if block_bytes(spec) > DEVICE_BYTES:
+        raise InputError(
+            f"a block must fit {DEVICE_BYTES / 1e6:.0f} MB, but one of {spec.block_size:,} replicates needs "
+            f"{block_bytes(spec) / 1e6:,.0f} MB for their numbers alone; lower block_size: 250 is a good size."
+        )
+    while unit_bytes(spec, width, depth) + block_bytes(spec) > DEVICE_BYTES:
         if width > 1:
             width = -(-width // 2)
         elif depth > 1:
@@ -70,6 +75,11 @@ def plan(spec: SweepSpec) -> list[GridChunk]:
         for w in range(0, num_teachers, width)
         for s in range(0, num_shifts, depth)
     ]
+
+
+def block_bytes(spec: SweepSpec) -> int:
+    """Working memory that the numbers and weights of a block's replicates take."""
+    return 16 * spec.block_size
 
 
 def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
@@ -95,7 +105,7 @@ def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
 def describe(spec: SweepSpec, chunks: list[GridChunk], devices: int) -> list[str]:
     """What is about to run, in words; cells and independent replicates are counted apart."""
     tasks = spec.num_cells * spec.replicates
-    memory = unit_bytes(spec, *chunks[0].shape) * devices
+    memory = (unit_bytes(spec, *chunks[0].shape) + block_bytes(spec)) * devices
     blocks = math.ceil(spec.replicates / spec.block_size)
     why = f" (the examples are needed: {spec.reads_rows})" if spec.draws == "auto" and spec.reads_rows else ""
     return [

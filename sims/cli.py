@@ -66,15 +66,18 @@ def main(
     def act() -> None:
         command = parse(name, description, presets, kind, argv)
         from sims import hosts, runtime
+        from sims.disk import output_folder
         from sims.engine import Options
         from sims.precision import make_target
 
         if command.devices is not None and command.devices < 1:
             raise InputError(f"devices must be at least 1, got {command.devices}; leave it out to use all cores.")
         target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
-        runtime.configure(command.devices, command.compilation_cache)
-        ranks = hosts.start(command.coordinator, command.num_processes, command.process_id, command.cluster)
-        start(command.spec, command.out, Options(ranks, target))
+        out = output_folder(command.out)
+        with runtime.restored():
+            runtime.configure(command.devices, command.compilation_cache)
+            ranks = hosts.start(command.coordinator, command.num_processes, command.process_id, command.cluster)
+            start(command.spec, out, Options(ranks, target))
 
     return guarded(act)
 

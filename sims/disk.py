@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ from sims.spec import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+UNKNOWN = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.ENOTTY)
+"""What file systems answer that know no such call."""
+
+_told: set[str] = set()
 
 
 class DurableStore(LocalStore):
@@ -40,9 +46,8 @@ def write_durably(new: Path, path: Path, data: bytes) -> None:
     try:
         with new.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        sync(new)
+        _rename(new, path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
@@ -50,11 +55,83 @@ def write_durably(new: Path, path: Path, data: bytes) -> None:
         sync(folder)
 
 
+def _rename(new: Path, path: Path) -> None:
+    try:
+        new.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A part of the store lies on another disk: there once more, under a name beside the final one.
+        near = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(new, near)
+            sync(near)
+            near.replace(path)
+        finally:
+            near.unlink(missing_ok=True)
+        new.unlink()
+
+
+def move(folder: Path, target: Path) -> None:
+    """Give a folder another name, on another disk too; what is moved must be on the disk."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, target)
+        sync_tree(target)
+
+
+def followed(path: Path) -> Path:
+    """Where a path leads: a store that is a symbolic link has one name and one lock, and is written on its own disk."""
+    return path.resolve() if path.is_symlink() else path
+
+
+def output_folder(out: Path) -> Path:
+    """The folder that --out names, with ~ for the home folder.
+
+    Raises:
+        InputError: for the address of a remote store, and for a store, where the folder of stores is asked for.
+
+    >>> output_folder(Path("results")).name
+    'results'
+    """
+    if address := re.match(r"([a-z][a-z0-9+.-]+):/", str(out)):
+        raise InputError(
+            f"--out must be a folder of this machine, got an address of {address[1]}, {out}; mount it, or copy the "
+            f"store there afterwards."
+        )
+    if out.suffix == ".zarr" or (out / "zarr.json").is_file():
+        raise InputError(f"--out must be the folder of stores, got the store {out}; give --out {out.parent}.")
+    try:
+        return out.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"--out must be a folder, but {out} has no home here ({error}); write it in full.") from error
+
+
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file, or the names in a folder, are on the disk; where that cannot be known, say so once."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if os.name != "nt" or not path.is_dir():  # Windows opens no folders
+            raise
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+        kind = "folders" if path.is_dir() else "files"
+        if kind not in _told:
+            _told.add(kind)
+            print(
+                f"note: the file system of {path} cannot be asked to save {kind} at once, so a power cut, though no "
+                f"kill, may lose the last ones; `python -m sims.inspect` finds what is lost.",
+                file=sys.stderr,
+                flush=True,
+            )
     finally:
         os.close(handle)
 

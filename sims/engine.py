@@ -9,8 +9,9 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sims import hosts, precision, runtime
-from sims.disk import saving, staging
+from sims.disk import followed, output_folder, saving, staging
 from sims.health import BadRisk, check_finite
 from sims.hosts import Ranks
 from sims.lock import RunLock
@@ -29,6 +30,7 @@ from sims.precision import Errors, Target
 from sims.progress import progress, rate
 from sims.spec import InputError
 from sims.store import Leaves, Store, check_disk, check_store
+from w2s_jax.rng import seed_key
 
 Tree = Any
 """Any pytree of arrays."""
@@ -57,6 +59,8 @@ class Job(NamedTuple):
     """Name of a task in the progress."""
     doing: str = "compiling"
     """What is under way until the first block is done."""
+    holes: Mapping[str, np.ndarray | bool] = MappingProxyType({})
+    """Sums that may be NaN by design, by name: all of it (True), or where the array is True. All others are finite."""
 
 
 class Options(NamedTuple):
@@ -79,20 +83,28 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
     called where there is nothing to do. With several processes all of them call this; each returns when the results
     are there.
     """
-    path, target = out / f"{name}.zarr", options.target
+    return run_at(output_folder(out) / f"{name}.zarr", name, spec, prepare, options)
+
+
+def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], options: Options = ALONE) -> Path:
+    """The same into the store at `path`, whatever its folder is called; a symbolic link is followed."""
+    path, target = followed(path), options.target
     ranks = options.ranks or hosts.alone()
     tell = say if ranks.index == 0 else _silent
-    check_store(path, spec)
-    held = precision.read_published(path)
-    if precision.is_enough(held, spec.replicates, target):
-        tell(f"{path} already holds this sweep, complete with {held.complete:,} replicates: nothing to do.")
-        if target is not None and held.risks_short:
-            tell(f"{held.risks_short:,} of its risks are above the relative SEM of {target.sem:g} at the cap.")
+    if _is_done(path, spec, target, tell):
         return path
     runtime.devices()
     with RunLock(path, ranks.run, ranks.index) as lock:
+        # Looked at again, now that no other run can change it: what was published meanwhile is never computed anew.
+        if _is_done(path, spec, target, tell):
+            return path
+        held = precision.read_published(path)
         job = prepare(spec)
+        if target is not None and job.relative_sem is None:
+            raise InputError(f"--target-sem needs a sweep with risks, and {name} has none; leave it out.")
         work = _Work(name, spec, job, path, _leaf_shapes(job), ranks, lock, tell)
+        if path.exists():
+            Store.look(path).check(work.leaves, len(job.chunks))
         counts = precision.first_counts(held, spec, len(job.chunks), target)
         each = " a process" if ranks.count > 1 else ""
         for line in job.plan:
@@ -114,6 +126,18 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
         tell(line)
     tell(f"wrote {path}")
     return path
+
+
+def _is_done(path: Path, spec: Any, target: Target | None, tell: Callable[[str], None]) -> bool:
+    """Whether the store at `path` can be of this sweep, and its results are what is asked for."""
+    check_store(path, spec)
+    held = precision.read_published(path)
+    if not precision.is_enough(held, spec.replicates, target):
+        return False
+    tell(f"{path} already holds this sweep, complete with {held.complete:,} replicates: nothing to do.")
+    if target is not None and held.risks_short:
+        tell(f"{held.risks_short:,} of its risks are above the relative SEM of {target.sem:g} at the cap.")
+    return True
 
 
 def say(line: str) -> None:
@@ -151,10 +175,8 @@ def _rounds(work: _Work, counts: np.ndarray, target: Target | None) -> tuple[Sto
     fresh = range(counts.shape[1])
     while True:
         store = _filled(work, counts, is_first=not looks)
-        if target is None:
+        if target is None or work.job.relative_sem is None:
             return store, counts, []
-        if work.job.relative_sem is None:
-            raise InputError(f"--target-sem needs a sweep with risks, and {work.name} has none; leave it out.")
         for chunk in fresh:
             errors = work.job.relative_sem(store, np.flatnonzero(counts[:, chunk]), chunk)
             looks[chunk] = precision.look(errors, target)
@@ -180,9 +202,12 @@ def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
     check_disk(work.path, work.disk_bytes(counts))
     if work.ranks.index > 0:
         hosts.wait(functools.partial(_has_room, work.path, len(counts)), work.lock, work.ranks)
-    store = Store.open(work.path, work.spec, counts.shape, work.leaves, runtime.provenance())
+    origin = runtime.provenance()
+    store = Store.open(work.path, work.spec, counts.shape, work.leaves, origin, work.name)
     every = [(int(block), int(chunk)) for block, chunk in np.argwhere(counts)]
     missing = set(store.pending(counts))
+    if work.ranks.index == 0:
+        store.begin(origin, sorted(missing))
     if is_first and len(missing) < len(every):
         work.tell(f"going on: {len(every) - len(missing)} blocks are already there")
     own = [unit for unit in hosts.share(every, work.ranks) if unit in missing]
@@ -218,12 +243,19 @@ def _compute(work: _Work, store: Store, counts: np.ndarray, pending: list[tuple[
     title = work.name if work.ranks.count == 1 else f"{work.name}, process 0 of {work.ranks.count}"
     job = work.job
     with progress(title, len(pending), f"blocks  {job.doing}", hidden=work.ranks.index > 0) as update:
-        tasks = 0
-        for done, ((block, chunk), leaves) in enumerate(_blocks(work.spec, job, counts, pending), start=1):
-            check_finite(job, work.spec, leaves, block, chunk)
-            store.write(block, chunk, int(counts[block, chunk]), leaves)
-            tasks += int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks)
-            update(done, f"blocks  {rate(tasks, time.perf_counter() - started, job.unit)}")
+        tasks, done = 0, 0
+        try:
+            for (block, chunk), leaves in _blocks(work.spec, job, counts, pending):
+                check_finite(job, work.spec, leaves, block, chunk)
+                store.write(block, chunk, int(counts[block, chunk]), leaves)
+                tasks, done = tasks + int(counts[block, chunk]) * job.tasks_per_replicate // len(job.chunks), done + 1
+                update(done, f"blocks  {rate(tasks, time.perf_counter() - started, job.unit)}")
+        except KeyboardInterrupt:
+            # jax stops no program that runs, and Python does not end before it.
+            taken = (time.perf_counter() - started) * len(runtime.devices())
+            long = f": a block takes about {duration(taken / done)}" if done else ""
+            work.tell(f"stopping; blocks in flight are dropped, but this process ends only when they do{long}")
+            raise
     taken = time.perf_counter() - started
     work.tell(f"{tasks:,} {job.unit} in {duration(taken)}: {rate(tasks, taken, job.unit)}, compilation included")
 
@@ -258,20 +290,22 @@ Launch = Callable[..., Tree]
 def launcher(program: Callable, spec: Any) -> Launch:
     """One compiled program for all blocks; without replicates a launch fills its blocks."""
     compiled, sharding = _compiled(program, tuple(runtime.devices()))
-    key = jax.random.key(spec.seed)
+    key = seed_key(spec.seed)
 
     def launch(blocks: Sequence[int], chunks: list[Tree], counts: Sequence[int] | None = None) -> Tree:
         first = np.array(blocks, np.int32) * np.int32(spec.block_size)
         total = first + np.asarray(spec.block_size if counts is None else counts, np.int32)
         stacked = jax.tree.map(lambda *leaves: jax.device_put(jnp.stack(leaves), sharding), *chunks)
-        return compiled(key, jax.device_put(total, sharding), jax.device_put(first, sharding), stacked)
+        given = (key, jax.device_put(total, sharding), jax.device_put(first, sharding), stacked)
+        return compiled(*given)(*given)
 
     return launch
 
 
 @functools.lru_cache(maxsize=4)
 def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Callable, NamedSharding]:
-    """The program on every device at once, and how its inputs lie; kept, so that a next sweep traces nothing anew."""
+    """What compiles the program on every device at once for given inputs, once for each of their shapes, and how these
+    lie; kept, so that a next sweep traces nothing anew."""
     mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,), devices=devices)
 
     def unit(key, total, first, chunk):
@@ -280,7 +314,16 @@ def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Calla
 
     specs = (P(), P("units"), P("units"), P("units"))
     sharded = jax.shard_map(unit, mesh=mesh, in_specs=specs, out_specs=P("units"), check_vma=False)
-    return jax.jit(sharded, compiler_options=runtime.compiler_options()), NamedSharding(mesh, P("units"))
+    jitted, executables = jax.jit(sharded, compiler_options=runtime.compiler_options()), {}
+
+    def for_inputs(*given):
+        leaves, structure = jax.tree.flatten(given)
+        shapes = (structure, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if shapes not in executables:
+            executables[shapes] = runtime.fitting(jitted.lower(*given).compile(), devices)
+        return executables[shapes]
+
+    return for_inputs, NamedSharding(mesh, P("units"))
 
 
 @functools.lru_cache(maxsize=4)

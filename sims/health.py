@@ -1,4 +1,4 @@
-"""Looks at a block before it is saved: every risk must be finite, or the replicate to blame is named."""
+"""Looks at a block before it is saved: every sum must be finite, or the replicate to blame is named."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from sims.spec import InputError
 from sims.store import Leaves
 from sims.sums import GROUP_SIZE
-from w2s_jax.rng import replicate_key
+from w2s_jax.rng import replicate_key, seed_key
 
 
 class BadRisk(NamedTuple):
@@ -22,23 +22,26 @@ class BadRisk(NamedTuple):
 
 
 def check_finite(job: Any, spec: Any, leaves: Leaves, block: int, chunk: int) -> None:
-    """Refuse a block in which a risk is NaN or infinite; nothing of it has been written then.
+    """Refuse a block in which a sum is NaN or infinite; nothing of it has been written then.
 
     Args:
-        job: the sweep, an `engine.Job`. Its `diagnose(chunk, replicate) -> list[BadRisk]`, where it has one, computes
-            a replicate alone; without it the block and chunk are named, and no more.
+        job: the sweep, an `engine.Job`. Its `holes` list the sums that may be NaN by design, and where. Its
+            `diagnose(chunk, replicate) -> list[BadRisk]`, where it has one, computes a replicate alone; without it
+            the block and chunk are named, and no more.
         spec: its specification, of which `seed` and `block_size` are read.
-        leaves: the sums of the block, by name; those that end in "risk" are means over its replicates. Other sums,
-            such as win rates or accuracies, may be NaN by definition.
+        leaves: the sums of the block, by name.
         block: number of the block.
         chunk: number of the chunk of the grid.
 
     Raises:
-        InputError: naming the method, cell, replicate and key of the first risk that is not finite.
+        InputError: naming the method, cell, replicate and key of the first risk that is not finite, or the sum.
 
-    >>> check_finite(None, None, {"mean.fixed_risk": np.ones(3), "ratio": np.array(np.nan)}, block=0, chunk=0)
+    >>> from types import SimpleNamespace
+    >>> job = SimpleNamespace(holes={"ratio": np.array([False, True])})
+    >>> check_finite(job, None, {"mean": np.ones(3), "ratio": np.array([0.5, np.nan])}, block=0, chunk=0)
     """
-    bad = [name for name, leaf in leaves.items() if name.endswith("risk") and not np.isfinite(leaf).all()]
+    bad = {name: ~np.isfinite(leaf) & ~np.asarray(job.holes.get(name, False)) for name, leaf in leaves.items()}
+    bad = {name: where for name, where in bad.items() if where.any()}
     if not bad:
         return
     where = f"block {block}, chunk {chunk}"
@@ -48,16 +51,17 @@ def check_finite(job: Any, spec: Any, leaves: Leaves, block: int, chunk: int) ->
     for replicate in computed:
         found = job.diagnose(chunk, replicate)
         if found:
-            key = replicate_key(jax.random.key(spec.seed), replicate)
+            key = replicate_key(seed_key(spec.seed), replicate)
             raise InputError(
                 f"every risk must be finite, but {found[0].method} has {found[0].value} at {found[0].cell} in "
                 f"replicate {replicate} of seed {spec.seed} (key {hex_of(key)}, {len(found)} such risks there; "
                 f"{where}); nothing of this block was written: look for a degenerate cell, or leave it out."
             )
+    name, there = next(iter(bad.items()))
     raise InputError(
-        f"every risk must be finite, but {bad[0]} of {where} is not at index "
-        f"{tuple(int(i) for i in np.argwhere(~np.isfinite(leaves[bad[0]]))[0])}; nothing of this block was written: "
-        f"look for a degenerate cell there."
+        f"every sum must be finite, but {name} of {where} is not at index "
+        f"{tuple(int(i) for i in np.argwhere(there)[0])}; nothing of this block was written: look for a degenerate "
+        f"cell there."
     )
 
 

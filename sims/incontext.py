@@ -20,6 +20,8 @@ def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
     from sims.networks.job import prepare
 
     options = options or engine.ALONE
+    if options.target is not None:
+        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
     if options.ranks is not None and options.ranks.count > 1:
         raise InputError(
             f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "

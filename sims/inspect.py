@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sims import cli, engine, runtime
-from sims.disk import saving
+from sims import cli, engine, manifest, runtime
+from sims.disk import followed, saving
 from sims.lock import RunLock, alive, owners
 from sims.precision import Target, first_counts, read_published
 from sims.spec import InputError, identity
@@ -46,6 +46,9 @@ def find_faults(store: Store) -> list[Fault]:
 
 def _faults_of_blocks(store: Store) -> Iterator[Fault]:
     marks = store.marks()
+    if lacking := store.lacking():
+        yield from (Fault(f"blocks/{name}", "is missing, so that every block is") for name in lacking)
+        return
     for block, chunk in np.argwhere(marks).tolist():
         where = f"block {block}, chunk {chunk}"
         if marks[block, chunk] < 0:
@@ -60,7 +63,11 @@ def _faults_of_blocks(store: Store) -> Iterator[Fault]:
 def _faults_of_results(store: Store) -> Iterator[Fault]:
     if not read_published(store.path).complete:
         return
-    for name in sorted(p.name for p in store.path.iterdir() if p.is_dir() and p.name != "blocks"):
+    there = {p.parent.name for p in store.path.glob("*/zarr.json")} - {"blocks"}
+    for name in sorted(there | set(store.about.get("results", []))):
+        if name not in there:
+            yield Fault(f"result {name}", "is missing")
+            continue
         try:
             array = store.group[name]
             array[...]
@@ -70,19 +77,24 @@ def _faults_of_results(store: Store) -> Iterator[Fault]:
             yield Fault(f"result {name}", f"{type(error).__name__}: {error}")
 
 
-def repair(path: Path, spec: Any, faults: list[Fault]) -> None:
+def repair(path: Path) -> None:
     """Take back the marks of damaged blocks and the results, and run what is then missing of the sweep."""
-    held = read_published(path)
-    target = Target(held.target_sem, held.max_replicates) if held.target_sem and held.max_replicates else None
     with RunLock(path, run=uuid.uuid4().hex[:12]), saving(path, "taking back the marks of damaged blocks"):
+        # Read again now that no run can change it: since the first look one may have.
+        sweep = _sweep_of(Store.look(path))
+        spec, held = read_config(path, sweep.kind), read_published(path)
         store = Store.open(path, spec, (0, 0), {}, {})
-        for fault in faults:
+        manifest.check_settings(path, store.about.get("settings", {}))
+        store.make_anew()
+        for fault in find_faults(store):
             if fault.block:
                 store.unmark(*fault.block)
         store.withdraw()
-    runtime.configure()
-    prepare = functools.partial(_sweep_of(store).prepare, out=path.parent)
-    engine.run(path.stem, spec, prepare, path.parent, engine.Options(target=target))
+    target = Target(held.target_sem, held.max_replicates) if held.target_sem and held.max_replicates else None
+    with runtime.restored():
+        runtime.configure()
+        prepare = functools.partial(sweep.prepare, out=path.parent)
+        engine.run_at(path, store.group.attrs["sweep"], spec, prepare, engine.Options(target=target))
 
 
 def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
@@ -98,8 +110,21 @@ def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
         if isinstance(values, tuple) and values:
             yield "grid", f"{name}: {', '.join(map(str, values))}"
     yield "grid", ", ".join(f"{name} {value}" for name, value in fields.items() if not isinstance(value, tuple))
+    if "leaves" not in store.about:
+        yield "store", "made by an earlier version, which noted neither what it must hold nor who computed what"
     yield "provenance", f"created {attributes['created']}, commit {attributes['commit']}, on {attributes['device']}"
-    yield "provenance", ", ".join(f"{name} {version}" for name, version in dict(attributes.get("versions", {})).items())
+    yield "provenance", manifest.words(attributes["versions"])
+    if len(origins := store.origins()) > 1:
+        for origin, count in origins:
+            known = defaultdict(lambda: "unknown", origin)
+            versions = manifest.words(known["versions"])
+            yield (
+                "provenance",
+                (
+                    f"{count:,} replicates of a chunk of the grid: {known['created']}, commit {known['commit']}, on "
+                    f"{known['device']}, {versions}"
+                ),
+            )
     for line in _progress(store, spec):
         yield "progress", line
     held = owners(store.path)
@@ -140,6 +165,7 @@ def _say(heading: str, line: str) -> None:
 
 def inspect(path: Path, mend: bool) -> int:
     """Print what the store at `path` holds, mend it if asked to, and return the exit code."""
+    path = followed(path)
     if not path.is_dir():
         raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")
     inside = sorted(found.name for found in path.glob("*.zarr"))
@@ -158,7 +184,7 @@ def inspect(path: Path, mend: bool) -> int:
     faults = find_faults(store)
     if faults and mend:
         _say_health(store, faults)
-        repair(path, spec, faults)
+        repair(path)
         store = Store.look(path)
         faults = find_faults(store)
     _say_health(store, faults)

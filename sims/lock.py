@@ -4,11 +4,11 @@
         <run>-<rank>.json       who works on DIR/risk_sweep.zarr: host, process, since when, and how far it is
 
 A lock outlives its process when that is killed, so its owner is looked up: on this host by the process itself, on
-another by the file's age, since a thread touches it as long as the process lives.
+another by the file's age, since a thread touches it as long as the process lives. Death is never assumed: a process
+that the system hides from this user is taken for alive.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -27,6 +27,9 @@ TOUCH_SECONDS = 10
 """Time between two signs of life."""
 SILENT_SECONDS = 60
 """A process of another host that has given no sign of life for so long is gone."""
+
+HIDDEN = "alive"
+"""When a process started whose start cannot be read."""
 
 Owner = dict[str, Any]
 """What a rank says of itself: run, rank, host, place, pid, born, started, command, state; `age` in seconds."""
@@ -86,8 +89,7 @@ class RunLock:
                     self._sign_off()
                     raise InputError(
                         f"a store is written by one run at a time, but {self.path} is held by process {holder['pid']} "
-                        f"on {holder['host']} since {holder['started']}; wait until that run has ended, or choose "
-                        f"another --out."
+                        f"on {holder['host']} since {holder['started']}; {_way_out()}."
                     )
                 for owner in others:
                     print(f"took over the lock of a run that is gone: {_shown(owner)}", file=sys.stderr, flush=True)
@@ -164,9 +166,10 @@ def owners(path: Path, clock: Path | None = None) -> list[Owner]:
 
 def alive(owner: Owner) -> bool:
     """Whether the process of an owner still runs."""
-    if owner["place"] == _place():
-        return owner["born"] is not None and _born(owner["pid"]) == owner["born"]
-    return owner["age"] < SILENT_SECONDS
+    if owner["place"] != _place():
+        return owner["age"] < SILENT_SECONDS
+    born = _born(owner["pid"])
+    return born is not None and (born == owner["born"] or HIDDEN in (born, owner["born"]))
 
 
 def works(owner: Owner) -> bool:
@@ -200,13 +203,14 @@ def _read(file: Path, now: float) -> Owner | None:
 @contextlib.contextmanager
 def _guard(folder: Path) -> Iterator[None]:
     """One process of this host at a time. Some file systems have no such locks: signing first is what is safe."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl  # not on Windows
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
 
 
 def _place() -> str:
@@ -221,25 +225,34 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str | None:
-    """When a process of this host started, in the kernel's words; None if it is dead."""
+    """When a process of this host started, in the kernel's words, or `HIDDEN`; None if it is dead."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return _signalled(pid) if not Path("/proc/self/stat").exists() else None
     except ProcessLookupError:
         return None
+    except OSError:  # no /proc, or one that shows each user no more than their own processes
+        return _signalled(pid)
     return None if state in "ZX" else fields[18]
 
 
 def _signalled(pid: int) -> str | None:
-    # Without /proc a process that took over the number of a dead one cannot be told from it.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "alive"
+    # A process that took over the number of a dead one cannot be told from it here.
+    if os.name == "nt":  # where this signal would end it
+        return HIDDEN
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+    return HIDDEN
+
+
+def _way_out() -> str:
+    """What to do about a store that is held."""
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if (count := os.environ.get(name, "1")) not in ("", "1"):
+            return f"this command was started {count} times at once ({name}): with --cluster those share one sweep"
+    return "wait until that run has ended, or choose another --out"
 
 
 def _shown(owner: Owner) -> str:

@@ -47,7 +47,7 @@ def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contes
 
 
 def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
-    longest, (_, _, size) = max(spec.num_icl), contests.teachers.concepts.shape
+    longest, (_, _, size) = max(1, *spec.num_icl), contests.teachers.concepts.shape
     rows = longest * PROMPTS_AT_ONCE
     # A coordinate has a stream of its own: more concepts in the grid change no draw.
     coordinates = jax.vmap(lambda c: jax.random.fold_in(stream(key, "features"), c))(jnp.arange(size))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sims import cli
-from sims.spec import check_axis, check_each, check_members, check_one
+from sims.spec import check_axis, check_each, check_members, check_one, settle
 from w2s_jax.names import WEAKNESSES, Weakness
 
 AssumedNoise = Literal["task", "balanced"]
@@ -46,6 +46,7 @@ class PosteriorSpec:
     """Prompts in a block of work, a multiple of 1,000. Changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in AXES:
             check_axis(name, getattr(self, name))
         check_members("weakness", self.weakness, WEAKNESSES)

@@ -33,7 +33,7 @@ class Errors(NamedTuple):
     """Relative standard errors of the risks of a chunk."""
 
     values: np.ndarray
-    """Any shape, one a risk; 0 where both are 0."""
+    """Any shape, one a risk; 0 where both are 0, NaN where the grid has a hole by design (it has no error to lower)."""
     name: Callable[[tuple[int, ...]], str]
     """Words for an index into `values`: grid values and method."""
 
@@ -137,12 +137,17 @@ def name_cell(axes: dict[str, Any], at: tuple[int, ...]) -> str:
 
 
 def look(errors: Errors, target: Target) -> Look:
-    """How far the risks of a chunk are from the target."""
+    """How far the risks of a chunk are from the target; NaN is a hole in the grid, which decides nothing.
+
+    >>> look(Errors(np.array([0.2, np.nan, 0.05]), str), Target(0.1, 100))
+    Look(worst=0.2, short=1, risks=2, named=[(0.2, '(0,)')])
+    """
     values = errors.values.ravel()
-    above = int((values > target.sem).sum())
-    order = np.argsort(-values, kind="stable")[: min(above, NUM_NAMED)]
-    named = [(float(values[i]), errors.name(np.unravel_index(i, errors.values.shape))) for i in order]
-    return Look(float(values.max(initial=0.0)), above, values.size, named)
+    there = np.flatnonzero(~np.isnan(values))
+    above = there[values[there] > target.sem]
+    order = above[np.argsort(-values[above], kind="stable")][:NUM_NAMED]
+    named = [(float(values[i]), errors.name(tuple(map(int, np.unravel_index(i, errors.values.shape))))) for i in order]
+    return Look(float(values[there].max(initial=0.0)), above.size, there.size, named)
 
 
 def next_total(total: int, worst: float, size: int, target: Target) -> int:

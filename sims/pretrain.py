@@ -64,7 +64,8 @@ def fit(
         The state after num_steps.
 
     Raises:
-        InputError: for a count out of range, a folder of another run, a checkpoint beyond num_steps, a disk that fails.
+        InputError: for a count out of range, a folder of another run, a checkpoint beyond num_steps, a disk that fails,
+            and for training that diverges: a loss, gradient or parameter that is not finite.
     """
     for field, count in (("num_steps", num_steps), ("chunk", chunk), ("chunks_per_checkpoint", chunks_per_checkpoint)):
         check_one(field, count, count >= 1, "at least 1", "give a whole number")
@@ -79,6 +80,11 @@ def fit(
                 f"choose another folder."
             )
         state = checkpoints.restore() if step else state
+        if step and not _is_finite(state.params):  # kept by a version that did not look
+            raise InputError(
+                f"a network must have finite parameters, but that of step {step} in {folder} has not: its training "
+                f"diverged; delete the folder, and lower the learning rate."
+            )
         log = Path(folder) / "metrics.jsonl"
         if step == num_steps:
             print(f"{name}: all {num_steps} steps are done, in {folder}.", file=sys.stderr, flush=True)
@@ -93,9 +99,10 @@ def fit(
                     length = min(chunk - step % chunk, num_steps - step)
                     state, metrics = jax.block_until_ready(program(key, state, length))
                     step += length
+                    _check_convergence(name, folder, state, metrics, step - length, step)
                     line = _line(step, length, metrics, time.perf_counter() - began, tokens_per_step)
                     with saving(log, "adding to the metrics"), log.open("a") as file:
-                        file.write(json.dumps(line) + "\n")
+                        file.write(json.dumps(line, allow_nan=False) + "\n")
                     update(step, f"steps  loss {line['loss']:.4g}")
                     if step % (chunk * chunks_per_checkpoint) == 0 or step == num_steps:
                         checkpoints.save(step, state)
@@ -120,9 +127,28 @@ def _program(loss, optimizer, over: NamedSharding | None):
     return program
 
 
-def _line(step: int, length: int, metrics, seconds: float, tokens_per_step: int | None) -> dict[str, float]:
+def _is_finite(tree: Any) -> bool:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+
+
+def _check_convergence(name: str, folder: Path, state: TrainState, metrics, first: int, last: int) -> None:
+    """Stop where a network diverges; nothing of these steps is kept."""
+    measured = np.isfinite(np.asarray(metrics.loss)) & np.isfinite(np.asarray(metrics.grad_norm))
+    if measured.all() and _is_finite(state.params):
+        return
+    bad = np.argwhere(~measured)
+    step = first + int(bad[:, -1].min()) if len(bad) else last
+    raise InputError(
+        f"training must stay finite, but {name} diverged at step {step}; lower its learning rate. Nothing of these "
+        f"steps was kept in {folder}."
+    )
+
+
+def _line(step: int, length: int, metrics, seconds: float, tokens_per_step: int | None) -> dict[str, Any]:
     line = {"step": step, "loss": float(np.mean(metrics.loss)), "grad_norm": float(np.mean(metrics.grad_norm))}
-    line |= {name: float(np.mean(values)) for name, values in metrics.extra.items()}
+    extra = {name: float(np.mean(values)) for name, values in metrics.extra.items()}
+    line |= {name: value if np.isfinite(value) else None for name, value in extra.items()}  # JSON knows no NaN
     line["seconds"] = seconds
     if tokens_per_step is not None:
         line["tokens_per_second"] = tokens_per_step * length / seconds

@@ -14,7 +14,10 @@ from sims.spec import SweepSpec
 from sims.sums import block_sums
 from sims.sweep_methods import READS_ROWS
 from sims.world import Grid
-from w2s_jax.rng import replicate_key
+from w2s_jax.rng import replicate_key, seed_key
+
+NO_ANGLE = ("mean.fixed_accuracy", "mean.varying_accuracy", "fixed_accuracy_square", "varying_accuracy_square")
+"""Sums of sign accuracies: NaN where a coefficient is 0 and makes no angle, and for features that are not gaussian."""
 
 
 def prepare(spec: SweepSpec) -> engine.Job:
@@ -31,6 +34,7 @@ def prepare(spec: SweepSpec) -> engine.Job:
         seconds=estimated_seconds(spec),
         tasks_per_replicate=spec.num_cells,
         relative_sem=partial(results.relative_sem, spec, like, pieces),
+        holes=dict.fromkeys(NO_ANGLE, True),
         diagnose=partial(bad_risks, spec, jax.jit(partial(simulate, spec)), pieces, inputs),
     )
 
@@ -39,7 +43,7 @@ def bad_risks(
     spec: SweepSpec, simulate_one: Callable, pieces: list[GridChunk], inputs: list[Grid], chunk: int, replicate: int
 ) -> list[BadRisk]:
     """The risks of one replicate, computed alone on one chunk of the grid, that are not finite."""
-    key = replicate_key(jax.random.key(spec.seed), replicate)
+    key = replicate_key(seed_key(spec.seed), replicate)
     outcome, piece = simulate_one(key, inputs[chunk]), pieces[chunk]
     found = []
     for columns_of, risk in zip(columns(spec), (outcome.fixed_risk, outcome.varying_risk)):

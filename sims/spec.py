@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin
 
 from sims.sweep_methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
 from w2s_jax.names import FEATURE_LAWS, LABEL_DRAWS, NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
@@ -80,6 +80,7 @@ class SweepSpec:
     """Replicates in a block of work: a kill loses at most the blocks in flight. Changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in (*GRID_AXES, "methods", "penalties", "times"):
             check_axis(name, getattr(self, name))
         check_members("weakness", self.weakness, WEAKNESSES)
@@ -114,10 +115,10 @@ class SweepSpec:
         check_one("features", self.features, self.features in FEATURE_LAWS, " or ".join(FEATURE_LAWS), "choose one")
         check_one("spectrum", self.spectrum, 0 <= self.spectrum < math.inf, "finite and >= 0", "0 is isotropic")
         least = -1 / (self.num_concepts - 1)
-        check_one(
-            "coherence", self.coherence, least < self.coherence < 1, f"in ({least:.4g}, 1), where the Gram matrix of "
-            f"{self.num_concepts} concepts is positive definite", "0 makes them orthonormal"
-        )  # fmt: skip
+        smallest = min(1 - self.coherence, 1 + (self.num_concepts - 1) * self.coherence)
+        gram = f"the Gram matrix of {self.num_concepts} concepts is positive definite"
+        inside = f"in ({least:.4g}, 1), well inside, where {gram}"
+        check_one("coherence", self.coherence, smallest > LEAST_EIGENVALUE, inside, "0 makes them orthonormal")
         for name in ("weak_prior_error", "contamination"):
             check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "0 is the paper's teacher")
         for name in ("assumed_noise_factor", "temperature"):
@@ -172,6 +173,12 @@ GRID_AXES = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_i
 MAY_GROW = ("replicates",)
 """Fields that may change between runs on one store: more replicates extend it."""
 
+LEAST_EIGENVALUE = 1e-5
+"""Of the Gram matrix of the concepts: below, single precision cannot tell it from one that is not positive definite."""
+
+LARGEST_COUNT = 2**31 - 1
+"""Of whole numbers but seeds: programs count in 32 bits."""
+
 LATER = {"later": True}
 """Metadata of a field that came after stores had been made: at its default it is no part of their identity. Where what
 there was before is another value, the metadata {"before": value} say so."""
@@ -199,6 +206,46 @@ def identity(spec) -> str:
         if name not in MAY_GROW and not (name in added and value == added[name])
     }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settle(spec: Any) -> None:
+    """Make the fields of a frozen specification the Python values that they are declared as, or refuse them.
+
+    Lists and arrays become tuples, NumPy's and jax's numbers Python's, whole numbers floats where those are meant, so
+    that a specification can be hashed, compared and written; and counts must fit the integers of a program.
+    """
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if get_origin(field.type) is tuple:
+            if not isinstance(value, list | tuple | range):
+                raise InputError(f"{field.name} must be a tuple of values, got {value!r}; put it into a tuple.")
+            value = tuple(_settled(field.name, held, get_args(field.type)[0]) for held in value)
+        else:
+            value = _settled(field.name, value, field.type)
+        object.__setattr__(spec, field.name, value)
+    size = getattr(spec, "block_size", 1)
+    fits = spec.replicates + size <= LARGEST_COUNT
+    most = f"at most {LARGEST_COUNT - size:,}"
+    check_one("replicates", spec.replicates, fits, most, "programs count no further")
+
+
+def _settled(name: str, value: Any, kind: Any) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    kinds = get_args(kind) if type(None) in get_args(kind) else (kind,)
+    if value is None and type(None) in kinds:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if int in kinds:
+        check_one(name, value, number and value == value // 1, "a whole number", "give one")
+        fits = name == "seed" or abs(value) <= LARGEST_COUNT
+        check_one(name, value, fits, f"at most {LARGEST_COUNT:,}", "programs count no further")
+        return int(value)
+    if float in kinds:
+        check_one(name, value, number, "a number", "give one")
+        return float(value)
+    check_one(name, repr(value), isinstance(value, str), "a name", "give a string")
+    return value
 
 
 def check_axis(name: str, values: tuple) -> None:

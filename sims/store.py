@@ -2,7 +2,8 @@
 
     DIR/risk_sweep.zarr/
         zarr.json       configuration, seed, versions, provenance; `complete` = replicates in the results
-        blocks/         one zarr chunk per block of work, and `done`, written when its data is on the disk
+        blocks/         one zarr chunk per block of work, and `done`, written when its data is on the disk; in its
+                        attributes what the store must hold and who computed what (`manifest.py`)
         risk_mean, ...  the results, moved in when every block is done
 
 Raw zarr writes the blocks, each with its checksum; xarray reads the results.
@@ -21,7 +22,8 @@ import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from sims.disk import DurableStore, saving, staging, sync, sync_tree
+from sims import manifest
+from sims.disk import DurableStore, move, saving, staging, sync, sync_tree
 from sims.spec import InputError, from_json, identity, to_json
 
 Leaves = dict[str, np.ndarray]
@@ -49,11 +51,16 @@ class Store:
             raise _corrupt(path, error) from error
 
     @classmethod
-    def open(cls, path: Path, spec, shape: tuple[int, int], leaves: Leaves, attributes: dict) -> "Store":
-        """The store at `path`, created for `shape` = (blocks, chunks) of arrays like `leaves`, or grown to it."""
+    def open(
+        cls, path: Path, spec, shape: tuple[int, int], leaves: Leaves, origin: dict, sweep: str | None = None
+    ) -> "Store":
+        """The store at `path`, created for `shape` = (blocks, chunks) of arrays like `leaves`, or grown to it.
+
+        `origin` says who computes, and `sweep` what, if that is not the name of the folder.
+        """
         with saving(path, "making or growing the store"):
             if not path.exists():
-                _create(path, spec, shape, leaves, attributes)
+                _create(path, spec, shape, leaves, origin, sweep or path.stem)
             check_format(path)
             completed(path, spec)
             store = cls(path, _open_group(path, writable=True))
@@ -86,6 +93,50 @@ class Store:
                 held[where] = self.done[where]
         return held
 
+    def begin(self, origin: dict, units: list[manifest.Unit]) -> None:
+        """Note who is about to compute these blocks; one process of a run does."""
+        about = {}
+        if "leaves" not in self.about:  # made by a version that noted nothing
+            about = {"leaves": self._shapes(), "settings": manifest.settings()}
+        if units:
+            about["runs"] = manifest.with_run(self.about.get("runs", []), origin, units)
+        if about:
+            with saving(self.path, "noting who computes"):
+                self._note(**about)
+
+    def origins(self) -> list[tuple[dict, int]]:
+        """Who computed the blocks that are there, and how many replicates of a cell: a store may have many writers.
+
+        What no run has noted is the work of the one that made the store, as far as that is known.
+        """
+        marks, found = np.maximum(self.marks(), 0), []
+        for run in self.about.get("runs", []):
+            there = [unit for unit in manifest.units_of(run) if unit[0] < len(marks) and marks[unit] > 0]
+            if there:
+                found.append(({key: run[key] for key in run if key != "blocks"}, sum(int(marks[u]) for u in there)))
+                for unit in there:
+                    marks[unit] = 0
+        if marks.any():
+            names = ("versions", "device", "commit", "created")
+            first = {name: self.group.attrs[name] for name in names if name in self.group.attrs}
+            found.insert(0, (first, int(marks.sum())))
+        return found
+
+    def lacking(self) -> list[str]:
+        """Names of sums that every block must hold, and none does: their arrays are gone."""
+        return [name for name in self.about.get("leaves", {}) if name not in self.arrays]
+
+    def make_anew(self) -> None:
+        """Make the arrays that are lacking, and have all blocks computed again."""
+        if not (lacking := self.lacking()):
+            return
+        self.done[...] = 0
+        for name in lacking:
+            shutil.rmtree(self.path / "blocks" / name, ignore_errors=True)
+            dtype, *shape = self.about["leaves"][name]
+            _create_leaf(self.group["blocks"], name, self.done.shape, tuple(shape), dtype)
+        self._find_arrays()
+
     def write(self, block: int, chunk: int, count: int, leaves: Leaves) -> None:
         """Save one block: its data first, then the mark that it is there."""
         with saving(self.path, f"writing block {block}, chunk {chunk}"):
@@ -101,6 +152,7 @@ class Store:
 
     def read(self, block: int, chunk: int) -> Leaves:
         """The arrays of one block."""
+        self._check_parts()
         try:
             return {name: self._read_chunk(array, block, chunk) for name, array in self.arrays.items()}
         except Exception as error:
@@ -116,11 +168,17 @@ class Store:
         """
         sync_tree(folder)
         self.withdraw()
-        for array in sorted(p for p in folder.iterdir() if p.is_dir()):
+        arrays = sorted(p for p in folder.iterdir() if p.is_dir())
+        results = [array.name for array in arrays]
+        for array in arrays:
             shutil.rmtree(self.path / array.name, ignore_errors=True)
-            array.rename(self.path / array.name)
+            move(array, self.path / array.name)
         sync(self.path)
-        self.group.attrs.update({"complete": complete, **attributes})
+        self._note(results=results)
+        # Not every format of files has a value for None: what is not known is not there.
+        kept = {name: value for name, value in self.group.attrs.asdict().items() if name not in attributes}
+        known = {name: value for name, value in attributes.items() if value is not None}
+        self.group.attrs.put({**kept, "complete": complete, **known})
 
     def withdraw(self) -> None:
         """Have the results assembled anew by the next run."""
@@ -138,9 +196,32 @@ class Store:
     def _find_arrays(self) -> None:
         # A chunk of nothing but fill values is written too, so that a missing file is a missing block.
         with zarr.config.set({"array.write_empty_chunks": True}):
-            names = sorted(p.name for p in (self.path / "blocks").iterdir() if p.is_dir())
-            self.arrays = {name: self.group["blocks"][name] for name in names}
-        self.done = self.arrays.pop("done")
+            blocks = self.group["blocks"]
+            self.about = blocks.attrs.asdict()
+            # A folder that is no array, such as an editor or a file browser leaves, is none of ours.
+            there = sorted(p.parent.name for p in (self.path / "blocks").glob("*/zarr.json"))
+            self.arrays = {name: blocks[name] for name in there if name in self.about.get("leaves", there)}
+            self.done = blocks["done"]
+        self.arrays.pop("done", None)
+
+    def _shapes(self) -> dict[str, list]:
+        return {name: [str(array.dtype), *array.shape[2:]] for name, array in self.arrays.items()}
+
+    def _note(self, **about) -> None:
+        self.group["blocks"].attrs.update(about)
+        self.about |= about
+
+    def check(self, leaves: Leaves, chunks: int) -> None:
+        """Refuse to go on unless its blocks are all there, of such sums, so many chunks and the present settings."""
+        manifest.check_settings(self.path, self.about.get("settings", {}))
+        self._check_parts()
+        manifest.check_shapes(self.path, self._shapes(), self.done.shape[1], manifest.shapes_of(leaves), chunks)
+
+    def _check_parts(self) -> None:
+        if lacking := self.lacking():
+            raise InputError(
+                f"a store must hold blocks/{lacking[0]}, which is missing in {self.path}; {_repair(self.path)}."
+            )
 
     def _grow(self, spec, shape: tuple[int, int]) -> None:
         if spec.replicates > from_json(type(spec), self.group.attrs["config"]).replicates:
@@ -163,6 +244,8 @@ def check_store(path: Path, spec) -> int:
     if path.exists():
         check_format(path)
     complete = completed(path, spec)
+    if path.exists() and complete < spec.replicates:
+        manifest.check_settings(path, _open_group(path)["blocks"].attrs.get("settings", {}))
     if complete != spec.replicates:
         _check_writable(parent)
     return complete
@@ -219,6 +302,9 @@ def read_config(path: Path, kind: type):
 def save_results(data: xr.Dataset, folder: Path) -> None:
     """Write results, or the coordinates of results to come, into the folder from which they will be published."""
     encoding = {name: {"compressors": CODECS} for name in data.variables}
+    for coordinate in data.coords.values():
+        if coordinate.dtype.kind == "U":  # a type that not every reader of zarr knows, so once more in words
+            coordinate.attrs["labels"] = " ".join(coordinate.values.ravel())
     data.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
 
 
@@ -239,21 +325,34 @@ def _check_writable(folder: Path) -> None:
         raise InputError(f"--out must be a folder that can be written, got {folder}; choose another path.")
 
 
-def _create(path: Path, spec, shape: tuple[int, int], leaves: Leaves, attributes: dict) -> None:
+def _create(path: Path, spec, shape: tuple[int, int], leaves: Leaves, origin: dict, sweep: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with staging(path) as folder:
         new = folder / path.name
         group = zarr.open_group(str(new), mode="w", zarr_format=3)
-        own = {"format": FORMAT, "sweep": path.stem, "config": to_json(spec), "identity": identity(spec)}
-        group.attrs.update({**own, "complete": 0, **attributes})
+        own = {"format": FORMAT, "sweep": sweep, "config": to_json(spec), "identity": identity(spec)}
+        group.attrs.update({**own, "complete": 0, **manifest.flat(origin)})
         blocks = group.create_group("blocks")
+        blocks.attrs.update({"leaves": manifest.shapes_of(leaves), "settings": manifest.settings()})
         for name, leaf in leaves.items():
-            sizes = (1, 1, *(max(1, size) for size in leaf.shape))
-            blocks.create_array(name, shape=(*shape, *leaf.shape), chunks=sizes, dtype=leaf.dtype, compressors=CODECS)
-        blocks.create_array("done", shape=shape, chunks=(1, 1), dtype="int64", fill_value=0, compressors=CODECS)
+            _create_leaf(blocks, name, shape, leaf.shape, leaf.dtype)
+        _create_leaf(blocks, "done", shape, (), "int64")
         sync_tree(new)
         new.rename(path)
         sync(path.parent)
+
+
+def _create_leaf(blocks: zarr.Group, name: str, shape: tuple[int, int], own: tuple[int, ...], dtype) -> None:
+    # Dimensions have names, so that a reader who opens every group of the store meets no nameless one.
+    blocks.create_array(
+        name,
+        shape=(*shape, *own),
+        chunks=(1, 1, *(max(1, size) for size in own)),
+        dtype=dtype,
+        fill_value=0,
+        compressors=CODECS,
+        dimension_names=("block", "chunk", *(f"{name}_{axis}" for axis in range(len(own)))),
+    )
 
 
 def _open_group(path: Path, writable: bool = False) -> zarr.Group:

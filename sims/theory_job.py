@@ -98,6 +98,14 @@ def relative_sem(spec: TheorySpec, store: Store, blocks: np.ndarray, chunk: int)
     return Errors(np.concatenate(values), lambda at: words[at[0]])
 
 
+def holes(spec: TheorySpec) -> dict[str, np.ndarray | bool]:
+    """The sums that are NaN by design."""
+    found = {name: np.asarray(STUDIES[name].holes(spec)) for name in spec.studies}
+    means = {f"{name}.mean": held for name, held in found.items() if held.any()}
+    pairs = {f"{name}.comoment": held[..., :, None] | held[..., None, :] for name, held in found.items() if held.any()}
+    return means | pairs
+
+
 def _merged(spec: TheorySpec, store: Store, blocks: np.ndarray) -> Sums:
     read, fields = [store.read(int(block), 0) for block in blocks], statistics.Summary._fields
     return {
@@ -127,4 +135,5 @@ def prepare(spec: TheorySpec) -> engine.Job:
         seconds=30 + seconds * spec.replicates / 2,
         tasks_per_replicate=cells,
         relative_sem=partial(relative_sem, spec),
+        holes=holes(spec),
     )

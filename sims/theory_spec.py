@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
-from sims.spec import InputError, check_axis, check_each, check_members, check_one, check_prior
+from sims.spec import InputError, check_axis, check_each, check_members, check_one, check_prior, settle
 
 StudyName = Literal["hull", "em_ladder", "mixture_target", "contamination", "relaxed", "misfit", "proportional"]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
@@ -46,6 +46,7 @@ class TheorySpec:
     """Replicates in a block of work, a multiple of 10: a kill loses at most the blocks in flight. Changes no draw."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for field in dataclasses.fields(self):
             if isinstance(getattr(self, field.name), tuple) and field.name != "target_prior":
                 check_axis(field.name, getattr(self, field.name))

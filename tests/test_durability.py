@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import cli, engine, estimates, risk_job, risk_sweep
+from sims import cli, engine, estimates, risk_job, risk_sweep, theory_job, theory_sweep
 from sims.chunks import GridChunk
 from sims.health import BadRisk, check_finite
 from sims.lock import lock_folder
@@ -91,6 +91,24 @@ def test_a_sweep_that_cannot_diagnose_names_the_block():
     job = engine.Job(None, [], None, [], 0, 0)
     with pytest.raises(InputError, match=r"mean.fixed_risk of block 3, chunk 0 is not at index \(1,\)"):
         check_finite(job, TINY_SPEC, {"mean.fixed_risk": np.array([1.0, np.inf])}, 3, 0)
+
+
+@pytest.mark.parametrize("name", ["hull.mean", "proportional.mean", "mean.misalignment", "intent"])
+def test_a_sum_of_any_name_must_be_finite_but_in_the_holes_that_its_sweep_lists(name):
+    job = engine.Job(None, [], None, [], 0, 0, holes={"proportional.mean": np.array([True, False]), "accuracy": True})
+    allowed = {"accuracy": np.full(3, np.nan), "proportional.mean": np.array([np.nan, 1.0]), "count": np.array(3)}
+    check_finite(job, TINY_SPEC, allowed, 3, 0)
+    with pytest.raises(InputError, match=rf"{name} of block 3, chunk 0 is not at index \(1,\)"):
+        check_finite(job, TINY_SPEC, {**allowed, name: np.array([np.nan if "prop" in name else 1.0, np.nan])}, 3, 0)
+
+
+def test_the_holes_of_a_sweep_are_where_its_sums_are_not_finite():
+    spec = dataclasses.replace(theory_sweep.SMOKE, studies=("misfit", "proportional"))
+    job = theory_job.prepare(spec)
+    assert set(job.holes) == {"proportional.mean", "proportional.comoment"}
+    block = engine.named_leaves(job.program(jax.random.key(0), 0, 10, job.chunks[0]))
+    for name, leaf in block.items():
+        np.testing.assert_array_equal(~np.isfinite(leaf), np.broadcast_to(job.holes.get(name, False), leaf.shape))
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
@@ -220,6 +238,7 @@ def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, numbe
     process.send_signal(number)
     error = finish(process)
     assert process.returncode == code, error
+    assert "this process ends only when they do: a block takes about" in error
     assert word in error.splitlines()[-1] and "the same command goes on from there" in error.splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["risk_sweep.zarr"]
     assert 3 < len(marked(tmp_path)) < 50

@@ -4,7 +4,9 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -144,8 +146,42 @@ def test_a_lock_works_where_the_file_system_has_no_locks(store, monkeypatch):
     def refused(*_):
         raise OSError
 
-    monkeypatch.setattr("sims.lock.fcntl.flock", refused)
+    monkeypatch.setattr("fcntl.flock", refused)
     test_another_live_run_is_refused_by_name(store)
+
+
+def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(store, monkeypatch):
+    """/proc mounted with hidepid: the processes of others are not there, and signals to them are refused."""
+    sign(store, pid=os.getpid(), host="here")
+    read = Path.read_text
+
+    def hidden(self, *arguments, **options):
+        if str(self).startswith("/proc/") and self.name == "stat":
+            raise FileNotFoundError(self)
+        return read(self, *arguments, **options)
+
+    def refused(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    monkeypatch.setattr(os, "kill", refused)
+    with pytest.raises(InputError, match="on here since"):
+        RunLock(store, run="mine").__enter__()
+
+
+def test_a_lock_needs_no_unix(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
+    test_another_live_run_is_refused_by_name(store)
+
+
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
+def test_processes_that_were_started_together_are_told_how_to_share(store, monkeypatch, name):
+    monkeypatch.setenv(name, "4")
+    with (
+        RunLock(store, run="a"),
+        pytest.raises(InputError, match=rf"started 4 times at once \({name}\): with --cluster"),
+    ):
+        RunLock(store, run="b").__enter__()
 
 
 def test_a_thread_keeps_the_sign_fresh(store, monkeypatch):

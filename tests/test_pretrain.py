@@ -100,6 +100,31 @@ def test_a_finished_run_is_loaded_and_nothing_trained(whole, capsys):
     assert f"all {STEPS} steps are done" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("at", [4, 13])
+def test_training_that_diverges_stops_is_named_and_is_not_kept(tmp_path, key, at):
+    def broken(params, step_key):
+        value, report = loss(params, step_key)
+        hit = (jax.random.key_data(step_key) == jax.random.key_data(jax.random.fold_in(key, at))).all()
+        return jnp.where(hit, jnp.nan, value), {**report, "never": jnp.nan}
+
+    optimizer = make_optimizer(TRAINING)
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"training must stay finite, but toy diverged at step {at}; lower its"):
+            fit("toy", tmp_path, Config(), key, start(jax.random.key(1)), broken, optimizer, STEPS, chunk=CHUNK)
+    assert [line["step"] for line in lines(tmp_path)] == list(range(CHUNK, at, CHUNK))
+    assert all(line["never"] is None for line in lines(tmp_path))
+    with Checkpoints(tmp_path, Config(), key, start(key)) as checkpoints:
+        assert checkpoints.latest == 0
+
+
+def test_a_network_that_an_earlier_version_kept_though_it_diverged_is_refused(tmp_path, key):
+    state = start(key)
+    with Checkpoints(tmp_path, Config(), key, state) as checkpoints:
+        checkpoints.save(STEPS, state._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)))
+    with pytest.raises(InputError, match=r"must have finite parameters, but that of step 14 .* delete the folder"):
+        run(tmp_path, key, state=state)
+
+
 def test_metrics_have_a_line_a_chunk(whole):
     found = lines(whole[0])
     assert [line["step"] for line in found] == [3, 6, 9, 12, 14]

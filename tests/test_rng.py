@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from tests.helpers import assert_mean, assert_mean_rejects
-from w2s_jax.rng import normals, replicate_key, stream
+from w2s_jax.rng import normals, replicate_key, seed_key, stream
 
 
 def data(key):
@@ -66,3 +67,17 @@ def test_other_normals_are_those_of_jax():
     np.testing.assert_array_equal(normals(rbg, (3,)), jax.random.normal(rbg, (3,)))
     np.testing.assert_array_equal(normals(jax.random.key(0), (3,)), jax.random.normal(jax.random.key(0), (3,)))
     assert normals(jax.random.key(0), (0, 4)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**31, 2**32 - 1, 2**32, 2**32 + 5, 2**63 - 1])
+def test_a_seed_counts_whole_with_and_without_64_bit_integers(seed):
+    """What jax makes of it with 64-bit integers; without them it would drop the upper half."""
+    whole = jax.random.key(seed)
+    assert seed_key(seed) == whole
+    with jax.enable_x64(False):
+        assert (jax.random.key_data(seed_key(seed)) == jax.random.key_data(whole)).all()
+
+
+def test_a_seed_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"seed must be in \[0, 2\^64\), got -1"):
+        seed_key(-1)

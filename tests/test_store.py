@@ -5,6 +5,8 @@ import json
 import os
 import pkgutil
 import re
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import xarray as xr
 
 from sims import disk
 from sims.disk import staging
+from sims.lock import RunLock
 from sims.spec import InputError
 from sims.store import FORMAT, Store, read_config, save_results
 from tests.toy_sweep import ToySpec, assert_same_results, load, run
@@ -117,8 +120,9 @@ def failing(original, at: int, code: int):
     return call
 
 
-WRITES = [1, 7, 18, *(pytest.param(number, marks=pytest.mark.slow) for number in (4, 16, 17))]
-"""Of the files that are written durably: for each of 4 blocks three arrays and a mark, then `complete` = 0 and = 10."""
+WRITES = [1, 8, 20, *(pytest.param(number, marks=pytest.mark.slow) for number in (5, 17, 18, 19))]
+"""Of the files that are written durably: who computes, for each of 4 blocks three arrays and a mark, then `complete` =
+0, the names of the results and `complete` = 10."""
 
 
 @pytest.mark.parametrize("at", WRITES)
@@ -129,7 +133,7 @@ def test_a_full_disk_is_one_sentence_and_costs_one_block(whole_toy, tmp_path, ca
     assert re.search(r"failed for .*toy.zarr \(No space left on device\); finished blocks are kept", one_error(capsys))
     store = Store.look(tmp_path / "toy.zarr")
     finished = np.argwhere(store.marks() > 0).tolist()
-    assert len(finished) == min(4, (at - 1) // 4)
+    assert len(finished) == max(0, min(4, (at - 2) // 4))
     for block, chunk in finished:
         store.read(block, chunk)
     assert run(tmp_path) == 0
@@ -189,11 +193,12 @@ def killed_at(number: int, original):
 STEPS_OF_PUBLISHING = [
     ("sims.disk.write_durably", 1),  # complete = 0
     ("sims.store.shutil.rmtree", 1),
-    ("sims.store.Path.rename", 1),
+    ("sims.disk.Path.rename", 1),
     ("sims.store.shutil.rmtree", 2),
-    ("sims.store.Path.rename", 2),
+    ("sims.disk.Path.rename", 2),
     ("sims.store.sync", 1),
-    ("sims.disk.write_durably", 2),  # complete = 10
+    ("sims.disk.write_durably", 2),  # the names of the results
+    ("sims.disk.write_durably", 3),  # complete = 10
 ]
 LATER_ONES = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS_OF_PUBLISHING[2:]]
 
@@ -218,7 +223,7 @@ def test_a_block_that_is_filled_up_is_unmarked_first(tmp_path, monkeypatch):
     """A block of 2 replicates that is to hold 5 must not keep its mark while its arrays are replaced."""
     assert run(tmp_path, replicates=7) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "write_durably", killed_at(3, disk.write_durably))
+        patch.setattr(disk, "write_durably", killed_at(4, disk.write_durably))
         with pytest.raises(Killed):
             run(tmp_path, replicates=10)
     assert Store.look(tmp_path / "toy.zarr").marks()[1, 0] == 0
@@ -231,6 +236,77 @@ def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
             run(tmp_path)
     assert not (tmp_path / "toy.zarr").exists()
     assert run(tmp_path) == 0
+
+
+def test_a_file_system_that_cannot_sync_folders_is_used_and_said_so_once(whole_toy, tmp_path, capsys, monkeypatch):
+    original = os.fsync
+
+    def files_alone(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        original(handle)
+
+    monkeypatch.setattr("sims.disk.os.fsync", files_alone)
+    monkeypatch.setattr(disk, "_told", set())
+    assert run(tmp_path) == 0
+    assert capsys.readouterr().err.count("cannot be asked to save folders at once") == 1
+    assert_same_results(tmp_path, whole_toy)
+
+
+def test_a_store_on_another_disk_by_a_link_has_one_lock_and_is_written_there(whole_toy, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "out" / "toy.zarr").symlink_to(tmp_path / "big disk" / "mine.zarr")
+    with RunLock(tmp_path / "big disk" / "mine.zarr", run="a"):
+        assert run(tmp_path / "out") == 2
+        assert "is held by process" in one_error(capsys)
+    assert run(tmp_path / "out") == 0
+    assert_same_results(tmp_path / "out", whole_toy)
+    assert load(tmp_path / "out").attrs["sweep"] == "toy" and (tmp_path / "out" / "toy.zarr").is_symlink()
+    assert [p.name for folder in ("out", "big disk") for p in (tmp_path / folder).iterdir()] == [
+        "toy.zarr",
+        "mine.zarr",
+    ]
+
+
+def test_a_part_of_a_store_on_another_disk_is_written_too(whole_toy, tmp_path, monkeypatch):
+    """Names move within a folder alone there: what comes from beside the store is copied first."""
+    replace, rename = Path.replace, Path.rename
+
+    def within_a_folder(original):
+        def call(self, target):
+            if self.parent != Path(target).parent and "toy.zarr" in Path(target).parts[:-1]:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            return original(self, target)
+
+        return call
+
+    monkeypatch.setattr(Path, "replace", within_a_folder(replace))
+    monkeypatch.setattr(Path, "rename", within_a_folder(rename))
+    assert run(tmp_path) == 0
+    assert_same_results(tmp_path, whole_toy)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("{}/toy.zarr", r"must be the folder of stores, got the store .*toy.zarr; give --out .*"),
+        ("{}/other.zarr", "must be the folder of stores, got the store"),
+        ("s3://bucket/x", "must be a folder of this machine, got an address of s3, s3:/bucket/x; mount it"),
+    ],
+)
+def test_what_is_no_folder_of_stores_is_refused(whole_toy, capsys, out, sentence):
+    assert run(Path(out.format(whole_toy))) == 2
+    assert re.search(sentence, one_error(capsys))
+    assert not Path("s3:").exists() and [p.name for p in whole_toy.iterdir()] == ["toy.zarr"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert disk.output_folder(Path("~/x")) == tmp_path / "x"
+    assert disk.output_folder(Path("results")) == Path("results")
 
 
 def test_staging_is_beside_the_store_and_passes(tmp_path):

@@ -17,12 +17,35 @@ from w2s_jax.inputs import kernel
 from w2s_jax.types import Key
 
 
+def seed_key(seed: int) -> Key:
+    """The key of a seed, whole: `jax.random.key` without 64-bit integers drops all but the last 32 bits of it.
+
+    Args:
+        seed: in [0, 2^64); below 2^32 the key is that of `jax.random.key`.
+
+    Returns:
+        A typed key of the default generator, shape `[]`: the same with and without 64-bit integers.
+
+    Raises:
+        ValueError: if the seed is out of range.
+
+    >>> import jax
+    >>> bool(seed_key(7) == jax.random.key(7)), bool(seed_key(2**32 + 7) == seed_key(7))
+    (True, False)
+    """
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be in [0, 2^64), got {seed}; give a whole number in that range.")
+    words = jax.random.key_data(jax.random.key(seed % 2**32))
+    # Every second word of a key holds the upper half of the seed, in all generators of jax.
+    return jax.random.wrap_key_data(words.at[0::2].add(np.uint32(seed // 2**32)))
+
+
 @kernel
 def stream(key: Key, name: str) -> Key:
     """The key of the stream called `name` under `key`.
 
     Args:
-        key: a typed key (`jax.random.key(seed)`), shape `[]`.
+        key: a typed key (`jax.random.key(seed)`, or `seed_key` for seeds from 2^32 on), shape `[]`.
         name: any string; different names give independent streams (by CRC-32, so two names collide with
             probability 2^-32).
 

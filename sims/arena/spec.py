@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, settle
 from w2s_jax.methods import LABELS, METHODS, Labels, Method
 from w2s_jax.tasks import WEAKNESSES, Weakness
 
@@ -58,6 +58,7 @@ class ArenaSpec:
     `anchored_contrastive`, `experts` what is now `experts_from_source`, and `aux_confidence` warmed up more slowly."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)

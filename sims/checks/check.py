@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from w2s_jax import statistics
-from w2s_jax.rng import replicate_key, stream
+from w2s_jax.rng import replicate_key, seed_key, stream
 from w2s_jax.types import Key
 
 MIN_SAMPLES = 1000
@@ -72,7 +71,7 @@ def simulate(check: Check, seed: int, precision: float) -> Simulation:
     """Draw batches until the standard error is `precision` times the scale over `check.sharpen`."""
     scale = abs(float(check.predict())) if check.scale is None else check.scale
     wanted = precision * scale / check.sharpen
-    key = stream(jax.random.key(seed), check.claim)
+    key = stream(seed_key(seed), check.claim)
 
     def batch(index: int) -> statistics.Summary:
         samples = np.asarray(check.sample(replicate_key(key, index)), np.float64)

@@ -23,7 +23,7 @@ from w2s_jax.alignment.model import answer_log_probs
 from w2s_jax.alignment.prompting import ask, read_prompt, shorten
 from w2s_jax.alignment.scores import bayes_divergence
 from w2s_jax.alignment.world import ASK, FIRST_TAG, World, concept_posterior, source_prior
-from w2s_jax.rng import replicate_key, stream
+from w2s_jax.rng import replicate_key, seed_key, stream
 from w2s_jax.training import Params
 from w2s_jax.types import Key
 
@@ -48,9 +48,7 @@ class Mastery(NamedTuple):
 
 def examine(spec: AlignmentSpec, params: Params) -> Mastery:
     """Mastery of the networks of all seeds, `[seeds ...]`."""
-    keys = jax.vmap(lambda seed: stream(replicate_key(jax.random.key(spec.seed), seed), "gate"))(
-        jnp.arange(spec.replicates)
-    )
+    keys = jax.vmap(lambda seed: stream(replicate_key(seed_key(spec.seed), seed), "gate"))(jnp.arange(spec.replicates))
     over = lanes(spec.replicates)
     program = jax.jit(spread(lambda one: _examine_one(spec, *one), over))
     found = program(jax.device_put((keys, params), over))

@@ -6,7 +6,7 @@ import hashlib
 import math
 from typing import Literal
 
-from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, to_json
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, settle, to_json
 from w2s_jax.alignment.world import World
 from w2s_jax.alignment.worlds import WORLDS, make_world
 from w2s_jax.methods import METHODS as ARENA
@@ -125,6 +125,7 @@ class AlignmentSpec:
     """A seed is a block of work."""
 
     def __post_init__(self) -> None:
+        settle(self)
         check_members("task", (self.task,), tuple(WORLDS))
         check_axis("methods", self.methods)
         arena = {name: f"python -m sims.methods ({', '.join(own.labels)} labels)" for name, own in ARENA.items()}

@@ -16,7 +16,7 @@ from sims.pretrain import fit
 from w2s_jax.alignment.documents import document_loss, sample_document
 from w2s_jax.alignment.model import AnswerModel
 from w2s_jax.alignment.world import source_prior
-from w2s_jax.rng import replicate_key, stream
+from w2s_jax.rng import replicate_key, seed_key, stream
 from w2s_jax.training import Params, TrainingConfig, init_state, make_optimizer
 from w2s_jax.types import Key
 
@@ -57,7 +57,7 @@ def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
 
 def _train(spec: AlignmentSpec, own: PretrainSpec, seeds: range, folder: Path) -> Params:
     numbers = jnp.arange(seeds.start, seeds.stop)
-    keys = jax.vmap(lambda seed: stream(replicate_key(jax.random.key(spec.seed), seed), "pretrain"))(numbers)
+    keys = jax.vmap(lambda seed: stream(replicate_key(seed_key(spec.seed), seed), "pretrain"))(numbers)
     graph = structure(spec, own.width)
     params = jax.vmap(lambda key: make_network(spec, own.width, stream(key, "init"))[1])(keys)
     for phase in _phases(spec):

@@ -5,7 +5,7 @@ import hashlib
 import math
 from typing import TYPE_CHECKING
 
-from sims.spec import check_axis, check_each, check_members, check_one, to_json
+from sims.spec import check_axis, check_each, check_members, check_one, settle, to_json
 from w2s_jax.names import ACTIVATIONS, OPTIMIZERS, WEAKNESSES, Activation, Optimizer, Weakness
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class InContextSpec:
     """Seed of every random stream, >= 0."""
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("concept_shift", "weak_accuracy", "sample_size", "num_icl"):
             check_axis(name, getattr(self, name))
         check_members("weakness", (self.weakness,), WEAKNESSES)

@@ -16,7 +16,7 @@ from sims.networks.world import bins_of, task_of
 from sims.pretrain import fit
 from w2s_jax import incontext
 from w2s_jax.predictive import share_outside
-from w2s_jax.rng import stream
+from w2s_jax.rng import seed_key, stream
 from w2s_jax.training import Params, init_state, make_optimizer
 from w2s_jax.types import Key
 
@@ -36,7 +36,7 @@ def pretrained(spec: InContextSpec, concept_shift: float, out: Path) -> Params:
 
 
 def _pretrain(spec: InContextSpec, own: PretrainSpec, number: int, folder: Path) -> Params:
-    key = jax.random.fold_in(stream(jax.random.key(own.seed), "pretrain"), number)
+    key = jax.random.fold_in(stream(seed_key(own.seed), "pretrain"), number)
     graph, params = make_network(spec, stream(key, "init"))
     optimizer = make_optimizer(own.training)
     state = fit(
@@ -65,7 +65,7 @@ def pretraining_loss(own: PretrainSpec, graph: nnx.GraphDef) -> Callable[[Params
 
 def warn_of_narrow_bins(spec: InContextSpec) -> None:
     """Tell how many labels the bins miss, where that is more than a few: the outer bins take them, without a place."""
-    key, num = jax.random.key(spec.seed), 20_000
+    key, num = seed_key(spec.seed), 20_000
     accuracies, shift = spec.weak_accuracy, spec.concept_shift[0]
     worst = task_of(spec, shift, min(accuracies), spec.weakness)
     draw = jax.jit(partial(incontext.sample_sequence, length=num, labeler="weak"))

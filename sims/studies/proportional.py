@@ -44,8 +44,13 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "g eta 1"]:
         return excess_risk(coefs, law.target_coef)
 
     risks = jax.vmap(fit)(jax.random.split(stream(key, "designs"), len(sizes)), jnp.array(sizes, float))
-    finite = (np.array(PENALTIES) > 0)[None, :] | (np.abs(sizes - DIM) >= GAP)[:, None]
-    return jnp.where(finite, risks, jnp.nan)[..., None]
+    return jnp.where(holes(spec), jnp.nan, risks[..., None])
+
+
+def holes(spec: TheorySpec) -> np.ndarray:
+    """The cells that are left out, `[g eta 1]`."""
+    sizes = np.array([sample_size(ratio) for ratio in spec.aspect_ratio])
+    return ((np.array(PENALTIES) == 0)[None, :] & (np.abs(sizes - DIM) < GAP)[:, None])[..., None]
 
 
 def axes(spec: TheorySpec) -> dict[str, tuple]:
@@ -53,4 +58,4 @@ def axes(spec: TheorySpec) -> dict[str, tuple]:
     return {"aspect_ratio": spec.aspect_ratio, "penalty": PENALTIES}
 
 
-STUDY = Study(axes, lambda spec: ("risk",), simulate, seconds=0.03)
+STUDY = Study(axes, lambda spec: ("risk",), simulate, seconds=0.03, holes=holes)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float
 
 from sims.theory_spec import TheorySpec
@@ -22,3 +23,5 @@ class Study(NamedTuple):
     """Rough time of one replicate on one core, at the quick preset."""
     inputs: Callable[[TheorySpec], Any] = lambda spec: ()
     """What it wants traced: a pytree of arrays."""
+    holes: Callable[[TheorySpec], np.ndarray | bool] = lambda spec: False
+    """Where it leaves cells out by design (NaN): True there, of the shape that `simulate` gives."""
