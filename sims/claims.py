@@ -128,10 +128,11 @@ def fitted_exponents(data: xr.Dataset, spec: Any) -> Iterator[dict[str, Any]]:
                     kappa = float(
                         theory.posterior_exponent(make_task(dim=num_concepts + 1, noise_var=spec.noise_var, **law))
                     )
+                    lengths = [length for length in spec.num_icl if 3 <= kappa * length <= 8]
                     for prompts, power in (("shared", 1), ("fresh", 2)):
-                        cell = data.sel(law)
+                        cell = data.sel(law).sel(num_icl=lengths)
                         fit = fit_exponent(
-                            np.array(spec.num_icl),
+                            np.array(lengths),
                             cell[f"{prompts}_misalignment_mean"].values,
                             cell[f"{prompts}_misalignment_sem"].values,
                             kappa,
