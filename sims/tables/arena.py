@@ -17,16 +17,16 @@ def methods(sources: Sources, labels: str) -> str:
     risk = data.risk_mean.sel(budget="examples")
     ratio = (risk.sel(tuning="weak_labels") / risk.sel(tuning="oracle")).median(["weakness", *CELL])
     names = data["method"].values
-    first = rank.sel(budget="examples").values
+    budgets, first = [str(budget) for budget in rank.budget.values], rank.sel(budget="examples").values
     rows = []
     for name in names[np.argsort(first, kind="stable")]:
         at = {"method": name}
-        ranks = [_ranked(*(float(part.sel(at, budget=budget)) for part in (rank, error))) for budget in rank.budget]
+        ranks = [_ranked(*(float(part.sel({**at, "budget": budget})) for part in (rank, error))) for budget in budgets]
         gaps = [f"{value:.2f}" if np.isfinite(value) else "" for value in recovered.sel(at).values]
         over = float(ratio.sel(at))
         time = f"{times[name]['ratio_to_naive_ft']:.2g}" if name in times else ""
         rows.append([f"`{name}`", *ranks, *gaps, f"{over:.2f}" if over < 100 else "> 100", time])
-    header = [f"rank, same {budget}" for budget in rank.budget.values]
+    header = [f"rank, same {budget}" for budget in budgets]
     header += [f"PGR, {kind}" for kind in recovered.weakness.values]
     return markdown(["method", *header, "tuned over oracle risk", "time of a fit"], rows)
 
