@@ -127,8 +127,13 @@ def _rows(values: np.ndarray, kept: np.ndarray, dims: list[str], labels: dict) -
     if not kept.any():
         return
     if not dims:
-        yield {}, f"{float(values):.{DIGITS}g}"
+        yield {}, _number(float(values))
         return
     for label, part, known in zip(labels[dims[0]], values, kept):
         for where, value in _rows(part, known, dims[1:], labels):
             yield {dims[0]: label, **where}, value
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full, others rounded."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.{DIGITS}g}"

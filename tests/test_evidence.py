@@ -11,7 +11,7 @@ import xarray as xr
 import zarr
 
 from sims import evidence, report, runtime
-from sims.claims import Claim, fit_exponent, worst
+from sims.claims import Claim, fit_exponent
 from sims.spec import InputError, identity
 from sims.sweeps import SWEEPS
 from tests.toy_sweep import SWEEP, ToySpec
@@ -32,6 +32,8 @@ AWAITED = {
     "networks",
 }
 """Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
+MAX_BYTES = 700_000
+"""Of a table; those of a sweep without single seeds are far smaller."""
 HERE = [name for name in QUICK if name not in AWAITED]
 
 
@@ -69,13 +71,14 @@ def test_claims_follow_from_the_table(stem):
     for ours, theirs in zip(found, stated):
         assert ours["holds"] and theirs["holds"], ours
         for part in ("value", "sem", "bound"):
-            assert ours[part] == pytest.approx(theirs[part], rel=1e-4, abs=1e-9), (ours, part)
+            expected = theirs[part] if theirs[part] is None else pytest.approx(theirs[part], rel=1e-4, abs=1e-9)
+            assert ours[part] == expected, ours
         assert (ours["relation"], ours["where"]) == (theirs["relation"], theirs["where"])
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
 def test_tables_are_small(path):
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < MAX_BYTES
 
 
 def test_another_number_is_another_verdict():
@@ -153,7 +156,7 @@ def toy(toy_copy, monkeypatch):
     """A finished toy sweep of a clean commit, that is a preset and claims something; its folder."""
 
     def claims(data, spec):
-        yield worst("largest risk of the first chunk", data.risk.isel(chunk=0), "<=", 10.0)
+        yield Claim("largest risk of the first chunk", float(data.risk.isel(chunk=0).max()), "<=", 10.0)
 
     monkeypatch.setitem(report.SWEEPS, "toy", SWEEP._replace(presets={"smoke": ToySpec()}))
     monkeypatch.setitem(report.CLAIMS, "toy", claims)

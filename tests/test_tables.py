@@ -137,6 +137,8 @@ def test_tables_of_worlds_show_the_cells_that_they_name():
     parts = {part: random(**methods, **teachers, **lengths, **scored) for part in ("content", "style")}
     parts |= {f"weak_{part}": random(**teachers, **scored) for part in ("content", "style")}
     parts |= {part: random(seed=range(3), **teachers, **lengths) for part in ("bayes_style", "weak_kl_to_bayes")}
+    by_slot = {"prompt_length": range(2), "concept": ["women", "men"]}
+    parts |= {f"{who}_naming": random(seed=range(3), **by_slot) for who in ("strong", "bayes")}
     data = xr.Dataset(parts)
     sources = Sources(RESULTS, {"alignment_bias": data})
     found = alignment.methods(sources, "bias")
@@ -151,6 +153,8 @@ def test_tables_of_worlds_show_the_cells_that_they_name():
     by_capability = alignment.capability(sources, "bias", "naive_ft")
     found = data.content.sel(temperature=1, num_icl=5, split="held_out").sel({"method": "naive_ft"}).mean("seed")
     assert cells(by_capability, "`naive_ft`, held out") == [f"{float(x):.2f}" for x in found]
+    exact = data.bayes_naming.mean(["seed", "concept"])
+    assert cells(alignment.naming(sources, "bias"), "exact Bayes") == [f"{float(x):.2f}" for x in exact]
     by_length = alignment.examples(sources, "bias")
     assert cells(by_length, "exact Bayes") == [
         f"{float(x):.2f}" for x in data.bayes_style.sel(capability=0.4).mean("seed")

@@ -9,6 +9,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "alignment": alignment.methods,
     "alignment_capability": alignment.capability,
     "alignment_examples": alignment.examples,
+    "alignment_naming": alignment.naming,
     "arena": arena.methods,
     "network_risk": networks.risk,
     "network_kl": networks.divergence,

@@ -46,6 +46,16 @@ def examples(sources: Sources, task: str) -> str:
     return markdown([f"{style}, weak examples", *(f"{length}" for length in lengths)], rows)
 
 
+def naming(sources: Sources, task: str) -> str:
+    """How often the strong model, before any fine-tuning, and exact Bayes name the concept of true examples."""
+    data = sources.sweep(f"alignment_{task}")
+    rows = [
+        _row(label, data[name].mean("concept"), "prompt_length")
+        for label, name in (("strong model", "strong_naming"), ("exact Bayes", "bayes_naming"))
+    ]
+    return markdown(["concept named, true examples", *map(str, data["prompt_length"].values)], rows)
+
+
 def _longest(sources: Sources, task: str) -> xr.Dataset:
     """At the model's own law, after the longest prompt."""
     data = sources.sweep(f"alignment_{task}").sel(temperature=1)

@@ -44,6 +44,11 @@ class Sources:
         """Measured times."""
         return json.loads(self._path(f"{name}.json").read_text())
 
+    def formulas(self) -> None:
+        """Closed forms are worked out where documents are written, not where it is noted what a sweep's tables read."""
+        if self.fresh is not None:
+            raise Missing("closed forms")
+
     @cached_property
     def _held(self) -> dict[str, evidence.Evidence]:
         return {}

@@ -16,6 +16,7 @@ NOISE_VAR, SHIFT = 0.25, 0.5
 
 def statistical_dimension(sources: Sources) -> str:
     """That of the cone at a vertex of the hull, by the number of concepts."""
+    sources.formulas()
     sizes = (2, 3, 4, 8, 16, 64)
     values = [f"{theory.hull_statistical_dimension(size):.4f}" for size in sizes]
     return _across("$K$", [f"{size}" for size in sizes], {"$\\delta_K$": values}, words=1)
@@ -24,6 +25,7 @@ def statistical_dimension(sources: Sources) -> str:
 @jax.enable_x64(True)
 def contaminated_exponent(sources: Sources) -> str:
     """The exponent of two concepts and a perfect teacher, by the share of foreign examples."""
+    sources.formulas()
     plain = make_task(
         num_concepts=2, dim=2, weak_accuracy=1.0, concept_shift=SHIFT, noise_var=NOISE_VAR, weakness="noisy"
     )
@@ -37,6 +39,7 @@ def contaminated_exponent(sources: Sources) -> str:
 @jax.enable_x64(True)
 def one_example(sources: Sources) -> str:
     """Biases that no number of labels removes: source, one example, its own pair, EM and the hull."""
+    sources.formulas()
     rows = []
     for words, accuracy in (("perfect", 1.0), ("`rotated`, $a = 0.7$", 0.7)):
         for size in (2, 4):
