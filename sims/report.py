@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import xarray as xr
 
 from sims import evidence
@@ -57,7 +58,7 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
     check_commit(str(store), origin["commit"])
     watched = evidence.watch(data)
-    list(CLAIMS[name](watched.data, presets[preset]))
+    evaluate(watched, name, preset)
     if preset == "quick":  # which the documents are about
         marks.touch(ROOT, Sources(ROOT / "docs" / "results", {name: watched.data}))
     about, rows = evidence.table(watched)
@@ -67,8 +68,9 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
 
 
 def evaluate(found: Evidence, name: str, preset: str) -> list[dict]:
-    """The claims of a sweep, by the functions that state them, on a table of its numbers."""
-    claims = CLAIMS[name](found.data, SWEEPS[name].presets[preset])
+    """The claims of a sweep, by the functions that state them; closed forms in double precision, wherever it is."""
+    with jax.enable_x64(True):
+        claims = list(CLAIMS[name](found.data, SWEEPS[name].presets[preset]))
     return [{**claim._asdict(), "holds": claim.holds()} for claim in claims]
 
 
