@@ -88,8 +88,8 @@ def networks(sources: Sources) -> str:
 
 def rate(sources: Sources, *words: str) -> str:
     """A rate of the benchmark, `CONTENDER` of the headline or `CONTENDER:AXIS:VALUE`, or a ratio of two; a format."""
-    *words, form = words
-    values = [_rate(sources, word) for word in " ".join(words).split(" / ")]
+    form = words[-1]
+    values = [_rate(sources, word) for word in " ".join(words[:-1]).split(" / ")]
     return f"{values[0] if len(values) == 1 else values[0] / values[1]:{form}}"
 
 

@@ -27,8 +27,7 @@ def cell(sources: Sources, name: str, variable: str, *where: str) -> str:
 
     `last` stands for the last label of a dimension. Two cells with `/` between them are a ratio.
     """
-    *where, form = where
-    parts = " ".join(where).split(" / ")
+    form, parts = where[-1], " ".join(where[:-1]).split(" / ")
     values = [_mean(sources.sweep(name)[variable], part.split()) for part in parts]
     value = values[0] if len(values) == 1 else values[0] / values[1]
     return f"{value:{form}}"
