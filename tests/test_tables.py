@@ -10,7 +10,7 @@ import xarray as xr
 
 from sims.claims import Claim
 from sims.spec import InputError
-from sims.tables import Sources, alignment, arena, marks, networks, theory, values
+from sims.tables import Sources, alignment, arena, marks, networks, speed, theory, values
 from tests.test_evidence import AWAITED, RESULTS
 
 ROOT = RESULTS.parent.parent
@@ -84,6 +84,16 @@ def test_every_mark_is_written_anew_in_one_call(tree):
     text = (tree / "docs" / "a.md").read_text()
     assert "| risk \\| of a | | 0.024 | ≤ 0.05 |\n\n<!-- end -->" in text and ">kept<" in text and "old" not in text
     assert not any(changed for _, changed, _ in marks.refresh(tree, Sources(tree)))
+
+
+def test_timings_of_changes_that_no_commit_holds_are_refused(tmp_path):
+    row = {"axis": "headline", "contender": "w2s_jax", "tasks_per_second": 2.0, "value": 1, "commit": "0123456789ab"}
+    path = tmp_path / "benchmarks.json"
+    path.write_text(json.dumps([row, {**row, "contender": "numpy_loop", "tasks_per_second": 0.5}]))
+    assert speed.rate(Sources(tmp_path), "w2s_jax", "/", "numpy_loop", ".1f") == "4.0"
+    path.write_text(json.dumps([{**row, "commit": "0123456789ab-dirty"}]))
+    with pytest.raises(InputError, match="evidence must come from code that a commit holds, but benchmarks was made"):
+        speed.rate(Sources(tmp_path), "w2s_jax", ".1f")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sims import evidence
+from sims.runtime import check_commit
 from sims.spec import InputError
 
 
@@ -41,8 +42,11 @@ class Sources:
         return json.loads(self._path(f"{name}-{self.preset}.json").read_text())["claims"]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Measured times."""
-        return json.loads(self._path(f"{name}.json").read_text())
+        """Measured times; refused where the code that was measured had changes that no commit holds."""
+        found = json.loads(self._path(f"{name}.json").read_text())
+        for commit in {row["commit"] for row in found if "commit" in row}:
+            check_commit(name, commit)
+        return found
 
     def formulas(self) -> None:
         """Closed forms are worked out where documents are written, not where it is noted what a sweep's tables read."""

@@ -100,7 +100,7 @@ def headline(sources: Sources) -> dict[str, float]:
 
 
 def _rate(sources: Sources, word: str) -> float:
-    name, axis, value = [*word.split(":"), "headline", None][:3] if ":" not in word else word.split(":")
+    name, axis, value = word.split(":") if ":" in word else (word, "headline", None)
     rows = [row for row in sources.rows("benchmarks") if (row["axis"], row["contender"]) == (axis, name)]
     return only([r["tasks_per_second"] for r in rows if value in (None, f"{r['value']}")], f"rate {word}")
 
