@@ -1,6 +1,6 @@
 """JAX's devices, as its contenders and the limits of the machine use them: all at once, each on work of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.timing import available_cores
@@ -13,6 +13,13 @@ class Machine(NamedTuple):
     cores: int
     accelerators: int
     """Devices of JAX that are no processor cores."""
+    commit: str = "unknown"
+    """Of the code that is measured; with `-dirty` where it has changes that no commit holds."""
+    versions: Mapping[str, str] = {}
+
+    def origin(self, seed: int) -> dict[str, Any]:
+        """Where a row comes from, as it is stored in each."""
+        return {"machine": self.name, "commit": self.commit, "versions": dict(self.versions), "seed": seed}
 
 
 def start(devices: int) -> None:
@@ -41,13 +48,13 @@ def on_every_device(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def machine() -> Machine:
-    """This machine; it starts JAX, so it is asked in a process of its own."""
+    """This machine and the code on it; it starts JAX, so it is asked in a process of its own."""
     import jax
 
-    from sims.runtime import cpu_name
+    from sims.runtime import cpu_name, provenance
 
-    cores, device = available_cores(), jax.devices()[0]
-    name = f"{cores} cores of {cpu_name()}"
-    if device.platform == "cpu":
-        return Machine(name, cores, 0)
-    return Machine(f"{jax.device_count()} x {device.device_kind}, {name}", cores, jax.device_count())
+    cores, device, code = available_cores(), jax.devices()[0], provenance()
+    name, count = f"{cores} cores of {cpu_name()}", 0
+    if device.platform != "cpu":
+        name, count = f"{jax.device_count()} x {device.device_kind}, {name}", jax.device_count()
+    return Machine(name, cores, count, code["commit"], code["versions"])

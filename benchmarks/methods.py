@@ -98,7 +98,7 @@ def row_of(labels: Labels, name: str, tasks: int, timing: Timing, rival: Timing,
         "seconds": [second / fits for second in timing.seconds],
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
-        "machine": machine.name,
+        **machine.origin(QUICK.seed),
     }
 
 

@@ -143,7 +143,7 @@ def row_of(spec: InContextSpec, case: Case, timed: Timed, ceiling: float, ratio:
         "steps": timed.steps * timing.units,
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
-        "machine": machine.name,
+        **machine.origin(spec.seed),
     }
 
 

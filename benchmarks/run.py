@@ -24,6 +24,9 @@ from benchmarks.report import report
 from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process
 from benchmarks.workload import Workload
 
+SEED = 0
+"""Of the first process of every contender; each further process has the next."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -103,7 +106,7 @@ def row_of(case: Case, timing: Timing, tasks: int, loop_rate: float, machine: Ma
         "tasks": tasks * timing.units,
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
-        "machine": machine.name,
+        **machine.origin(SEED),
     }
 
 
@@ -133,7 +136,7 @@ def limit_rows(rows: list[dict], repeats: int, quick: bool, machine: Machine) ->
                     "counted_by_xla": counted.get(limit.unit),
                     "binds": limit.binds,
                     "devices": limit.devices,
-                    "machine": machine.name,
+                    **machine.origin(SEED),
                 }
             )
     return found

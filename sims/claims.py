@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -39,7 +41,7 @@ def risk_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
     yield Claim("largest relative SEM of naive_ft over all cells", float(relative), "<=", 0.01)
 
     floor = _over_cells(naive.risk_mean, spec, theory.population_ridge_floor)
-    smaller = _over_cells(naive.risk_mean, spec, lambda t: np.minimum(theory.source_bias(t), theory.weak_bias(t)))
+    smaller = _over_cells(naive.risk_mean, spec, lambda t: jnp.minimum(theory.source_bias(t), theory.weak_bias(t)))
     excess = (naive.risk_mean - floor) / naive.risk_sem
     yield worst("naive_ft at its best penalty minus the population floor, in standard errors", excess, ">=", -5)
     for weakness in ("rotated", "shifted"):
@@ -117,7 +119,7 @@ def fitted_exponents(data: xr.Dataset, spec: Any) -> Iterator[dict[str, Any]]:
     Shared prompts: log R + (1/2) log n_icl falls as kappa n_icl; fresh prompts: log R + log n_icl as 2 kappa n_icl.
     Only lengths with kappa n_icl in [3, 8] are fitted, and only where there are five.
     """
-    data = data.sel(assumed_noise="task")
+    data, exponent = data.sel(assumed_noise="task"), jax.jit(theory.posterior_exponent)
     for num_concepts in spec.num_concepts:
         for weakness in spec.weakness:
             for accuracy in spec.weak_accuracy:
@@ -125,13 +127,13 @@ def fitted_exponents(data: xr.Dataset, spec: Any) -> Iterator[dict[str, Any]]:
                     law = dict(  # noqa: C408  (keyword arguments of make_task)
                         num_concepts=num_concepts, weakness=weakness, weak_accuracy=accuracy, concept_shift=shift
                     )
-                    kappa = float(
-                        theory.posterior_exponent(make_task(dim=num_concepts + 1, noise_var=spec.noise_var, **law))
-                    )
+                    task = make_task(dim=num_concepts + 1, noise_var=spec.noise_var, **law)
+                    kappa = float(exponent(task))
+                    lengths = [length for length in spec.num_icl if 3 <= kappa * length <= 8]
                     for prompts, power in (("shared", 1), ("fresh", 2)):
-                        cell = data.sel(law)
+                        cell = data.sel(law).sel(num_icl=lengths)
                         fit = fit_exponent(
-                            np.array(spec.num_icl),
+                            np.array(lengths),
                             cell[f"{prompts}_misalignment_mean"].values,
                             cell[f"{prompts}_misalignment_sem"].values,
                             kappa,
@@ -158,7 +160,7 @@ def fit_exponent(
 
 def _over_cells(like: xr.DataArray, spec: Any, form) -> xr.DataArray:
     """A closed form of the task, at every cell of `like`."""
-    axes = ("weakness", "weak_accuracy", "concept_shift")
+    axes, form = ("weakness", "weak_accuracy", "concept_shift"), jax.jit(form)
     shape = [len(getattr(spec, axis)) for axis in axes]
     values = [
         float(form(_task(spec, weakness, accuracy, shift)))

@@ -1,10 +1,12 @@
 """Turns finished sweeps into evidence: claims with their numbers, seed, configuration, commit and machine.
 
-    python -m sims.report --results DIR [--out docs/results]
+    python -m sims.report --results DIR [--out docs/results]     the sweeps in DIR as evidence
+    python -m sims.report --docs [--out docs/results]            the tables of all documents, from the evidence
 
-writes DIR's sweeps as `<command>-<preset>.json`. A sweep that is no preset, or not complete, is refused: a claim must
-name a command that anyone can run. Tests evaluate every claim again from the numbers, and fail when a preset has
-changed since.
+The first writes `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
+`<command>-<preset>.json`, the claims, evaluated on that table. A sweep that is no preset, not complete, or made by code
+with changes that no commit holds, is refused: a claim must name a command and a commit that anyone can run. The second
+fills every mark in the documents (sims/tables/marks.py). Tests do both again and compare.
 """
 
 import argparse
@@ -14,17 +16,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import xarray as xr
 
+from sims import evidence
 from sims.arena.claims import arena_claims, sign_claims
 from sims.claims import Claim, posterior_claims, risk_claims
 from sims.dialogues.claims import alignment_claims
+from sims.evidence import Evidence
 from sims.networks.claims import network_claims
+from sims.runtime import check_commit
 from sims.spec import InputError, identity
 from sims.store import completed, read_config
 from sims.sweeps import SWEEPS
+from sims.tables import Sources, marks
 from sims.theory_claims import theory_claims
 
+ROOT = Path(__file__).resolve().parent.parent
 CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "risk_sweep": risk_claims,
     "theory_sweep": theory_claims,
@@ -36,22 +44,34 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
 }
 
 
-def report(store: Path, name: str) -> tuple[str, dict]:
-    """(preset, evidence) of a finished sweep."""
+def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
+    """(preset, claims and where they come from, rows of the table) of a finished sweep."""
     sweep = SWEEPS[name]
     presets, spec = sweep.presets, read_config(store, sweep.kind)
     preset = next((p for p, known in presets.items() if identity(known) == identity(spec)), None)
     if preset is None:
         raise InputError(f"evidence must come from a preset, but {store} holds another configuration; run a preset.")
-    if completed(store, spec) < presets[preset].replicates:
-        raise InputError(
-            f"evidence must be complete, but {store} is not; run python -m sims.{sweep.command} --preset {preset}."
-        )
-    data = xr.open_zarr(store, consolidated=False).load()
-    claims = [{**claim._asdict(), "holds": claim.holds()} for claim in CLAIMS[name](data, presets[preset])]
-    origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
     command = f"python -m sims.{sweep.command} --preset {preset}"
-    return preset, {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims}
+    if completed(store, spec) < presets[preset].replicates:
+        raise InputError(f"evidence must be complete, but {store} is not; run {command}.")
+    data = xr.open_zarr(store, consolidated=False).load()
+    origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
+    check_commit(str(store), origin["commit"])
+    watched = evidence.watch(data)
+    evaluate(watched, name, preset)
+    if preset == "quick":  # which the documents are about
+        marks.touch(ROOT, Sources(ROOT / "docs" / "results", {name: watched.data}))
+    about, rows = evidence.table(watched)
+    claims = evaluate(evidence.build(about, rows), name, preset)
+    about = {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims, **about}
+    return preset, about, rows
+
+
+def evaluate(found: Evidence, name: str, preset: str) -> list[dict]:
+    """The claims of a sweep, by the functions that state them; closed forms in double precision, wherever it is."""
+    with jax.enable_x64(True):
+        claims = list(CLAIMS[name](found.data, SWEEPS[name].presets[preset]))
+    return [{**claim._asdict(), "holds": claim.holds()} for claim in claims]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,25 +79,38 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sims.report", description="Turns finished sweeps into evidence.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the stores")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the evidence")
+    parser.add_argument("--docs", action="store_true", help="write the tables of all documents from the evidence")
     options = parser.parse_args(argv)
     try:
-        stores = {name: options.results / f"{name}.zarr" for name in SWEEPS}
-        found = {name: store for name, store in stores.items() if store.exists()}
-        if not found:
-            raise InputError(f"--results must hold a store, but {options.results} has none; run a sweep first.")
-        for name, store in found.items():
-            preset, evidence = report(store, name)
-            options.out.mkdir(parents=True, exist_ok=True)
-            path = options.out / f"{name}-{preset}.json"
-            path.write_text(json.dumps(evidence, indent=1) + "\n")
-            print(path)
-            for claim in evidence["claims"]:
-                verdict = "ok  " if claim["holds"] else "FAIL"
-                print(f"  {verdict} {claim['claim']}: {claim['value']:.4g} {claim['relation']} {claim['bound']:.4g}")
+        _documents(options.out) if options.docs else _stores(options.results, options.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _stores(results: Path, out: Path) -> None:
+    found = {name: results / f"{name}.zarr" for name in SWEEPS if (results / f"{name}.zarr").exists()}
+    if not found:
+        raise InputError(f"--results must hold a store, but {results} has none; run a sweep first.")
+    for name, (preset, about, rows) in {name: report(store, name) for name, store in found.items()}.items():
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{name}-{preset}.json"
+        evidence.write(rows, list(about["coordinates"]), path.with_suffix(".csv"))
+        path.write_text(json.dumps(about, indent=1) + "\n")
+        print(f"{path} and .csv, {len(rows):,} numbers")
+        for claim in about["claims"]:
+            verdict = "ok  " if claim["holds"] else "FAIL"
+            print(f"  {verdict} {claim['claim']}: {claim['value']:.4g} {claim['relation']} {claim['bound']:.4g}")
+
+
+def _documents(out: Path) -> None:
+    if not out.is_dir():
+        raise InputError(f"--out must be the folder of the evidence, but there is none at {out}; write it first.")
+    for path, changed, left in marks.refresh(ROOT, Sources(out)):
+        print(f"{path.relative_to(ROOT)}: {'written' if changed else 'up to date'}")
+        for call, missing in left:
+            print(f"  left as it is: {call} ({missing} is not there)")
 
 
 if __name__ == "__main__":

@@ -202,16 +202,29 @@ def provenance() -> dict:
     }
 
 
-def _commit() -> str:
-    folder = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
+SOURCE = ("w2s_jax", "sims", "figures", "benchmarks", "pyproject.toml")
+"""What decides results: changes elsewhere, as in the documents, leave a commit what it says."""
+
+
+def check_commit(what: str, commit: str) -> None:
+    """Refuse as evidence what was made by code that no commit holds."""
+    if commit == "unknown" or commit.endswith("-dirty"):
+        raise InputError(
+            f"evidence must come from code that a commit holds, but {what} was made by {commit}; "
+            f"commit the changes and run it again."
         )
-    except (OSError, subprocess.TimeoutExpired):
+
+
+def _commit() -> str:
+    """The commit of this code, with `-dirty` where files that decide results are changed or new."""
+    try:
+        commit, changed = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--", *SOURCE)
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*command: str) -> str:
+    folder = Path(__file__).resolve().parent.parent
+    found = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return found.stdout.strip()

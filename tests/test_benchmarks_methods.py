@@ -9,7 +9,7 @@ from benchmarks.timing import Timing
 from sims.arena.spec import presets, supporting
 from w2s_jax.methods import LABELS
 
-MACHINE = devices.Machine("2 cores of a processor", 2, 0)
+MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})
 
 
 def timing(seconds: float, units: int) -> Timing:
@@ -40,7 +40,8 @@ def test_rows_are_of_every_method_and_ratios_of_times_per_fit(measured, tmp_path
     for row in rows:
         assert row["seconds_per_fit"] == pytest.approx(0.1 / 2 / methods.TASKS)  # units make up for slowness
         assert row["ratio_to_naive_ft"] == pytest.approx(1.0 if row["method"] == "naive_ft" else 2.0)
-        assert row["compile_seconds"] > 2 and row["machine"] == MACHINE.name and row["repeats"] == 5
+        assert row["compile_seconds"] > 2 and row["repeats"] == 5
+        assert MACHINE.origin(0).items() <= row.items()
     said = capsys.readouterr().out
     assert "one core of: 2 cores of a processor; 256 tasks side by side; medians of 5" in said
 

@@ -16,7 +16,7 @@ from sims.networks.spec import QUICK
 from sims.networks.world import bins_of
 from w2s_jax.incontext import cross_entropy
 
-MACHINE = devices.Machine("2 cores of a processor", 2, 0)
+MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})
 TINY = dataclasses.replace(
     QUICK,
     max_icl=2,
@@ -131,6 +131,7 @@ def test_rows_follow_from_what_was_timed(tmp_path, capsys, faked):
     fits = found["finetuning", "loop", 1, 2]
     assert fits["tokens_per_second"] == pytest.approx(1000 * 64)
     assert all(row["steps"] / row["median_seconds"] == pytest.approx(row["steps_per_second"]) for row in rows)
+    assert all(MACHINE.origin(QUICK.seed).items() <= row.items() for row in rows)
     assert {row["machine"] for row in rows} == {MACHINE.name} and {row["repeats"] for row in rows} == {5}
     printed = capsys.readouterr()
     assert "| pretraining | 2, one a device | 2 | " in printed.out and "| finetuning | 4 by vmap | 2 | " in printed.out

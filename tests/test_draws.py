@@ -10,7 +10,7 @@ from scipy import stats
 
 from sims import designs
 from sims.risk_sweep import QUICK
-from sims.simulate import columns, simulate
+from sims.simulate import simulate
 from sims.spec import InputError, SweepSpec
 from sims.sweep_methods import READS_ROWS
 from sims.world import make_grid
@@ -125,15 +125,33 @@ def test_auto_takes_the_moments_where_they_are_exact():
         SweepSpec(draws="moments", methods=("em_prior",))
 
 
-def test_moments_without_sampled_labels_do_not_grow_with_the_sample():
-    spec = dataclasses.replace(SMALL, methods=("naive_ft", "icl_refine_shared"), refined_labels="mean", draws="moments")
+def largest_array(jaxpr) -> int:
+    """Elements of the largest array in a jaxpr and in all that it calls, loops and branches included."""
+    sizes = [variable.aval.size for equation in jaxpr.eqns for variable in equation.outvars]
+    inner = [getattr(value, "jaxpr", value) for value in _flat(equation.params for equation in jaxpr.eqns)]
+    return max([0, *sizes, *(largest_array(part) for part in inner if hasattr(part, "eqns"))])
+
+
+def _flat(params) -> list:
+    """Values of parameters, and what tuples of them hold, as the branches of a condition."""
+    values = [value for each in params for value in each.values()]
+    return [part for value in values for part in (value if isinstance(value, tuple | list) else (value,))]
+
+
+@pytest.mark.parametrize(("labels", "grows"), [("mean", False), ("sample", True)])
+def test_moments_grow_with_the_sample_only_where_labels_are_sampled(labels, grows):
+    spec = dataclasses.replace(SMALL, methods=("naive_ft", "icl_refine_shared"), refined_labels=labels, draws="moments")
 
     def largest(n):
-        program = jax.make_jaxpr(lambda key: simulate(spec_of(n), key, make_grid(spec_of(n))))(jax.random.key(0))
-        return max(v.aval.size for e in program.eqns for v in e.outvars)
+        own = dataclasses.replace(spec, sample_size=(n,))
+        return largest_array(jax.make_jaxpr(lambda key: simulate(own, key, make_grid(own)))(jax.random.key(0)).jaxpr)
 
-    def spec_of(n):
-        return dataclasses.replace(spec, sample_size=(n,))
+    small, large = largest(100), largest(10**5)
+    assert large >= 10**5 if grows else large == small
 
-    assert largest(100) == largest(10**6)
-    assert columns(spec)
+
+def test_largest_looks_inside_what_a_program_calls():
+    def program(x):
+        return jax.lax.scan(lambda total, y: (total + jnp.ones((50, 40)).sum() * y, None), 0.0, x)[0]
+
+    assert largest_array(jax.make_jaxpr(program)(jnp.ones(3)).jaxpr) == 2000

@@ -1,0 +1,29 @@
+"""The tables of the documents, each a function of committed results; `python -m sims.report --docs` writes them."""
+
+from collections.abc import Callable
+
+from sims.tables import alignment, arena, networks, speed, theory, values
+from sims.tables.sources import Sources
+
+TABLES: dict[str, Callable[..., str]] = {
+    "alignment": alignment.methods,
+    "alignment_capability": alignment.capability,
+    "alignment_examples": alignment.examples,
+    "alignment_naming": alignment.naming,
+    "arena": arena.methods,
+    "network_risk": networks.risk,
+    "network_kl": networks.divergence,
+    "network_speed": speed.networks,
+    "contenders": speed.contenders,
+    "ladder": speed.ladder,
+    "limits": speed.limits,
+    "statistical_dimension": theory.statistical_dimension,
+    "contaminated_exponent": theory.contaminated_exponent,
+    "one_example": theory.one_example,
+    "claims": values.claims,
+}
+"""What a mark `<!-- table: NAME ARGUMENTS -->` may name."""
+VALUES: dict[str, Callable[..., str]] = {"claim": values.claim, "cell": values.cell, "rate": speed.rate}
+"""What a mark `<!-- value: NAME ARGUMENTS -->` may name."""
+
+__all__ = ["TABLES", "VALUES", "Sources"]

@@ -1,0 +1,66 @@
+"""Tables of the worlds of tokens: scores of all methods, by capability of the teacher, by examples in the prompt."""
+
+import xarray as xr
+
+from sims.tables.sources import Sources, markdown, mean_and_sem
+
+CAPABILITY = 0.4
+"""Of the teacher, where a table is of one."""
+
+
+def methods(sources: Sources, task: str) -> str:
+    """Content and style of every method at one capability, means over seeds and standard errors."""
+    data = _longest(sources, task).sel(capability=CAPABILITY)
+    weak = [mean_and_sem(data.weak_content.sel(split=split)) for split in ("train", "held_out")]
+    rows = [["weak teacher", *weak, "", mean_and_sem(data.weak_style.sel(split="held_out"))]]
+    for method in data["method"].values:
+        own = data.sel({"method": method})
+        contents = [mean_and_sem(own.content.sel(split=split)) for split in ("train", "held_out", "unrelated")]
+        rows.append([f"`{method}`", *contents, mean_and_sem(own.style.sel(split="held_out"))])
+    style = "rate" if task == "bias" else "style"
+    header = [f"capability {CAPABILITY}", "content, train", "content, held out", "unrelated skill"]
+    return markdown([*header, f"{style}, held out"], rows)
+
+
+def capability(sources: Sources, task: str, *names: str) -> str:
+    """Content by the teacher's capability: the teacher's own and that of the named methods, asked and held out."""
+    data = _longest(sources, task)
+    capabilities = data["capability"].values
+    rows = [_row("weak teacher, train", data.weak_content.sel(split="train"), "capability")]
+    for method in names:
+        for split in ("train", "held_out"):
+            values = data.content.sel({"method": method, "split": split})
+            rows.append(_row(f"`{method}`, {split.replace('_', ' ')}", values, "capability"))
+    return markdown(["content, capability", *(f"{value:g}" for value in capabilities)], rows)
+
+
+def examples(sources: Sources, task: str) -> str:
+    """Style by the weak examples in the prompt: exact Bayes, the prompted model, the refined one; and its distance."""
+    data = sources.sweep(f"alignment_{task}").sel(temperature=1, capability=CAPABILITY)
+    lengths = data["num_icl"].values
+    rows = [_row("exact Bayes", data.bayes_style, "num_icl")]
+    for method in ("prompt_only", "icl_refine"):
+        rows.append(_row(f"`{method}`", data.style.sel({"method": method, "split": "held_out"}), "num_icl"))
+    rows.append(_row("KL(Bayes ‖ strong), nats", data.weak_kl_to_bayes, "num_icl"))
+    style = "rate" if task == "bias" else "style"
+    return markdown([f"{style}, weak examples", *(f"{length}" for length in lengths)], rows)
+
+
+def naming(sources: Sources, task: str) -> str:
+    """How often the strong model, before any fine-tuning, and exact Bayes name the concept of true examples."""
+    data = sources.sweep(f"alignment_{task}")
+    rows = [
+        _row(label, data[name].mean("concept"), "prompt_length")
+        for label, name in (("strong model", "strong_naming"), ("exact Bayes", "bayes_naming"))
+    ]
+    return markdown(["concept named, true examples", *map(str, data["prompt_length"].values)], rows)
+
+
+def _longest(sources: Sources, task: str) -> xr.Dataset:
+    """At the model's own law, after the longest prompt."""
+    data = sources.sweep(f"alignment_{task}").sel(temperature=1)
+    return data.sel(num_icl=data["num_icl"].values.max())
+
+
+def _row(label: str, values: xr.DataArray, dim: str) -> list[str]:
+    return [label, *(f"{value:.2f}" for value in values.mean("seed").transpose(dim).values)]

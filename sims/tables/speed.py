@@ -1,0 +1,109 @@
+"""Tables of measured times; every ratio is of two rows of one file, so of one run."""
+
+from typing import Any
+
+from sims.tables.sources import Sources, markdown, only
+
+Row = dict[str, Any]
+
+NAMES = {
+    "numpy_loop": "NumPy loop",
+    "sklearn_loop": "scikit-learn loop",
+    "torch_batched": "PyTorch, batches of tasks",
+    "jax_plain": "`jit(vmap)`, data drawn per task",
+    "numpy_vectorised": "vectorised NumPy, one process",
+    "numpy_vectorised_every_core": "vectorised NumPy, a process per core",
+    "w2s_jax": "**w2s_jax, examples drawn**",
+    "w2s_jax_moments": "**w2s_jax, moments drawn**",
+}
+ONE_CORE = ("numpy_loop", "sklearn_loop", "numpy_vectorised")
+
+
+def contenders(sources: Sources) -> str:
+    """The headline: every contender's rate, its ratios to the loop and to vectorised NumPy, compile time and memory."""
+    rates, rows = headline(sources), []
+    for row in sources.rows("benchmarks"):
+        if row["axis"] != "headline":
+            continue
+        name, rate = row["contender"], row["tasks_per_second"]
+        cores = 1 if name in ONE_CORE else row["devices"]
+        ratios = [_short(rate / rates[rival]) for rival in ("numpy_loop", "numpy_vectorised")]
+        if rate < rates["numpy_vectorised"]:
+            ratios[1] = ""
+        compiled = f"{row['compile_seconds']:.1f} s" if row["compile_seconds"] else ""
+        cells = [NAMES[name], f"{cores}", f"{rate:,.0f}", *ratios, compiled, f"{row['peak_mb']:,.0f} MB"]
+        rows.append(cells)
+    header = ["contender", "cores", "tasks/s", "to the loop", "to vectorised NumPy", "compile", "peak memory"]
+    return markdown(header, rows)
+
+
+def ladder(sources: Sources, axis: str) -> str:
+    """Tasks per second as one size changes (d, n, cells or devices)."""
+    found = [row for row in sources.rows("benchmarks") if row["axis"] == axis]
+    names = list(dict.fromkeys(row["contender"] for row in found))
+    rates = {(row["contender"], row["value"]): row["tasks_per_second"] for row in found}
+    rows = [
+        [f"{size:,}", *(f"{rates[name, size]:,.0f}" if (name, size) in rates else "" for name in names)]
+        for size in sorted({row["value"] for row in found})
+    ]
+    return markdown([f"tasks/s, {axis}", *(f"`{name}`" for name in names)], rows)
+
+
+def limits(sources: Sources) -> str:
+    """What the machine can do, what a replicate of the headline needs of it, and the share of that which is reached."""
+    found = [row for row in sources.rows("benchmarks") if row["axis"] == "limit" and row["binds"]]
+    ours, width = headline(sources)["w2s_jax"], max(row["devices"] for row in found)
+    rows = [
+        [
+            row["contender"].removeprefix("limit: "),
+            f"{row['value']:.3g} {row['unit']}",
+            f"{row['needed_per_replicate']:.3g}",
+            f"{row['tasks_per_second']:.3g}",
+            f"{ours / row['tasks_per_second']:.0%}",
+        ]
+        for row in sorted(found, key=lambda row: row["tasks_per_second"])
+        if row["devices"] == width
+    ]
+    header = [f"resource, {width} cores", "can do", "a replicate needs", "tasks/s that it allows", "the engine reaches"]
+    return markdown(header, rows)
+
+
+def networks(sources: Sources) -> str:
+    """Training of networks: tokens per second, and their share of the machine's matrix products."""
+    ways = {"loop": "{} in a loop", "vmap": "{} by `vmap`", "devices": "{}, one on each core"}
+    rows = []
+    for row in sources.rows("networks"):
+        rows.append(
+            [
+                row["part"].replace("training", "-training").replace("tuning", "-tuning"),
+                ways[row["way"]].format(row["at_once"]),
+                f"{row['devices']}",
+                f"{row['tokens_per_second']:,.0f}",
+                f"{row['fraction_of_matmul']:.0%} of {row['matmul_flops_per_second'] / 1e9:.0f} GFlop/s",
+                "" if row["way"] == "loop" else f"{row['ratio_to_loop']:.2f}",
+            ]
+        )
+    return markdown(["steps", "networks", "cores", "tokens/s", "of matrix products", "to the loop"], rows, words=2)
+
+
+def rate(sources: Sources, *words: str) -> str:
+    """A rate of the benchmark, `CONTENDER` of the headline or `CONTENDER:AXIS:VALUE`, or a ratio of two; a format."""
+    form = words[-1]
+    values = [_rate(sources, word) for word in " ".join(words[:-1]).split(" / ")]
+    return f"{values[0] if len(values) == 1 else values[0] / values[1]:{form}}"
+
+
+def headline(sources: Sources) -> dict[str, float]:
+    """Tasks per second of each contender at the headline, on all cores."""
+    rows = (row for row in sources.rows("benchmarks") if row["axis"] == "headline")
+    return {row["contender"]: row["tasks_per_second"] for row in rows}
+
+
+def _rate(sources: Sources, word: str) -> float:
+    name, axis, value = word.split(":") if ":" in word else (word, "headline", None)
+    rows = [row for row in sources.rows("benchmarks") if (row["axis"], row["contender"]) == (axis, name)]
+    return only([r["tasks_per_second"] for r in rows if value in (None, f"{r['value']}")], f"rate {word}")
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.3g}"
