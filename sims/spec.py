@@ -237,7 +237,8 @@ def _settled(name: str, value: Any, kind: Any) -> Any:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if int in kinds:
-        check_one(name, value, number and value == value // 1, "a whole number", "give one")
+        whole = isinstance(value, int | float) and number and value == value // 1
+        check_one(name, value, whole, "a whole number", "give one")
         fits = name == "seed" or abs(value) <= LARGEST_COUNT
         check_one(name, value, fits, f"at most {LARGEST_COUNT:,}", "programs count no further")
         return int(value)

@@ -197,7 +197,7 @@ class Store:
         # A chunk of nothing but fill values is written too, so that a missing file is a missing block.
         with zarr.config.set({"array.write_empty_chunks": True}):
             blocks = self.group["blocks"]
-            self.about = blocks.attrs.asdict()
+            self.about: dict[str, Any] = blocks.attrs.asdict()
             # A folder that is no array, such as an editor or a file browser leaves, is none of ours.
             there = sorted(p.parent.name for p in (self.path / "blocks").glob("*/zarr.json"))
             self.arrays = {name: blocks[name] for name in there if name in self.about.get("leaves", there)}

@@ -1,5 +1,7 @@
 """Drawing what methods see of a task: every label that any of them may ask for, of the same examples."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
@@ -94,7 +96,7 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
     )
 
 
-def _models(task: Task, features: Float[Array, "n d"], _) -> dict[str, Array | Densities]:
+def _models(task: Task, features: Float[Array, "n d"], _) -> dict[str, Any]:
     """What models other than the strong one know."""
     return {
         "weak_densities": _densities(task, features),
