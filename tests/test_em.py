@@ -211,7 +211,7 @@ def test_bad_arguments_are_named(kernel, arguments, options, message):
 def test_other_shapes_and_numbers_of_steps_are_refused():
     with pytest.raises(ValueError, match=r"^likelihood must have shape \[K n\] with K = 2"):
         em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1)
-    with pytest.raises(ValueError, match="^num_steps must be an integer, got 1.5"):
+    with pytest.raises(ValueError, match="num_steps must be an integer, got"):
         em_prior(TASK, DATA, 1.5)
     with pytest.raises(ValueError, match=r"^dataset.features must have shape \[n d\] with d = "):
         em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1)
