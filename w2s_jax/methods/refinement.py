@@ -20,7 +20,7 @@ from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.kinds import LINEAR, SIGN, Kind
 from w2s_jax.methods.method import TEMPERATURE, Cost, Knob, Method, SignForm, View, known
 from w2s_jax.refinement import likelihood_ratio, posterior_weights
-from w2s_jax.types import Dataset
+from w2s_jax.types import Dataset, is_concrete
 
 INTENT_JUMPS = (
     "intent_refine has no derivative in what its prompt says, since the concept that it names jumps; use icl_refine, "
@@ -68,7 +68,8 @@ def _intent_refine(kind: Kind, view: View):
 
 def _em_prior(kind: Kind, view: View, steps):
     prior = known(view.source).source_prior
-    whole = jnp.asarray(no_gradient(STEPS_JUMP, steps), int)
+    # A traced number of steps makes a loop without reverse derivatives.
+    whole = int(steps) if is_concrete(steps) else jnp.asarray(no_gradient(STEPS_JUMP, steps), int)
     return kind.mixture(view, em_steps(prior, likelihood_ratio(_evidence_of_rows(kind, view), prior), whole))
 
 
