@@ -15,6 +15,7 @@ from w2s_jax.theory.crossover import lambert_w, refinement_crossover
 from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
 from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk
 from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
+from w2s_jax.theory.misalignment import misalignment, refined_label_spread
 from w2s_jax.theory.mixed_prompts import (
     contamination_threshold,
     mixed_posterior_exponent,
@@ -47,11 +48,9 @@ from w2s_jax.theory.posterior import (
 )
 from w2s_jax.theory.posterior_mean import (
     expected_rival_weights,
-    misalignment,
     misalignment_asymptotic,
     misalignment_bound,
     posterior_error_bound,
-    refined_label_spread,
     rival_weights_asymptotic,
 )
 from w2s_jax.theory.span import span_bias, span_misfit, span_risk
