@@ -53,10 +53,12 @@ from w2s_jax.theory.posterior_mean import (
     posterior_error_bound,
     rival_weights_asymptotic,
 )
+from w2s_jax.theory.sampled_misalignment import SampledMisalignment, sampled_misalignment
 from w2s_jax.theory.span import span_bias, span_misfit, span_risk
 
 __all__ = [
     "PosteriorExponents",
+    "SampledMisalignment",
     "balanced_noise_var",
     "bias_inner_product",
     "contamination_threshold",
@@ -93,6 +95,7 @@ __all__ = [
     "refinement_crossover",
     "ridge_risk",
     "rival_weights_asymptotic",
+    "sampled_misalignment",
     "self_refinement_bias",
     "self_refinement_coef",
     "source_bias",
