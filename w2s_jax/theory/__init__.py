@@ -3,12 +3,13 @@ check them.
 
 One idea a file: `population` (biases, the shrinkage path, its floor), `finite_sample` (ridge and least squares on n
 labels), `hull` and `span` (least squares over the hull and the span of the concepts), `posterior` (the exponent of the
-concept posterior), `posterior_mean` (its mean: exact, asymptotic, bounded), `mixed_prompts` and `mixed_prompts_mean`
-(the same for prompts whose examples come from several concepts), `one_example` (refinement by one example, for any
-mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be). Derivations and
-references: docs/theory.md, whose numbers 3.x the docstrings cite.
+concept posterior), `posterior_mean` (its mean: one rival alone, asymptotic, bounded), `misalignment` (its mean
+exactly, by `one_factor` and `race`), `sampled_misalignment` (where no closed form is), `mixed_prompts` and
+`mixed_prompts_mean` (the same for prompts whose examples come from several concepts), `one_example` (refinement by one
+example, for any mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be).
+Derivations and references: docs/theory.md, whose numbers 3.x the docstrings cite.
 
-Every function takes one `Task`, is traceable, and is batched with `jax.vmap`.
+Every function but `sampled_misalignment` is traceable, and takes one `Task` or a batch of them (`closed_form`).
 """
 
 from w2s_jax.theory.crossover import lambert_w, refinement_crossover

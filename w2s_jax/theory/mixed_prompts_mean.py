@@ -98,10 +98,10 @@ def mixed_misalignment(
         num_prompts: N >= 1, fresh prompts averaged; None for infinitely many; traced, shape `[]`.
 
     Returns:
-        Unitless, in [0, 2], shape `[]`. For K > 2 made of separate contests with the winner, as `misalignment` is:
-        products of two weights that are not the winner's are dropped, and no rival takes weight from another. Right
-        in the limit of long prompts, and no bound for a mixture target. Equal to `misalignment` where q is one-hot
-        and the target wins.
+        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 made of separate contests with the winner: products of two
+        weights that are not the winner's are dropped, and no rival takes weight from another, so that it may exceed 2.
+        Right in the limit of long prompts, and no bound. Where q is one-hot and the target wins, `misalignment` is
+        exact at every K.
 
     Assumes: gaussian features.
 
@@ -154,7 +154,7 @@ def wrong_prompt_misalignment(
             `[]`.
 
     Returns:
-        Unitless, in [0, 2], shape `[]`. For K > 2 as approximate as `mixed_misalignment`, with the right limits for
+        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 as approximate as `mixed_misalignment`, with the right limits for
         long prompts.
 
     Assumes: gaussian features.
