@@ -10,7 +10,7 @@ from scipy import integrate, special, stats
 
 from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
-from w2s_jax.tasks import WEAKNESSES
+from w2s_jax.tasks import WEAKNESSES, make_task
 from w2s_jax.theory import race
 from w2s_jax.theory.one_factor import one_factor, residual_covariance
 from w2s_jax.types import stack
@@ -227,7 +227,8 @@ def test_long_prompts_reach_the_sharp_form():
 
 def test_gradients_and_single_precision():
     def value(accuracy, num_icl):
-        return theory.misalignment(task_of(4, "confused", accuracy, 0.5), num_icl)
+        task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
+        return theory.misalignment(task, num_icl)
 
     gradient = jax.jit(jax.grad(value, argnums=(0, 1)))(0.6, 5.0)
     step, fast = 1e-4, jax.jit(value)

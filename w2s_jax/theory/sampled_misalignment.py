@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from scipy import special, stats
 
 from w2s_jax.theory.closed_form import check_range, task_batch
@@ -28,10 +29,10 @@ class SampledMisalignment(NamedTuple):
 
 def sampled_misalignment(
     task: Task,
-    num_icl: int | np.ndarray,
+    num_icl: ArrayLike,
     prompts: Prompts = "shared",
     *,
-    assumed_noise_var: float | np.ndarray | None = None,
+    assumed_noise_var: ArrayLike | None = None,
     log2_points: int = 11,
     seed: int = 0,
 ) -> SampledMisalignment:
