@@ -154,8 +154,8 @@ def wrong_prompt_misalignment(
             `[]`.
 
     Returns:
-        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 as approximate as `mixed_misalignment`, with the right limits
-        for long prompts.
+        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 as approximate as `mixed_misalignment`, with the
+        right limits for long prompts.
 
     Assumes: gaussian features.
 
