@@ -60,16 +60,25 @@ def saturated(tasks: Task, sample_size, misalignment, spread) -> np.ndarray:
 
 
 def refined(tasks: Task, sample_size, num_icl, prompts: Prompts) -> np.ndarray:
-    """Risk of least squares on labels refined by a prompt of this length, `[*b]` (3.4 with the integral of 3.6).
+    """Risk of least squares on labels refined by a prompt of this length, `[*b]` (3.4 with the exact mean of 3.6).
 
-    Exact for two concepts. For more, and fresh prompts, an upper bound: every rival meets the target alone.
+    For rivals that are alike, to the source too.
     """
-    return evaluate(_refined(prompts), tasks, sample_size, num_icl)
+    fresh = misalignment(tasks, num_icl, "fresh", tasks.noise_var)
+    shared = misalignment(tasks, num_icl, "shared", tasks.noise_var) if prompts == "shared" else fresh
+    spreads = dict(zip(("shared", "fresh"), label_spread(shared, fresh, tasks.source_prior.shape[-1]), strict=True))
+    return saturated(tasks, sample_size, {"shared": shared, "fresh": fresh}[prompts], spreads[prompts])
 
 
 def misalignment(tasks: Task, num_icl, prompts: Prompts, assumed_noise_var) -> np.ndarray:
-    """Misalignment of the concept posterior by the integral of 3.6, `[*b]`; exact for two concepts."""
-    return evaluate(_misalignment(theory.misalignment, prompts), tasks, num_icl, assumed_noise_var)
+    """Misalignment of the concept posterior, exact, `[*b]` (3.6); sampled to 0.3% where there is no closed form."""
+    exact = evaluate(_misalignment(theory.misalignment, prompts), tasks, num_icl, assumed_noise_var)
+    open_cells = np.isnan(exact)
+    if open_cells.any():
+        lengths, noise_var = (np.broadcast_to(x, exact.shape)[open_cells] for x in (num_icl, assumed_noise_var))
+        some = jax.tree.map(lambda leaf: np.asarray(leaf)[open_cells], tasks)
+        exact[open_cells] = theory.sampled_misalignment(some, lengths, prompts, assumed_noise_var=noise_var).value
+    return exact
 
 
 def misalignment_asymptotic(tasks: Task, num_icl, prompts: Prompts, assumed_noise_var) -> np.ndarray:
@@ -131,13 +140,3 @@ def _compiled(function: Callable) -> Callable:
 @cache
 def _misalignment(closed_form: Callable, prompts: Prompts) -> Callable:
     return lambda task, length, noise_var: closed_form(task, length, prompts, assumed_noise_var=noise_var)
-
-
-@cache
-def _refined(prompts: Prompts) -> Callable:
-    def risk(task: Task, n, length):
-        distance = theory.misalignment(task, length, prompts)
-        spread = theory.refined_label_spread(task, length, prompts)
-        return theory.refined_risk(task, n, distance, spread)
-
-    return risk

@@ -20,6 +20,8 @@ RIVALS = ("naive_ft", "icl_refine_fresh")
 PROMPTS = (4, 16)
 """Prompt lengths shown, one row each: a short prompt, where the border lies inside the diagram, and a long one."""
 SAMPLE_SIZE = 1024
+MOST_POINTS = 24
+"""Of a side of the grid on which theory draws its border."""
 STRONGEST = 1.5
 """Colours saturate where the risks differ by this many decades."""
 COLORS = LinearSegmentedColormap.from_list(
@@ -111,7 +113,8 @@ def _panel(axes: Axes, verdict: Verdict, data: xr.Dataset) -> None:
 
 def _predicted(results: Results, n: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Accuracies, shifts and, `[weakness accuracy shift]`, the predicted log ratio of the risks, 0 at the border."""
-    x, y = (np.linspace(*edges(results.data[dim].values)[[0, -1]], 40) for dim in ("weak_accuracy", "concept_shift"))
+    axes = [results.data[dim].values for dim in ("weak_accuracy", "concept_shift")]
+    x, y = (np.linspace(*edges(values)[[0, -1]], min(4 * len(values), MOST_POINTS)) for values in axes)
     x, y = np.clip(x, 0.02, 1.0), np.clip(y, 0.002, 0.998)
     tasks = results.tasks(x[:, None], y[None, :])
     naive = curves.ridge_at_best(tasks, float(n), results.data["penalty"].values)
@@ -126,10 +129,11 @@ def edges(values: np.ndarray) -> np.ndarray:
 
 
 def _legend(results: Results, doubt: bool) -> dict[str, Artist]:
-    kind = "exact misalignment" if results.num_concepts == 2 else "upper bound on the misalignment"
     handles: dict[str, Artist] = {"equal risks, simulated": Line2D([], [], color="black", linewidth=1.2)}
     if results.has_closed_forms:
-        handles[f"equal risks, theory ({kind})"] = Line2D([], [], color="black", linewidth=0.8, linestyle="--")
+        handles["equal risks, theory (exact misalignment)"] = Line2D(
+            [], [], color="black", linewidth=0.8, linestyle="--"
+        )
     if doubt:
         hatched = Patch(facecolor="white", edgecolor="0.25", hatch="////", linewidth=0)
         handles["difference not significant (95%, paired)"] = hatched

@@ -135,8 +135,7 @@ def _closed_forms(results: Results, axis: str, cut: dict[str, Any]) -> list[Over
     if axis == "sample_size":
         return found + _saturation(results, cut, tasks, n, dense)
     fresh = curves.refined(tasks, n, cut["num_icl"], "fresh")
-    kind = "exact" if results.num_concepts == 2 else "upper bound"
-    return [*found, Overlay(f"theory: fresh, {kind}", style.DASHED, dense, fresh)]
+    return [*found, Overlay("theory: fresh, exact", style.DASHED, dense, fresh)]
 
 
 def _saturation(results: Results, cut: dict[str, Any], tasks: Task, n: np.ndarray, dense: np.ndarray) -> list[Overlay]:

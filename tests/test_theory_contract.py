@@ -79,6 +79,8 @@ PARTS = (  # of another form: the same integrals, compiled anew
 )
 STATIC = ("hull_statistical_dimension", "lambert_w")
 """What takes no task."""
+SAMPLED = ("sampled_misalignment",)
+"""What is computed by NumPy, for concrete tasks; `test_theory_misalignment.py` has its contract."""
 TASKS = [
     in_random_frame(
         written_task(num_concepts=3, dim=5, weak_accuracy=a, concept_shift=shift, weakness=weakness), 0.8, seed=seed
@@ -89,7 +91,7 @@ TASKS = [
 
 def test_every_public_function_is_here():
     functions = {name for name in theory.__all__ if inspect.isfunction(getattr(theory, name))}
-    assert functions - set(STATIC) == set(FORMS)
+    assert functions - {*STATIC, *SAMPLED} == set(FORMS)
     assert all(name in dir(theory) for name in theory.__all__)
 
 
@@ -114,6 +116,55 @@ def test_one_program_serves_every_task():
     for name, values in single.items():
         assert values.dtype == jnp.float32, name
         np.testing.assert_allclose(values, [one[name] for one in alone], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_every_form_takes_a_batch_of_tasks():
+    """`form(batch)` itself, without vmap, for a batch of shape [3, 1]: the values of the tasks one by one."""
+    batch = jax.tree.map(lambda *x: jnp.stack(x)[:, None], *TASKS)
+    fast = jax.jit(everything)
+    alone = [fast(task) for task in TASKS]
+    for name, values in jax.jit(everything)(batch).items():
+        expected = np.stack([one[name] for one in alone])[:, None]
+        assert values.shape == expected.shape, name
+        np.testing.assert_allclose(values, expected, rtol=1e-8, atol=1e-12, err_msg=name)
+
+
+def test_batches_broadcast_with_arrays_of_numbers():
+    """The three floors of one batch, and a path of lengths for one task."""
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *TASKS)
+    floors = [theory.population_ridge_floor(task) for task in TASKS]
+    np.testing.assert_allclose(theory.population_ridge_floor(batch), floors, rtol=1e-12)
+    times = jnp.array([0.0, 0.5, 2.0])
+    path = theory.population_flow_risk(batch, times[:, None])
+    assert path.shape == (3, 3)
+    np.testing.assert_allclose(path[2, 1], theory.population_flow_risk(TASKS[1], 2.0), rtol=1e-12)
+    assert theory.posterior_exponents(batch).tilt.shape == (3, 3)
+    with pytest.raises(ValueError, match="All fields of a task must have the same batch dimensions, got concepts"):
+        theory.source_bias(batch._replace(concepts=TASKS[0].concepts))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda task: theory.misalignment(task, -3), "num_icl must be at least 0, got -3; it is a number of examples."),
+        (lambda task: theory.misalignment(task, jnp.array([2, -1])), "num_icl must be at least 0, got -1"),
+        (lambda task: theory.population_flow_risk(task, -1.0), "time must be at least 0, got -1"),
+        (lambda task: theory.ridge_risk(task, 0, 1.0), "num_samples must be above 0, got 0"),
+        (lambda task: theory.ridge_risk(task, 9, penalty=np.float32(-1)), "penalty must be at least 0, got -1"),
+        (lambda task: theory.posterior_exponent(task, assumed_noise_var=0), "assumed_noise_var must be above 0, got 0"),
+        (lambda task: theory.misalignment(task, 2, "fresh", 0), "num_prompts must be at least 1, got 0"),
+        (
+            lambda task: theory.wrong_prompt_misalignment(task, 2, 1.5),
+            "error must be at least 0 and at most 1, got 1.5",
+        ),
+        (lambda task: theory.sampled_misalignment(task, -1), "num_icl must be at least 0, got -1"),
+        (lambda task: theory.lambert_w(-1.0), "x must be at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(TASKS[0])
 
 
 @pytest.mark.slow

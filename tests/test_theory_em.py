@@ -128,5 +128,5 @@ def test_em_limit_has_no_value_at_the_boundary_or_for_another_teacher():
 
 
 def test_steps_are_checked():
-    with pytest.raises(ValueError, match="num_steps must not be negative, got -1"):
+    with pytest.raises(ValueError, match="num_steps must be at least 0, got -1"):
         theory.population_em_prior(example(), -1)

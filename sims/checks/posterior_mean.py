@@ -81,6 +81,12 @@ def _predicted(form: str, task: Task, n: int, power: int, assumed: float | None)
 def _misalignment() -> list[Check]:
     task = two_concepts(0.7, 0.4)
     averaged = 5
+    several = [
+        _several("rotated", 3, 4, "shared"),
+        _several("confused", 4, 8, "fresh"),
+        _several("opposed", 8, 2, "shared"),
+        _several("confused", 3, 4, "shared", accuracy=0.3, form="sampled_misalignment"),
+    ]
 
     def averages(key):
         return posteriors(key, task, 3, PROMPTS).reshape(-1, averaged, 2).mean(1)
@@ -105,7 +111,33 @@ def _misalignment() -> list[Check]:
             lambda: theory.misalignment(task, 3, "fresh", averaged),
             lambda key: _distance(averages(key).T),
         ),
+        *several,
     ]
+
+
+def _several(
+    weakness: str, num_concepts: int, n: int, prompts: str, accuracy: float = 0.6, form: str = "misalignment"
+) -> Check:
+    """More than two concepts, under an uneven source prior."""
+    task = turned_task(
+        num_concepts=num_concepts, dim=num_concepts + 1, weak_accuracy=accuracy, concept_shift=0.6, weakness=weakness
+    )
+
+    def predict():
+        predicted = getattr(theory, form)(task, n, prompts)
+        return predicted.value if form == "sampled_misalignment" else predicted
+
+    def weights(key):
+        return posteriors(key, task, n, PROMPTS)
+
+    shared = prompts == "shared"
+    return Check(
+        f"{form.replace('_', ' ')}, {prompts}, {weakness}, a = {accuracy:g}, K = {num_concepts}, n_icl = {n}",
+        (form,),
+        predict,
+        (lambda key: _distance(weights(key).T)) if shared else weights,
+        reduce=None if shared else _distance,
+    )
 
 
 def _distance(w):

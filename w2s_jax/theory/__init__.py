@@ -3,18 +3,20 @@ check them.
 
 One idea a file: `population` (biases, the shrinkage path, its floor), `finite_sample` (ridge and least squares on n
 labels), `hull` and `span` (least squares over the hull and the span of the concepts), `posterior` (the exponent of the
-concept posterior), `posterior_mean` (its mean: exact, asymptotic, bounded), `mixed_prompts` and `mixed_prompts_mean`
-(the same for prompts whose examples come from several concepts), `one_example` (refinement by one example, for any
-mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be). Derivations and
-references: docs/theory.md, whose numbers 3.x the docstrings cite.
+concept posterior), `posterior_mean` (its mean: one rival alone, asymptotic, bounded), `misalignment` (its mean
+exactly, by `one_factor` and `race`), `sampled_misalignment` (where no closed form is), `mixed_prompts` and
+`mixed_prompts_mean` (the same for prompts whose examples come from several concepts), `one_example` (refinement by one
+example, for any mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be).
+Derivations and references: docs/theory.md, whose numbers 3.x the docstrings cite.
 
-Every function takes one `Task`, is traceable, and is batched with `jax.vmap`.
+Every function but `sampled_misalignment` is traceable, and takes one `Task` or a batch of them (`closed_form`).
 """
 
 from w2s_jax.theory.crossover import lambert_w, refinement_crossover
 from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
 from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk
 from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
+from w2s_jax.theory.misalignment import misalignment, refined_label_spread
 from w2s_jax.theory.mixed_prompts import (
     contamination_threshold,
     mixed_posterior_exponent,
@@ -47,17 +49,17 @@ from w2s_jax.theory.posterior import (
 )
 from w2s_jax.theory.posterior_mean import (
     expected_rival_weights,
-    misalignment,
     misalignment_asymptotic,
     misalignment_bound,
     posterior_error_bound,
-    refined_label_spread,
     rival_weights_asymptotic,
 )
+from w2s_jax.theory.sampled_misalignment import SampledMisalignment, sampled_misalignment
 from w2s_jax.theory.span import span_bias, span_misfit, span_risk
 
 __all__ = [
     "PosteriorExponents",
+    "SampledMisalignment",
     "balanced_noise_var",
     "bias_inner_product",
     "contamination_threshold",
@@ -94,6 +96,7 @@ __all__ = [
     "refinement_crossover",
     "ridge_risk",
     "rival_weights_asymptotic",
+    "sampled_misalignment",
     "self_refinement_bias",
     "self_refinement_coef",
     "source_bias",

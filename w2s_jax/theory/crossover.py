@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, feature_scale, population_ridge_floor
 from w2s_jax.theory.posterior import Prompts, make_contest, posterior_exponents, tilt_limit
 from w2s_jax.theory.posterior_mean import sharp_coefficients
 from w2s_jax.types import Task
 
 
-def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+@closed_form
+def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b"]:
     """Prompt length at which the misalignment of refinement falls to the floor of naive fine-tuning.
 
         shared:  C n^(-1/2) e^(-kappa n) = F/s  at  n = W(2 kappa C^2 s^2/F^2) / (2 kappa),  C = 2 sum p_j
@@ -56,7 +58,8 @@ def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Rea
     return jnp.where(trapped & escapes, length, jnp.inf)
 
 
-def lambert_w(x: Real) -> Float[Array, ""]:
+@closed_form
+def lambert_w(x: Real) -> Float[Array, "*b"]:
     """W(x), the solution w >= 0 of w e^w = x for x >= 0 (principal branch), to round-off; shape `[]`.
 
     Four Halley steps from log(1 + x) (1 - log(1 + log(1 + x))/(2 + log(1 + x))), which is within 2% everywhere.

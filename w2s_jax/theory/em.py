@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.one_example import example_moments, one_example_refinement_prior, one_example_spread, shown
 from w2s_jax.theory.population import Real, feature_scale
-from w2s_jax.types import Task, is_concrete
+from w2s_jax.types import Task
 
 
+@closed_form
 def population_em_prior(
     task: Task, num_steps: int | Int[Array, ""], *, assumed_noise_var: Real | None = None
-) -> Float[Array, "K"]:
+) -> Float[Array, "*b K"]:
     """Mixture weights after T steps of EM on infinitely many weak examples, from the source prior.
 
         pi_0 = alpha,    pi_{t+1} = q' C(pi_t)
@@ -41,8 +43,6 @@ def population_em_prior(
     >>> [round(float(x), 3) for x in population_em_prior(task, 8)]
     [0.992, 0.008]
     """
-    if is_concrete(num_steps) and num_steps < 0:
-        raise ValueError(f"num_steps must not be negative, got {num_steps}; 0 is the source prior.")
 
     def step(_, prior):
         return shown(task, example_moments(task, prior, assumed_noise_var).weight)
@@ -50,7 +50,8 @@ def population_em_prior(
     return jax.lax.fori_loop(0, num_steps, step, task.source_prior)
 
 
-def em_first_step_risk(task: Task, num_samples: Real, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+@closed_form
+def em_first_step_risk(task: Task, num_samples: Real, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b"]:
     """Mean excess risk of one step of EM on n weak examples, exact at every n.
 
         E R = s (||E w - q||^2 + tr Cov w / n)
@@ -79,7 +80,8 @@ def em_first_step_risk(task: Task, num_samples: Real, *, assumed_noise_var: Real
     return feature_scale(task) * (jnp.sum(gap**2) + spread / num_samples)
 
 
-def em_limit_risk(task: Task, num_samples: Real) -> Float[Array, ""]:
+@closed_form
+def em_limit_risk(task: Task, num_samples: Real) -> Float[Array, "*b"]:
     """Mean excess risk of maximum likelihood, the limit of EM, on n weak examples; n large, an interior mixture.
 
         E R = (s/n) tr T (T'H T)^-1 T' = (s/n) (tr H^-1 - ||q||^2),    H_jk = E_q[w_j w_k] / (q_j q_k) = C_jk(q) / q_k

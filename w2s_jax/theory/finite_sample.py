@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, bias_inner_product, feature_scale, source_bias, weak_bias
 from w2s_jax.types import Scalar, Task
 
 
-def ridge_risk(task: Task, num_samples: Real, penalty: Real) -> Float[Array, ""]:
+@closed_form
+def ridge_risk(task: Task, num_samples: Real, penalty: Real) -> Float[Array, "*b"]:
     """Mean excess risk of naive fine-tuning on n weak labels, in the limit of n and d large together.
 
         E R = b_w^2 t2 + 2 c (eta t1) + b_P^2 (eta^2 t0) + (sigma_w^2 + s tau) (d/n) t1,    eta = penalty / s
@@ -52,7 +54,8 @@ def ridge_risk(task: Task, num_samples: Real, penalty: Real) -> Float[Array, ""]
     return fit + mixed + start + _over(noise * gamma * k, r)
 
 
-def least_squares_risk(task: Task, num_samples: Real) -> Float[Array, ""]:
+@closed_form
+def least_squares_risk(task: Task, num_samples: Real) -> Float[Array, "*b"]:
     """Mean excess risk of naive fine-tuning without penalty on n weak labels, exact at every n and d.
 
         n > d + 1:  E R = b_w^2 + [sigma_w^2 d + s tau (d + 2)(n - 2)/(n + 2)] / (n - d - 1)
@@ -81,9 +84,10 @@ def least_squares_risk(task: Task, num_samples: Real) -> Float[Array, ""]:
     return _least_squares(task, num_samples, weak_bias(task), task.weak_noise_var, _teacher_spread(task))
 
 
+@closed_form
 def refined_risk(
     task: Task, num_samples: Real, misalignment: Scalar, spread: Scalar, *, noise_var: Real | None = None
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """Mean excess risk of least squares on n refined labels: the misalignment, then saturation at O(d sigma^2/n).
 
         n > d + 1:  E R = s misalignment + [sigma^2 d + s tau (d + 2)(n - 2)/(n + 2)] / (n - d - 1)

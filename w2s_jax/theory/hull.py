@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import fminbound
 from scipy.special import gammaln, log_ndtr
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, feature_scale
 from w2s_jax.types import Task
 
@@ -39,7 +40,8 @@ def hull_statistical_dimension(num_concepts: int) -> float:
     return float(np.arange(num_concepts) @ volumes)
 
 
-def hull_weights(task: Task) -> Float[Array, "K"]:
+@closed_form
+def hull_weights(task: Task) -> Float[Array, "*b K"]:
     """Concept weights of the hull estimate on infinitely many weak labels: the projection on the simplex.
 
         w = argmin_{w in simplex} ||B'w - beta_w||^2 = max(c - tau, 0),    c = B beta_w,    tau such that sum_k w_k = 1
@@ -66,7 +68,8 @@ def hull_weights(task: Task) -> Float[Array, "K"]:
     return jnp.maximum(coordinates - _level(coordinates), 0.0)
 
 
-def hull_bias(task: Task) -> Float[Array, ""]:
+@closed_form
+def hull_bias(task: Task) -> Float[Array, "*b"]:
     """Excess risk of the hull estimate on infinitely many weak labels.
 
         s ||B'w - beta_Q||^2
@@ -93,7 +96,8 @@ def hull_bias(task: Task) -> Float[Array, ""]:
     return feature_scale(task) * jnp.sum((_hull_coef(task) - task.target_coef) ** 2)
 
 
-def hull_misfit(task: Task) -> Float[Array, ""]:
+@closed_form
+def hull_misfit(task: Task) -> Float[Array, "*b"]:
     """Disagreement of the hull estimate with its teacher, on infinitely many weak labels.
 
         s ||B'w - beta_w||^2
@@ -120,7 +124,8 @@ def hull_misfit(task: Task) -> Float[Array, ""]:
     return feature_scale(task) * jnp.sum((_hull_coef(task) - task.weak_coef) ** 2)
 
 
-def hull_risk(task: Task, num_samples: Real) -> Float[Array, ""]:
+@closed_form
+def hull_risk(task: Task, num_samples: Real) -> Float[Array, "*b"]:
     """Mean excess risk of least squares over the hull of the concepts on n weak labels, n large.
 
         on a face:    E R = bias + [(sigma_w^2 + misfit + s tau_out) D + s tau_in (D + 2)(n - 2)/(n + 2)] / (n - D - 1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real
 from w2s_jax.theory.posterior import PosteriorExponents, Prompts, make_contest, tilt_limit
 from w2s_jax.types import Task
@@ -35,9 +36,10 @@ ROWS = MixedContest(0, 0, None, 0, 0, None)  # pyright: ignore[reportArgumentTyp
 """`in_axes` of a `vmap` over the rivals of a `MixedContest`."""
 
 
+@closed_form
 def mixed_posterior_exponent(
     task: Task, *, assumed_noise_var: Real | None = None, prompts: Prompts = "fresh"
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """`posterior_exponent` for a teacher that draws a concept for each example: contamination, or a mixture target.
 
         kappa = min_j kappa_j,    kappa_j = -log M_j(t),    M_j(t) = sum_k q'_k M_jk(t)
@@ -73,6 +75,7 @@ def mixed_posterior_exponent(
     return jnp.min(mixed_posterior_exponents(task, assumed_noise_var=assumed_noise_var, prompts=prompts).exponent)
 
 
+@closed_form
 def mixed_posterior_exponents(
     task: Task, *, assumed_noise_var: Real | None = None, prompts: Prompts = "fresh"
 ) -> PosteriorExponents:
@@ -106,7 +109,8 @@ def mixed_posterior_exponents(
     return PosteriorExponents(jnp.where(contest.is_rival, exponent, jnp.inf), contest.noise_var * best)
 
 
-def winner_takes_all_misalignment(task: Task) -> Float[Array, ""]:
+@closed_form
+def winner_takes_all_misalignment(task: Task) -> Float[Array, "*b"]:
     """Where the misalignment goes with the length of the prompt: all weight to one concept, whatever the target.
 
         ||e_c - q||^2 = 1 - 2 q_c + ||q||^2,    c = argmin_k ||beta_k - beta_w||,    beta_w = sum_k q'_k beta^w_k
@@ -136,7 +140,8 @@ def winner_takes_all_misalignment(task: Task) -> Float[Array, ""]:
     return jnp.sum((won - task.target_prior) ** 2)
 
 
-def contamination_threshold(task: Task) -> Float[Array, ""]:
+@closed_form
+def contamination_threshold(task: Task) -> Float[Array, "*b"]:
     """The share of foreign examples in a prompt from which on refinement no longer finds the target.
 
         rho* = min_j h_j / (h_j - hbar_j)

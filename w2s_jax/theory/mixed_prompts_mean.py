@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.mixed_prompts import (
     ROWS,
     MixedContest,
@@ -24,9 +25,10 @@ from w2s_jax.theory.posterior_mean import NUM_NODES, distance_of_mean, logistic_
 from w2s_jax.types import Task
 
 
+@closed_form
 def mixed_rival_weights(
     task: Task, num_icl: Real, *, power: int = 1, assumed_noise_var: Real | None = None
-) -> Float[Array, "K"]:
+) -> Float[Array, "*b K"]:
     """`expected_rival_weights` for a teacher that draws a concept for each example; exact for K = 2.
 
         E w_j   = (1/2 pi) int M_j(t)^n (alpha_j/alpha_*)^t  pi/sin(pi t)        dy,    t = t_0 + i y,  0 < t_0 < 1
@@ -70,6 +72,7 @@ def mixed_rival_weights(
     return _weights(mixed_contest(task, assumed_noise_var, jnp.argmax(task.target_prior)), num_icl, power)
 
 
+@closed_form
 def mixed_misalignment(
     task: Task,
     num_icl: Real,
@@ -77,7 +80,7 @@ def mixed_misalignment(
     num_prompts: Real | None = None,
     *,
     assumed_noise_var: Real | None = None,
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """`misalignment` for prompts and targets of several concepts; exact for K = 2.
 
         shared:            E||w - q||^2   = sum_k E (w_k - q_k)^2
@@ -95,10 +98,10 @@ def mixed_misalignment(
         num_prompts: N >= 1, fresh prompts averaged; None for infinitely many; traced, shape `[]`.
 
     Returns:
-        Unitless, in [0, 2], shape `[]`. For K > 2 made of separate contests with the winner, as `misalignment` is:
-        products of two weights that are not the winner's are dropped, and no rival takes weight from another. Right
-        in the limit of long prompts, and no bound for a mixture target. Equal to `misalignment` where q is one-hot
-        and the target wins.
+        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 made of separate contests with the winner: products of two
+        weights that are not the winner's are dropped, and no rival takes weight from another, so that it may exceed 2.
+        Right in the limit of long prompts, and no bound. Where q is one-hot and the target wins, `misalignment` is
+        exact at every K.
 
     Assumes: gaussian features.
 
@@ -123,6 +126,7 @@ def mixed_misalignment(
     return shared if prompts == "shared" or num_prompts is None else fresh + (shared - fresh) / num_prompts
 
 
+@closed_form
 def wrong_prompt_misalignment(
     task: Task,
     num_icl: Real,
@@ -130,7 +134,7 @@ def wrong_prompt_misalignment(
     prompts: Prompts = "shared",
     *,
     assumed_noise_var: Real | None = None,
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """Misalignment where a whole prompt is of the wrong concept with some probability; exact for K = 2.
 
         shared:  sum_k p_k E_k||w - q||^2,    fresh:  ||sum_k p_k E_k w - q||^2
@@ -150,8 +154,8 @@ def wrong_prompt_misalignment(
             `[]`.
 
     Returns:
-        Unitless, in [0, 2], shape `[]`. For K > 2 as approximate as `mixed_misalignment`, with the right limits for
-        long prompts.
+        Unitless, shape `[]`, in [0, 2] for K = 2. For K > 2 as approximate as `mixed_misalignment`, with the
+        right limits for long prompts.
 
     Assumes: gaussian features.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, feature_scale
 from w2s_jax.types import Task
 
@@ -30,7 +31,8 @@ class ExampleMoments(NamedTuple):
     """E_j [y sum_l w_l x_l]."""
 
 
-def one_example_transition(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "K K"]:
+@closed_form
+def one_example_transition(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b K K"]:
     """Mean posterior weight of every concept after one weak example of every concept.
 
         C_jk = E[w_k(phi, y) | y = beta^w_j . phi + sigma_w eps],    w_k prop. to alpha_k N(y; beta_k . phi, s_hat^2)
@@ -64,7 +66,8 @@ def one_example_transition(task: Task, *, assumed_noise_var: Real | None = None)
     return example_moments(task, task.source_prior, assumed_noise_var).weight
 
 
-def one_example_refinement_prior(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "K"]:
+@closed_form
+def one_example_refinement_prior(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b K"]:
     """The prior that refinement with one fresh weak example per label gives the concepts; the first step of EM.
 
         q' C,    C = `one_example_transition`,    q' = `task.weak_prior`
@@ -90,7 +93,8 @@ def one_example_refinement_prior(task: Task, *, assumed_noise_var: Real | None =
     return shown(task, one_example_transition(task, assumed_noise_var=assumed_noise_var))
 
 
-def one_example_spread(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+@closed_form
+def one_example_spread(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b"]:
     """Variance of the posterior after one weak example.
 
         tr Cov w = E||w||^2 - ||E w||^2,    E w = `one_example_refinement_prior`
@@ -117,7 +121,8 @@ def one_example_spread(task: Task, *, assumed_noise_var: Real | None = None) -> 
     return jnp.sum(shown(task, moments.square)) - jnp.sum(shown(task, moments.weight) ** 2)
 
 
-def self_refinement_coef(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "d"]:
+@closed_form
+def self_refinement_coef(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b d"]:
     """Coefficients that self-refinement learns from infinitely many labels, each refined by its own weak pair.
 
         b = (1/s) E[phi sum_k w_k(phi, y) beta_k . phi]
@@ -149,7 +154,8 @@ def self_refinement_coef(task: Task, *, assumed_noise_var: Real | None = None) -
     return shown(task, moments.answer @ task.concepts + pull[:, None] * rest)
 
 
-def self_refinement_bias(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+@closed_form
+def self_refinement_bias(task: Task, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b"]:
     """Excess risk of self-refinement on infinitely many labels.
 
         s ||b - beta_Q||^2,    b = `self_refinement_coef`

@@ -3,13 +3,15 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.types import Scalar, Task
 
 Real = Scalar | int | Int[Array, ""]
 """A real number or a count, concrete or traced."""
 
 
-def source_bias(task: Task) -> Float[Array, ""]:
+@closed_form
+def source_bias(task: Task) -> Float[Array, "*b"]:
     """Excess risk of the source model, the start of every fine-tuning path.
 
         b_P^2 = s ||beta_P - beta_Q||^2
@@ -35,7 +37,8 @@ def source_bias(task: Task) -> Float[Array, ""]:
     return jnp.sum(task.feature_var * _source_gap(task) ** 2)
 
 
-def weak_bias(task: Task) -> Float[Array, ""]:
+@closed_form
+def weak_bias(task: Task) -> Float[Array, "*b"]:
     """Excess risk of the weak model's regression function, the end of every fine-tuning path.
 
         b_w^2 = s ||beta_w - beta_Q||^2
@@ -61,7 +64,8 @@ def weak_bias(task: Task) -> Float[Array, ""]:
     return jnp.sum(task.feature_var * _weak_gap(task) ** 2)
 
 
-def bias_inner_product(task: Task) -> Float[Array, ""]:
+@closed_form
+def bias_inner_product(task: Task) -> Float[Array, "*b"]:
     """Inner product of the two biases: negative where source and teacher err in opposite directions.
 
         c = s <beta_w - beta_Q, beta_P - beta_Q>
@@ -88,7 +92,8 @@ def bias_inner_product(task: Task) -> Float[Array, ""]:
     return jnp.sum(task.feature_var * _weak_gap(task) * _source_gap(task))
 
 
-def population_ridge_risk(task: Task, penalty: Real) -> Float[Array, ""]:
+@closed_form
+def population_ridge_risk(task: Task, penalty: Real) -> Float[Array, "*b"]:
     """Excess risk of naive fine-tuning with a penalty toward the source, on infinitely many weak labels.
 
         R(eta) = (b_w^2 + 2 eta c + eta^2 b_P^2) / (1 + eta)^2,    eta = penalty / s
@@ -115,7 +120,8 @@ def population_ridge_risk(task: Task, penalty: Real) -> Float[Array, ""]:
     return _blended_risk(task, task.feature_var / (task.feature_var + penalty))
 
 
-def population_flow_risk(task: Task, time: Real) -> Float[Array, ""]:
+@closed_form
+def population_flow_risk(task: Task, time: Real) -> Float[Array, "*b"]:
     """Excess risk of gradient flow from the source, stopped at a time, on infinitely many weak labels.
 
         R(t) = ||w (beta_w - beta_Q) + (1 - w)(beta_P - beta_Q)||^2 s,    w = 1 - exp(-2 s t)
@@ -144,7 +150,8 @@ def population_flow_risk(task: Task, time: Real) -> Float[Array, ""]:
     return _blended_risk(task, -jnp.expm1(-2 * task.feature_var * time))
 
 
-def population_ridge_floor(task: Task) -> Float[Array, ""]:
+@closed_form
+def population_ridge_floor(task: Task) -> Float[Array, "*b"]:
     """The least risk of naive fine-tuning over all penalties: the squared distance from the target to [weak, source].
 
         F = (b_w^2 b_P^2 - c^2) / (b_w^2 + b_P^2 - 2c)   if c < min(b_w^2, b_P^2),   else min(b_w^2, b_P^2)
@@ -172,7 +179,8 @@ def population_ridge_floor(task: Task) -> Float[Array, ""]:
     return jnp.where(interior, (weak * source - inner**2) / length, jnp.minimum(weak, source))
 
 
-def population_best_penalty(task: Task) -> Float[Array, ""]:
+@closed_form
+def population_best_penalty(task: Task) -> Float[Array, "*b"]:
     """The penalty that attains `population_ridge_floor`.
 
         eta* = s (b_w^2 - c) / (b_P^2 - c)   if c < min(b_w^2, b_P^2);   else 0 if b_w^2 <= b_P^2, inf if not

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 from jaxtyping import Array, Bool, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, feature_scale
 from w2s_jax.types import Task
 
@@ -35,15 +36,16 @@ class Contest(NamedTuple):
 class PosteriorExponents(NamedTuple):
     """Exponent and tilt of the contest of each concept with the target."""
 
-    exponent: Float[Array, "K"]
+    exponent: Float[Array, "*b K"]
     """kappa_j per weak example; `inf` at the target."""
-    tilt: Float[Array, "K"]
+    tilt: Float[Array, "*b K"]
     """t*_j, not limited; 0 at the target."""
 
 
+@closed_form
 def posterior_exponent(
     task: Task, *, assumed_noise_var: Real | None = None, prompts: Prompts = "fresh"
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """Rate at which the posterior weight of the strongest rival vanishes with the length of a weak prompt.
 
         kappa = min_j -log M_j(t),    M_j(t) = [(1 + u h)^2 - u^2 D v]^(-1/2),    u = t/s_hat^2
@@ -81,6 +83,7 @@ def posterior_exponent(
     return jnp.min(posterior_exponents(task, assumed_noise_var=assumed_noise_var, prompts=prompts).exponent)
 
 
+@closed_form
 def posterior_exponents(
     task: Task, *, assumed_noise_var: Real | None = None, prompts: Prompts = "fresh"
 ) -> PosteriorExponents:
@@ -107,7 +110,8 @@ def posterior_exponents(
     return PosteriorExponents(jnp.where(contest.is_rival, exponent, jnp.inf), tilt(contest))
 
 
-def balanced_noise_var(task: Task, target_tilt: Real = 0.5) -> Float[Array, ""]:
+@closed_form
+def balanced_noise_var(task: Task, target_tilt: Real = 0.5) -> Float[Array, "*b"]:
     """The assumed noise variance that keeps the posterior from overconfidence at no cost in exponent.
 
         s_hat^2 = t (D v - h^2)/h    so that    t*_j = t
@@ -139,7 +143,8 @@ def balanced_noise_var(task: Task, target_tilt: Real = 0.5) -> Float[Array, ""]:
     return jnp.where(drift > 0, target_tilt * gap / jnp.where(drift > 0, drift, 1.0), jnp.inf)
 
 
-def uniform_posterior_exponent(task: Task) -> Float[Array, ""]:
+@closed_form
+def uniform_posterior_exponent(task: Task) -> Float[Array, "*b"]:
     """`posterior_exponent` for features uniform on [-1, 1]^d, axis-aligned concepts and a noisy or perfect teacher.
 
         e^-kappa = sqrt(pi/p) erf(2 sqrt p)/2 - (1 - e^(-4p))/(4p),    p = 1/(8 sigma_w^2)

@@ -2,12 +2,12 @@
 
 import math
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real
 from w2s_jax.theory.posterior import Contest, Prompts, log_mgf, make_contest, tilt, tilt_limit
 from w2s_jax.types import Task
@@ -17,9 +17,10 @@ NUM_NODES = 192
 `expected_rival_weights`."""
 
 
+@closed_form
 def expected_rival_weights(
     task: Task, num_icl: Real, *, power: int = 1, assumed_noise_var: Real | None = None
-) -> Float[Array, "K"]:
+) -> Float[Array, "*b K"]:
     """Mean posterior weight of each rival, or its mean square, when the rival meets the target alone; exact for K = 2.
 
         E w_j   = (1/2 pi) int M_j(t)^n (alpha_j/alpha_*)^t  pi/sin(pi t)        dy,    t = t_0 + i y,  0 < t_0 < 1
@@ -58,94 +59,10 @@ def expected_rival_weights(
     return jax.vmap(partial(_contour_integral, power=power), in_axes=(axes, None))(contest, num_icl)
 
 
-def misalignment(
-    task: Task,
-    num_icl: Real,
-    prompts: Prompts = "shared",
-    num_prompts: Real | None = None,
-    *,
-    assumed_noise_var: Real | None = None,
-) -> Float[Array, ""]:
-    """Mean squared distance of the refined concept weights from the target concept; exact for K = 2.
-
-        shared:            E||w - e_*||^2   = 2 sum_j E w_j^2
-        fresh:             ||E w - e_*||^2  = (sum_j E w_j)^2 + sum_j (E w_j)^2
-        fresh, N prompts:  fresh + (shared - fresh)/N, the mean of ||average of N posteriors - e_*||^2
-
-    with E w_j and E w_j^2 from `expected_rival_weights`, N = `num_prompts`. For orthonormal concepts, s times it is
-    the excess risk of the refined coefficient, and the level at which fine-tuning on refined labels saturates
-    (`refined_risk`).
-
-    Args:
-        task, num_icl, assumed_noise_var: as in `expected_rival_weights`.
-        prompts: "shared" (one prompt for all labels) or "fresh" (one for each label).
-        num_prompts: N >= 1, fresh prompts averaged; None for infinitely many; traced, shape `[]`.
-
-    Returns:
-        Unitless, in [0, 2], shape `[]`. For K > 2: fresh, an upper bound; shared, the sum over separate contests,
-        which drops the
-        products of two rivals and lets no rival take weight from another: exact in the limit of long prompts only.
-
-    Assumes: gaussian features.
-
-    Reference: derived, docs/theory.md 3.6.
-
-    >>> from w2s_jax.tasks import make_task
-    >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.7, concept_shift=0.25)
-    >>> [round(float(misalignment(task, 16, prompts)), 4) for prompts in ("shared", "fresh")]
-    [0.0323, 0.0007]
-    """
-    tilt_limit(prompts)  # refuses any other word
-    shared = 2 * jnp.sum(expected_rival_weights(task, num_icl, power=2, assumed_noise_var=assumed_noise_var))
-    if prompts == "shared":
-        return shared
-    fresh = distance_of_mean(expected_rival_weights(task, num_icl, assumed_noise_var=assumed_noise_var))
-    return fresh if num_prompts is None else fresh + (shared - fresh) / num_prompts
-
-
-def refined_label_spread(
-    task: Task,
-    num_icl: Real,
-    prompts: Prompts = "shared",
-    draw: Literal["sample", "mean"] = "sample",
-    *,
-    assumed_noise_var: Real | None = None,
-) -> Float[Array, ""]:
-    """tau of `refined_risk`: the variance of the concept behind a refined label; exact for K = 2.
-
-        sample, shared:  1 - E||w||^2    = 2 sum_j E w_j - E||w - e_*||^2
-        sample, fresh:   1 - ||E w||^2   = 2 sum_j E w_j - ||E w - e_*||^2
-        mean, shared:    0
-        mean, fresh:     tr Cov w        = E||w - e_*||^2 - ||E w - e_*||^2
-
-    Args:
-        task, num_icl, prompts, assumed_noise_var: as in `misalignment`.
-        draw: "sample" (a label drawn from the posterior predictive law) or "mean" (its mean).
-
-    Returns:
-        Unitless, shape `[]`; for K > 2 as approximate as `misalignment`.
-
-    Assumes: gaussian features, orthonormal concepts.
-
-    Reference: derived, docs/theory.md 3.4.
-
-    >>> from w2s_jax.tasks import make_task
-    >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.7, concept_shift=0.25)
-    >>> round(float(refined_label_spread(task, 0)), 4)  # 1 - (0.75^2 + 0.25^2)
-    0.375
-    """
-    if draw not in ("sample", "mean"):
-        raise ValueError(f"draw must be 'sample' or 'mean', got {draw!r}.")
-    tilt_limit(prompts)
-    weights = expected_rival_weights(task, num_icl, assumed_noise_var=assumed_noise_var)
-    shared = misalignment(task, num_icl, "shared", assumed_noise_var=assumed_noise_var)
-    distance = shared if prompts == "shared" else distance_of_mean(weights)
-    return 2 * jnp.sum(weights) - distance if draw == "sample" else shared - distance
-
-
+@closed_form
 def rival_weights_asymptotic(
     task: Task, num_icl: Real, *, power: int = 1, assumed_noise_var: Real | None = None
-) -> Float[Array, "K"]:
+) -> Float[Array, "*b K"]:
     """Sharp form of `expected_rival_weights` for long prompts, constant included.
 
         t* < power:  E w_j   ~ (alpha_j/alpha_*)^t* [pi/sin(pi t*)] e^(-kappa n) / sqrt(2 pi n V)
@@ -179,9 +96,10 @@ def rival_weights_asymptotic(
     return jnp.where(contest.prior_odds > 0, jnp.where(contest.drift > 0, weights, jnp.nan), 0.0)
 
 
+@closed_form
 def misalignment_asymptotic(
     task: Task, num_icl: Real, prompts: Prompts = "shared", *, assumed_noise_var: Real | None = None
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """Sharp form of `misalignment` for long prompts, for any number of concepts.
 
         shared:  2 sum_j E w_j^2                      ~ n^(-1/2) e^(-kappa n)
@@ -210,7 +128,8 @@ def misalignment_asymptotic(
     return distance_of_mean(rival_weights_asymptotic(task, num_icl, assumed_noise_var=assumed_noise_var))
 
 
-def posterior_error_bound(task: Task, num_icl: Real, *, assumed_noise_var: Real | None = None) -> Float[Array, ""]:
+@closed_form
+def posterior_error_bound(task: Task, num_icl: Real, *, assumed_noise_var: Real | None = None) -> Float[Array, "*b"]:
     """An upper bound on the mean posterior weight that is not on the target.
 
         E(1 - w_*) <= sum_j t^t (1 - t)^(1 - t) (alpha_j/alpha_*)^t M_j(t)^n,    t = t*_j limited to [0, 1]
@@ -235,9 +154,10 @@ def posterior_error_bound(task: Task, num_icl: Real, *, assumed_noise_var: Real 
     return jnp.sum(_bounds(task, num_icl, 1, assumed_noise_var))
 
 
+@closed_form
 def misalignment_bound(
     task: Task, num_icl: Real, prompts: Prompts = "shared", *, assumed_noise_var: Real | None = None
-) -> Float[Array, ""]:
+) -> Float[Array, "*b"]:
     """An upper bound on `misalignment`, for any number of concepts.
 
         shared:  E||w - e_*||^2   <= K sum_j p_j,    p_j = [u^u (1 - u)^(1 - u)]^2 (alpha_j/alpha_*)^t M_j(t)^n

@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from w2s_jax.theory.closed_form import closed_form
 from w2s_jax.theory.population import Real, feature_scale
 from w2s_jax.types import Task
 
 
-def span_bias(task: Task) -> Float[Array, ""]:
+@closed_form
+def span_bias(task: Task) -> Float[Array, "*b"]:
     """Excess risk of the linear student on infinitely many weak labels.
 
         s ||P beta_w - beta_Q||^2 = b_w^2 - misfit
@@ -35,7 +37,8 @@ def span_bias(task: Task) -> Float[Array, ""]:
     return feature_scale(task) * jnp.sum((projected - task.target_coef) ** 2)
 
 
-def span_misfit(task: Task) -> Float[Array, ""]:
+@closed_form
+def span_misfit(task: Task) -> Float[Array, "*b"]:
     """Disagreement of the linear student with its teacher, on infinitely many weak labels: what it gains.
 
         s ||P beta_w - beta_w||^2
@@ -62,7 +65,8 @@ def span_misfit(task: Task) -> Float[Array, ""]:
     return feature_scale(task) * jnp.sum((projected - task.weak_coef) ** 2)
 
 
-def span_risk(task: Task, num_samples: Real) -> Float[Array, ""]:
+@closed_form
+def span_risk(task: Task, num_samples: Real) -> Float[Array, "*b"]:
     """Mean excess risk of least squares over the span of the concepts on n weak labels, exact at every n > K + 1.
 
         E R = bias + [(sigma_w^2 + misfit + s tau_out) K + s tau_in (K + 2)(n - 2)/(n + 2)] / (n - K - 1)

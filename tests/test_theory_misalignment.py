@@ -1,0 +1,241 @@
+"""The exact misalignment at any number of concepts: against loops of NumPy, SciPy's distributions, and limits."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from tests.test_theory_population import in_random_frame, written_task
+from w2s_jax import theory
+from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.theory import race
+from w2s_jax.theory.one_factor import one_factor, residual_covariance
+from w2s_jax.types import stack
+
+PROMPTS = ("shared", "fresh")
+UNEVEN = np.array([0.35, 0.4, 0.05, 0.2])
+
+
+def task_of(num_concepts, weakness, accuracy, shift, noise_var=0.25):
+    return written_task(
+        num_concepts=num_concepts,
+        dim=num_concepts + 1,
+        weak_accuracy=accuracy,
+        concept_shift=shift,
+        noise_var=noise_var,
+        weakness=weakness,
+    )
+
+
+def simulated(rng, task, num_icl, count, assumed_noise_var=None, halves=2):
+    """Misalignment, shared and fresh, with standard errors: coordinates in the span of the concepts and the teacher."""
+    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_coef)
+    basis = np.linalg.qr(np.vstack([concepts, weak]).T)[0]
+    concepts, weak = concepts @ basis, weak @ basis
+    scale, target = np.sqrt(float(task.feature_var[0])), int(np.argmax(task.target_prior))
+    noise_var = float(task.noise_var if assumed_noise_var is None else assumed_noise_var)
+    with np.errstate(divide="ignore"):
+        scores = np.tile(np.log(np.asarray(task.source_prior)), (count, 1))
+    for _ in range(num_icl):
+        x = scale * rng.standard_normal((count, len(weak)))
+        y = x @ weak + np.sqrt(float(task.weak_noise_var)) * rng.standard_normal(count)
+        scores -= (y[:, None] - x @ concepts.T) ** 2 / (2 * noise_var)
+    gaps = special.softmax(scores, axis=1) - np.eye(len(concepts))[target]
+    shared = (gaps**2).sum(1)
+    mean = gaps.mean(0)
+    slope = 2 * gaps @ mean  # the delta method, and its bias
+    fresh = mean @ mean - gaps.var(0).sum() / count
+    return {"shared": (shared.mean(), shared.std() / count**0.5), "fresh": (fresh, slope.std() / count**0.5)}
+
+
+def assert_near(task, num_icl, found, sims, relative=0.01, floor=2e-3):
+    for prompts in PROMPTS:
+        value, sem = sims[prompts]
+        allowed = (floor if value < 0.05 else relative * value) + 4 * sem
+        assert abs(found[prompts] - value) < allowed, (num_icl, prompts, found[prompts], value, sem)
+
+
+FAST = [
+    (3, "rotated", 0.5, 0.5, 4),
+    (4, "shifted", 0.5, 0.1, 16),
+    (4, "noisy", 0.4, 0.9, 4),
+    (4, "confused", 0.3, 0.5, 16),
+    (8, "opposed", 0.5, 0.5, 1),
+    (64, "confused", 0.7, 0.9, 4),
+]
+
+
+@pytest.mark.parametrize(("num_concepts", "weakness", "accuracy", "shift", "num_icl"), FAST)
+def test_misalignment_matches_simulated_posteriors(num_concepts, weakness, accuracy, shift, num_icl):
+    task = in_random_frame(task_of(num_concepts, weakness, accuracy, shift), 0.7)
+    sims = simulated(np.random.default_rng(0), task, num_icl, 20_000)
+    assert_near(task, num_icl, {p: float(theory.misalignment(task, num_icl, p)) for p in PROMPTS}, sims)
+
+
+def test_misalignment_of_an_uneven_source_that_assumes_another_noise():
+    """Another order of the concepts, a source prior of .05 to .4, and twice the noise; all forms of one mean."""
+    task = task_of(4, "confused", 0.6, 0.5)._replace(source_prior=jnp.asarray(UNEVEN))
+    sims = simulated(np.random.default_rng(1), task, 3, 60_000, 0.5)
+    options = {"assumed_noise_var": 0.5}
+    found = {p: float(theory.misalignment(task, 3, p, **options)) for p in PROMPTS}
+    assert_near(task, 3, found, sims)
+    turned = jax.tree.map(lambda leaf: leaf[::-1] if np.shape(leaf)[:1] == (4,) else leaf, task)
+    for prompts in PROMPTS:
+        np.testing.assert_allclose(theory.misalignment(turned, 3, prompts, **options), found[prompts], rtol=1e-6)
+    few = theory.misalignment(task, 3, "fresh", 5, **options)
+    np.testing.assert_allclose(few, found["fresh"] + (found["shared"] - found["fresh"]) / 5, rtol=1e-6)
+    spread = {p: float(theory.refined_label_spread(task, 3, p, **options)) for p in PROMPTS}
+    np.testing.assert_allclose(spread["fresh"] - spread["shared"], found["shared"] - found["fresh"], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_misalignment_within_one_percent_over_the_grid():
+    """K 3, 4, 8, 64, five teachers, three accuracies and shifts, m = 0, 1, 4, 16; sampled where no factor exists."""
+    worst = {}
+    for num_concepts in (3, 4, 8, 64):
+        count = 300_000 if num_concepts < 64 else 40_000
+        grid = list(itertools.product(WEAKNESSES, (0.3, 0.6, 0.9), (0.1, 0.5, 0.9), (0, 1, 4, 16)))
+        tasks = stack([task_of(num_concepts, *cell[:3]) for cell in grid])
+        lengths = np.array([cell[3] for cell in grid])
+        exact = {p: np.array(theory.misalignment(tasks, lengths, p)) for p in PROMPTS}
+        holes = np.isnan(exact["shared"])
+        assert holes.mean() < 0.08 and (num_concepts < 8 or not holes.any())
+        for i, cell in enumerate(grid):
+            task = jax.tree.map(lambda leaf, i=i: leaf[i], tasks)
+            found = {p: exact[p][i] for p in PROMPTS}
+            if holes[i]:
+                assert cell[0] == "confused"
+                found = {p: float(theory.sampled_misalignment(task, cell[3], p).value) for p in PROMPTS}
+            sims = simulated(np.random.default_rng(i), task, cell[3], count)
+            assert_near(task, cell[3], found, sims)
+            for p in PROMPTS:
+                value = sims[p][0]
+                kind = f"K {num_concepts}, {'relative' if value >= 0.05 else 'absolute'}"
+                miss = abs(found[p] - value) / (value if value >= 0.05 else 1)
+                worst[kind] = max(worst.get(kind, (0.0,)), (miss, *cell, p, value, sims[p][1]))
+    for kind, cell in worst.items():
+        print(kind, cell)
+
+
+def test_two_rivals_by_an_outside_quadrature():
+    """K = 3, noisy, by SciPy alone: the factor is the label, and each concept's square is a noncentral chi-square."""
+    task, m = task_of(3, "noisy", 0.5, 0.6), 3
+    v, s2 = 1.0 + 1.0, 0.25  # Var y = 1 + sigma^2/a^2; given y, x_* has mean y/v and variance 1 - 1/v
+    alpha = np.asarray(task.source_prior)
+    grid = (np.arange(400) + 0.5) / 400
+    u = np.linspace(-12.0, 60.0, 400)
+
+    def given(b):
+        own, center = 1 - 1 / v, b * (1 - 1 / v) ** 2
+        squares = own * stats.ncx2.ppf(grid, m, center / own), stats.ncx2.ppf(grid, m, b)
+        x = [prior * np.exp(u[:, None] - q / (2 * s2)) for prior, q in zip(alpha[:2], squares, strict=True)]
+        own_survival, other = (np.exp(-each).mean(1) for each in x)
+        once, twice = (x[1] * np.exp(-x[1])).mean(1), (x[1] ** 2 * np.exp(-x[1])).mean(1)
+        mean = integrate.trapezoid(once * other * own_survival, u)
+        shared = integrate.trapezoid((4 * twice * other + 2 * once**2) * own_survival, u)
+        return mean, shared
+
+    shares = (np.arange(60) + 0.5) / 60
+    mean, shared = np.mean([given(v * stats.chi2.ppf(share, m)) for share in shares], axis=0)
+    np.testing.assert_allclose(theory.misalignment(task, m), shared, rtol=0.01)
+    np.testing.assert_allclose(theory.misalignment(task, m, "fresh"), 6 * mean**2, rtol=0.01)
+
+
+def test_clocks_have_the_distribution_of_scipy():
+    """Density and survival of one clock against a quadrature over `scipy.stats.ncx2`."""
+    own, shared, noise_var, m = 0.6, 1.3, 0.25, 3.0
+    start, step = jnp.asarray(-16.0), jnp.asarray(0.25)
+    w = 2 * jnp.pi / (race.NUM_TIMES * step) * jnp.arange(race.NUM_TIMES // 2 + 1)
+    size, phase = race._characteristic(jnp.asarray(shared), own, noise_var, m, w)
+    clock = race._ring(size, phase - w * start, w, step)
+    for i in (40, 64, 80, 120):
+        u = float(start + step * i)
+
+        def late(q, u=u):
+            return np.exp(-np.exp(u - own * q / (2 * noise_var))) * stats.ncx2.pdf(q, m, shared**2 / own)
+
+        survival = integrate.quad(late, 0, 120, limit=400, epsabs=1e-10)[0]
+        np.testing.assert_allclose(clock.survival[i], survival, atol=2e-5)
+    np.testing.assert_allclose(jnp.sum(clock.density) * step, 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("weakness", WEAKNESSES)
+def test_one_factor_rebuilds_the_covariance(weakness):
+    task = task_of(8, weakness, 0.4, 0.5)
+    factor = one_factor(task)
+    loading = np.append(factor.target_loading, np.full(7, factor.rival_loading))
+    own = np.append(factor.target_own, np.full(7, factor.rival_own))
+    np.testing.assert_allclose(np.outer(loading, loading) + np.diag(own), residual_covariance(task), atol=1e-12)
+    assert factor.holds and own.min() >= 0
+
+
+def test_no_factor_no_number():
+    """A weak confused teacher of little noise, and rivals that differ: NaN, where sampling answers; K = 2 never."""
+    lost = task_of(3, "confused", 0.3, 0.5)
+    near_one = task_of(4, "rotated", 0.7, 0.5)
+    near_one = near_one._replace(weak_concepts=near_one.weak_concepts.at[0, 1].set(0.3))
+    for task in (lost, near_one):
+        assert np.isnan(theory.misalignment(task, 4))
+        sims = simulated(np.random.default_rng(2), task, 4, 60_000)
+        sampled = {p: theory.sampled_misalignment(task, 4, p) for p in PROMPTS}
+        assert all(0 < sampled[p].error < 0.01 for p in PROMPTS)
+        assert_near(task, 4, {p: sampled[p].value for p in PROMPTS}, sims)
+    assert np.isfinite(theory.misalignment(task_of(2, "confused", 0.3, 0.5), 4))
+
+
+def test_sampled_misalignment_agrees_within_its_error_and_repeats():
+    tasks = stack([task_of(4, w, 0.6, 0.5) for w in ("rotated", "opposed")])
+    for prompts in PROMPTS:
+        value, error = theory.sampled_misalignment(tasks, np.array([1, 4]), prompts)
+        np.testing.assert_array_less(abs(value - np.array(theory.misalignment(tasks, [1, 4], prompts))), 5 * error)
+        np.testing.assert_array_less(error, 0.01 * value)
+        np.testing.assert_array_equal(value, theory.sampled_misalignment(tasks, np.array([1, 4]), prompts).value)
+    with pytest.raises(ValueError, match=r"num_icl must be a whole number, got 1\.5; round it"):
+        theory.sampled_misalignment(tasks, 1.5)
+    with pytest.raises(ValueError, match="needs concrete numbers"):
+        jax.jit(lambda task: theory.sampled_misalignment(task, 1).value)(task_of(3, "noisy", 0.5, 0.5))
+
+
+@pytest.mark.parametrize("num_concepts", [2, 5])
+def test_empty_prompts_and_impossible_rivals(num_concepts):
+    """m = 0 leaves the prior, exactly; a source that rules every rival out is right at every length."""
+    task = task_of(num_concepts, "opposed", 0.5, 0.7)
+    alpha = np.asarray(task.source_prior)
+    for prompts in PROMPTS:
+        expected = (1 - alpha[0]) ** 2 + (alpha[1:] ** 2).sum()
+        np.testing.assert_allclose(theory.misalignment(task, 0, prompts), expected, rtol=1e-12)
+        assert theory.misalignment(task_of(num_concepts, "noisy", 0.5, 0.0), 3, prompts) == 0
+
+
+def test_a_rival_that_the_source_rules_out_is_no_rival():
+    """K = 5 with two priors of 0 equals K = 3."""
+    prior = jnp.array([0.4, 0.3, 0.3, 0.0, 0.0])
+    many = task_of(5, "rotated", 0.6, 0.5)._replace(source_prior=prior)
+    few = task_of(3, "rotated", 0.6, 0.5)._replace(source_prior=prior[:3])
+    np.testing.assert_allclose(theory.misalignment(many, 4), theory.misalignment(few, 4), rtol=1e-4)
+
+
+def test_long_prompts_reach_the_sharp_form():
+    task = task_of(4, "rotated", 0.5, 0.5)
+    ratios = [theory.misalignment(task, n) / theory.misalignment_asymptotic(task, n) for n in (20, 60, 120)]
+    assert ratios[0] < ratios[1] < ratios[2] < 1.02
+    assert ratios[2] > 0.8
+
+
+def test_gradients_and_single_precision():
+    def value(accuracy, num_icl):
+        task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
+        return theory.misalignment(task, num_icl)
+
+    gradient = jax.jit(jax.grad(value, argnums=(0, 1)))(0.6, 5.0)
+    step, fast = 1e-4, jax.jit(value)
+    for i, (a, n) in enumerate([(step, 0.0), (0.0, step)]):
+        difference = (fast(0.6 + a, 5.0 + n) - fast(0.6 - a, 5.0 - n)) / (2 * step)
+        np.testing.assert_allclose(gradient[i], difference, rtol=2e-3)
+    task = task_of(4, "confused", 0.6, 0.5)
+    single = theory.misalignment(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), task), jnp.float32(5))
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, theory.misalignment(task, 5), rtol=1e-4)
