@@ -1,15 +1,16 @@
-"""Mean risks and misalignments over the prompts, given the sample of a replicate: they take the place of its own prompt's.
+"""Mean risks and misalignments over prompts and labels, given the sample of a replicate.
 
-Given the sample, the risk of refinement with one shared prompt is quadratic in its concept weights w. Its coefficients
-are b(w) = sum_k w_k b_k, plus what the draw of a concept for each row adds. With u = w - e_1, the risk of row i's label
-weighed by its leverage a_i^2, and c_ik = (beta_k - beta_1) . phi_i,
+A sample of refined labels is seen through the weights w of the concepts that label it: coefficients are b(w) =
+sum_k w_k b_k on average, and what label noise and the draw of a concept for each row add is uncorrelated. With u = w -
+e_1, c_ik = (beta_k - beta_1) . phi_i and the leverage a_i^2 by which an error of row i's label enters the risk,
 
-    E[risk | sample, w] = |b(w) - beta_Q|^2 + sum_i a_i^2 (sum_k w_k c_ik^2 - (sum_k w_k c_ik)^2) / n^2
-                        = G_11 + (2 G_1 + diag V) . u + u'(G - V) u,
+    E[risk | sample, w] = |b(w) - beta_Q|^2 + sum_i a_i^2 (sigma^2 + sum_k w_k c_ik^2 - (sum_k w_k c_ik)^2) / n^2
+                        = G_11 + sigma^2 tr(S^+)/n + (2 G_1 + diag V) . u + u'(G - V) u,
 
-with G_kl = (b_k - beta_Q) . (b_l - beta_Q) and V_kl = sum_i a_i^2 c_ik c_il / n^2. Prompts are independent of the sample,
-so the moments of u over many prompts (`sims/prompt_moments.py`) give a replicate's mean risk, whose expected value is
-that of the risk. Derived, docs/theory.md 2.
+with G_kl = (b_k - beta_Q) . (b_l - beta_Q) and V_kl = sum_i a_i^2 c_ik c_il / n^2. Prompts are independent of the
+sample. One for all labels asks for E u and E u u'; with a prompt for each, labels are independent draws from E w, so
+that E u E u' takes the place of the latter. Both come from many prompts (`sims/prompt_moments.py`), and the expected
+value of what a replicate says is the mean risk. Derived, docs/theory.md 2.
 """
 
 from typing import NamedTuple
@@ -27,13 +28,11 @@ from sims.world import World
 from w2s_jax.refinement import LabelDraw
 
 PROMPTED: tuple[Method, ...] = ("icl_refine_shared", "icl_refine_fresh", "intent_refine")
-"""Methods whose prompts are independent of the sample, so that their misalignment is one of prompts alone."""
-SHARING: tuple[Method, ...] = ("icl_refine_shared", "intent_refine")
-"""Those that label a whole sample with one prompt, so that its rare mistakes carry their risk."""
+"""Methods whose prompts are independent of the sample."""
 
 
 class Expected(NamedTuple):
-    """What is averaged over prompts, by method; nothing where `prompt_rounds` is 0."""
+    """Of the methods in `PROMPTED`, by name; nothing where `prompt_rounds` is 0."""
 
     risk: dict[str, Float[Array, "W S N I"]]
     misalignment: dict[str, Float[Array, "W S N I"]]
@@ -41,31 +40,38 @@ class Expected(NamedTuple):
 
 def expected(spec: SweepSpec, world: World) -> Expected:
     """The mean risks and misalignments of a replicate."""
-    if spec.prompt_rounds == 0 or not set(PROMPTED) & set(spec.methods):
+    methods = [method for method in PROMPTED if method in spec.methods]
+    if spec.prompt_rounds == 0 or not methods:
         return Expected({}, {})
     posterior, likeliest = prompt_moments(spec, world)
-    labels = likeliest if spec.refined_labels == "map" else posterior
-    read = {"icl_refine_shared": posterior, "icl_refine_fresh": posterior, "intent_refine": likeliest}
-    drawn: dict[str, tuple[PromptMoments, LabelDraw]] = {
-        "icl_refine_shared": (labels, spec.refined_labels),
-        "intent_refine": (likeliest, "map"),
-    }
-    return Expected(
-        {m: _risk(spec, world, *drawn[m]) for m in SHARING if m in spec.methods},
-        {m: _misalignment(spec, world, read[m], m == "icl_refine_fresh") for m in PROMPTED if m in spec.methods},
-    )
+    risk, misalignment = {}, {}
+    for method in methods:
+        fresh, draw = method == "icl_refine_fresh", "map" if method == "intent_refine" else spec.refined_labels
+        risk[method] = _risk(spec, world, likeliest if draw == "map" else posterior, draw, fresh)
+        read = likeliest if method == "intent_refine" else posterior
+        misalignment[method] = _misalignment(spec, world, read, fresh)
+    return Expected(risk, misalignment)
 
 
-def _risk(spec: SweepSpec, world: World, prompts: PromptMoments, draw: LabelDraw) -> Float[Array, "W S N I"]:
-    away = fit_concepts(spec, world, draw) - world.target_coef[None, None, None]
+def _risk(
+    spec: SweepSpec, world: World, prompts: PromptMoments, draw: LabelDraw, fresh: bool
+) -> Float[Array, "W S N I"]:
+    away = fit_concepts(spec, world, "mean") - world.target_coef[None, None, None]
     square = (away * world.second_moment[None, None, None]) @ away.mT  # G, [S N K K]
-    linear, bent = 2 * square[:, :, 0], square
-    if draw == "sample":
-        spread = _spread(spec, world)
-        linear = linear + jnp.diagonal(spread, axis1=1, axis2=2)[None]
-        bent = square - spread[None]
-    slope = jnp.einsum("snk,wsik->wsni", linear, prompts.first)
-    return square[None, :, :, 0, 0, None] + slope + jnp.einsum("snkl,wsikl->wsni", bent, prompts.second)
+    pairs = prompts.pair if fresh else prompts.second
+    moved = jnp.einsum("snk,wsik->wsni", 2 * square[:, :, 0], prompts.first)
+    risk = square[None, :, :, 0, 0, None] + moved + jnp.einsum("snkl,wsikl->wsni", square, pairs)
+    if draw != "mean":
+        traces = jnp.diagonal(solutions(world), axis1=1, axis2=2) @ world.second_moment
+        noise = spec.noise_var * traces / jnp.array(spec.sample_size, traces.dtype)
+        risk = risk + noise[None, None, :, None]
+    if not fresh and draw != "sample":  # one mean for all labels
+        return risk
+    spread = _spread(spec, world)
+    if draw == "mean":
+        return risk + jnp.einsum("nkl,wsikl->wsni", spread, prompts.second - prompts.pair)
+    own = jnp.einsum("nk,wsik->wsni", jnp.diagonal(spread, axis1=1, axis2=2), prompts.first)
+    return risk + own - jnp.einsum("nkl,wsikl->wsni", spread, pairs)
 
 
 def _spread(spec: SweepSpec, world: World) -> Float[Array, "N K K"]:
@@ -93,11 +99,10 @@ def _leverage(batch: Batch, solve: Float[Array, "d d"], second_moment: Float[Arr
 
 
 def _misalignment(spec: SweepSpec, world: World, prompts: PromptMoments, fresh: bool) -> Float[Array, "W S N I"]:
-    """E |w - q|^2; of the mean of n prompts where they are fresh, (|.|^2 of one + (n - 1) |mean|^2)/n."""
+    """E |w - q|^2; where w is the mean of n fresh prompts, (|.|^2 of one + (n - 1) |that of the mean|^2)/n."""
     base = jax.nn.one_hot(0, spec.num_concepts) - world.target_prior
-    own = jnp.trace(prompts.second, axis1=-2, axis2=-1)[:, :, None]
-    if fresh:
-        share = 1 / jnp.array(spec.sample_size, own.dtype)[None, None, :, None]
-        own = share * own + (1 - share) * prompts.pair[:, :, None]
-    own = own + (2 * (prompts.first @ base) + base @ base)[:, :, None]
-    return jnp.broadcast_to(own, (*own.shape[:2], len(spec.sample_size), own.shape[3]))
+    one, pair = (jnp.trace(x, axis1=-2, axis2=-1)[:, :, None] for x in (prompts.second, prompts.pair))
+    share = 1 / jnp.array(spec.sample_size, one.dtype)[None, None, :, None]
+    square = share * one + (1 - share) * pair if fresh else one
+    far = square + (2 * (prompts.first @ base) + base @ base)[:, :, None]
+    return jnp.broadcast_to(far, (*far.shape[:2], len(spec.sample_size), far.shape[3]))

@@ -34,8 +34,8 @@ class PromptMoments(NamedTuple):
     """E u."""
     second: Float[Array, "*b K K"]
     """E u u'."""
-    pair: Float[Array, "*b"]
-    """E u . u' of two independent prompts: |E u|^2."""
+    pair: Float[Array, "*b K K"]
+    """E u E u': that of two independent prompts."""
 
 
 class Proposal(NamedTuple):
@@ -93,7 +93,9 @@ def prompt_moments(spec: SweepSpec, world: World) -> tuple[PromptMoments, Prompt
         if not tilts:
             own = own._replace(stretch=0 * own.stretch, tilt=0 * own.tilt, log_mean=0 * own.log_mean)
         drawn = _stretched(prompts, own, jnp.sqrt(teacher.feature_var), (longest, concepts, rounds))
-        by_example = concept_evidence(teacher, label_prompts(teacher, drawn, world.reading), assumed_noise_var=world.reading.assumed_noise_var)
+        by_example = concept_evidence(
+            teacher, label_prompts(teacher, drawn, world.reading), assumed_noise_var=world.reading.assumed_noise_var
+        )
         by_example = by_example.reshape(concepts, longest, concepts * rounds) / world.reading.temperature
         evidence = prompt_evidence(by_example, spec.num_icl)  # [I K P]
         ahead = own.tilt[None, :, None] * (evidence[:, 1:] - evidence[:, :1])
@@ -123,9 +125,9 @@ def _stretched(prompts: Prompts, own: Proposal, scale: Float[Array, "l"], shape:
 def _moments(weights: Float[Array, "I K P"], counts: Float[Array, "I 1 P"], rounds: int) -> PromptMoments:
     away = weights.at[:, 0].add(-1.0)
     counted = away * counts
-    size = weights.shape[2]
-    by_round = counted.reshape(*counted.shape[:2], -1, rounds).mean(axis=2)  # [I K G]: each is free of bias
+    by_round = counted.reshape(*counted.shape[:2], -1, rounds).mean(axis=2)  # [I K G], each free of bias
     first = by_round.mean(axis=2)
-    # All products of two different rounds: the square of their sum without the squares.
-    pair = (rounds * jnp.square(first).sum(axis=1) - jnp.square(by_round).sum(axis=1).mean(axis=1)) / (rounds - 1)
-    return PromptMoments(first, counted @ away.mT / size, pair)
+    # Products of two different rounds: the square of their sum, without their squares.
+    square = rounds * first[:, :, None] * first[:, None, :]
+    pair = (square - by_round @ by_round.mT / rounds) / (rounds - 1)
+    return PromptMoments(first, counted @ away.mT / weights.shape[2], pair)

@@ -24,6 +24,7 @@ SMOKE = SweepSpec(
     sample_size=(16, 64, 256),
     concept_shift=(0.25, 0.75),
     num_icl=(0, 2, 8),
+    prompt_rounds=16,
     replicates=200,
     block_size=50,
 )
@@ -32,6 +33,7 @@ PAPER = SweepSpec(
     weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     concept_shift=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
     num_icl=(0, 1, 2, 4, 8, 16, 32),
+    prompt_rounds=64,
     replicates=20_000,
     block_size=500,
 )
@@ -85,6 +87,7 @@ def estimated_seconds(spec: SweepSpec) -> float:
     fresh = "icl_refine_fresh" in spec.methods
     draws = rows * (seen + fresh * max(spec.num_icl) * (spec.num_concepts + 2))
     per_row = teachers * len(spec.concept_shift) * spec.num_concepts * (len(spec.num_icl) + 1)
+    draws += spec.prompt_rounds * spec.num_concepts * max(spec.num_icl) * (spec.num_concepts + 2)
     labelled = per_row * (rows * fresh + sum(spec.sample_size) * any(m in READS_ROWS for m in spec.methods))
     solved = spec.num_cells * spec.dim**2
     return 30 + spec.replicates * (10e-9 * draws + 1.0e-9 * labelled + 2e-9 * solved)
