@@ -53,6 +53,13 @@ def expected(spec: SweepSpec, world: World) -> Expected:
     return Expected(risk, misalignment)
 
 
+def largest_misalignment(spec: SweepSpec, method: str) -> float:
+    """The largest that a replicate can say: 2, as many times that as a prompt may count, or no limit."""
+    if spec.prompt_rounds == 0 or method not in PROMPTED:
+        return 2.0
+    return np.inf if method == "icl_refine_fresh" else 2.0 * spec.num_concepts
+
+
 def _risk(
     spec: SweepSpec, world: World, prompts: PromptMoments, draw: LabelDraw, fresh: bool
 ) -> Float[Array, "W S N I"]:

@@ -11,7 +11,7 @@ import zarr
 
 from sims.chunks import GridChunk
 from sims.engine import from_leaves
-from sims.expected import PROMPTED
+from sims.expected import largest_misalignment
 from sims.precision import Errors, relative
 from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, SweepSpec
@@ -190,7 +190,7 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
     risk_low, risk_high = rare_interval(risk_mean, risk_sem, count, risk_effective)
     misalignment = [spread(x) for x in (sums.mean.misalignment, sums.misalignment_square / (count - 1))]
     misalignment_effective = effective_count(*misalignment, count)
-    largest = [_largest_misalignment(spec, m) for m in spec.methods]
+    largest = [largest_misalignment(spec, m) for m in spec.methods]
     ends = [
         rare_interval(mean, np.sqrt(variance / count), count, effective, far)
         for mean, variance, effective, far in zip(*misalignment, misalignment_effective, largest)
@@ -220,13 +220,6 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
         best_penalty=best_value("naive_ft", spec.penalties),
         best_time=best_value("gradient_flow", spec.times),
     )
-
-
-def _largest_misalignment(spec: SweepSpec, method: str) -> float:
-    """The largest that a replicate can say: 2, as many times that as a prompt may count, or no limit."""
-    if spec.prompt_rounds == 0 or method not in PROMPTED:
-        return 2.0
-    return np.inf if method == "icl_refine_fresh" else 2.0 * spec.num_concepts
 
 
 def _row(varying: list, method: str) -> int:
