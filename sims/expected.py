@@ -13,6 +13,7 @@ that E u E u' takes the place of the latter. Both come from many prompts (`sims/
 value of what a replicate says is the mean risk. Derived, docs/theory.md 2.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ def largest_misalignment(spec: SweepSpec, method: str) -> float:
     """The largest that a replicate can say: 2, as many times that as a prompt may count, or no limit."""
     if spec.prompt_rounds == 0 or method not in PROMPTED:
         return 2.0
-    return np.inf if method == "icl_refine_fresh" else 2.0 * spec.num_concepts
+    return math.inf if method == "icl_refine_fresh" else 2.0 * spec.num_concepts
 
 
 def _risk(
