@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims import expected, prompt_moments
+from sims import expected, prompt_moments, risk_sweep
 from sims.estimates import ESTIMATES
-from sims.spec import SweepSpec
+from sims.spec import SweepSpec, identity
 from sims.world import draw_world, make_grid
 from tests.helpers import assert_mean, assert_mean_rejects
+from tests.test_engine import TINY, load, options
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
-from w2s_jax.statistics import effective_count
+from w2s_jax.statistics import effective_count, rare_interval
 
 SPEC = SweepSpec(
     weakness=("confused",),
@@ -96,3 +97,32 @@ def test_rare_mistakes_are_no_longer_missed():
     shared = spec.methods.index("icl_refine_shared")
     assert effective_count(own.mean(0), own.var(0, ddof=1), 200)[..., shared].max() < 10
     assert (found[..., shared] <= expected.largest_misalignment(spec, "icl_refine_shared")).all()
+
+
+def test_a_store_says_how_many_replicates_carry_its_means(tmp_path):
+    """And where they are few, a bound in place of an interval."""
+    for out, rounds in ((tmp_path / "own", 0), (tmp_path / "many", 3)):
+        rare = {"concept_shift": (0.01, 0.6), "weak_accuracy": (0.9,), "num_icl": (0, 8), "noise_var": 0.05}
+        assert (
+            risk_sweep.main(options(out, **rare, prompt_rounds=rounds, methods=("naive_ft", *expected.PROMPTED))) == 0
+        )
+    own, many = load(tmp_path / "own"), load(tmp_path / "many")
+    np.testing.assert_allclose(own.win_rate, many.win_rate, rtol=1e-6)
+    for data, largest in ((own, 2.0), (many, 2.0 * TINY.num_concepts)):
+        mean, sem, carry = (data[f"misalignment_{part}"].values for part in ("mean", "sem", "effective"))
+        wanted = effective_count(mean, sem**2 * TINY.replicates, TINY.replicates)
+        np.testing.assert_allclose(carry, wanted, rtol=1e-6, atol=1e-9)
+        shared = {"method": "icl_refine_shared"}
+        ends = rare_interval(mean, sem, TINY.replicates, carry, largest)
+        for part, end in zip(("low", "high"), ends):
+            np.testing.assert_allclose(data[f"misalignment_{part}"].sel(shared), end[1], rtol=1e-6)
+        assert (data.risk_effective >= 30).all() and np.isfinite(data.risk_high).all()
+    rare_cell = {**shared, "concept_shift": 0.01, "num_icl": 8}
+    assert (own.misalignment_effective.sel(rare_cell) < 30).all() and (own.misalignment_low.sel(rare_cell) == 0).all()
+    assert (many.misalignment_mean.sel(rare_cell) < own.misalignment_high.sel(rare_cell)).all()
+
+
+def test_older_stores_are_what_they_were():
+    """A sweep of own prompts alone has the identity that it had before there were others."""
+    assert identity(dataclasses.replace(risk_sweep.QUICK, prompt_rounds=0)) == "a0bec0c11066d697"
+    assert identity(risk_sweep.QUICK) != "a0bec0c11066d697"
