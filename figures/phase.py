@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from figures import curves, style
 from figures.data import Results
+from figures.rare import carried
 from w2s_jax.statistics import Summary, confidence_interval, paired_difference
 
 RIVALS = ("naive_ft", "icl_refine_fresh")
@@ -36,7 +37,7 @@ class Verdict(NamedTuple):
     decades: np.ndarray
     """log10 of the ratio of mean risks, naive over refined: positive where refinement wins."""
     certain: np.ndarray
-    """Whether the paired difference is significant at 95%."""
+    """Whether the paired difference is significant at 95%, and enough replicates carry both means."""
 
 
 def phase_diagram(results: Results) -> Figure:
@@ -92,7 +93,8 @@ def judge(data: xr.Dataset) -> Verdict:
     cov = pair["risk_cov"].transpose(*dims, "method", "method_2").values
     gap, sem = paired_difference(Summary(count, mean, cov * (count[..., None, None] - 1)), 0, 1)
     low, high = confidence_interval(gap, sem, count)
-    return Verdict(np.log10(mean[..., 0] / mean[..., 1]), (low > 0) | (high < 0))
+    few = carried(pair.transpose(*dims, "method", ...), "risk").few.any(axis=-1)
+    return Verdict(np.log10(mean[..., 0] / mean[..., 1]), ((low > 0) | (high < 0)) & ~few)
 
 
 def _panel(axes: Axes, verdict: Verdict, data: xr.Dataset) -> None:

@@ -9,6 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from figures import curves, style
 from figures.data import Results
+from figures.rare import carried, hollow
 from w2s_jax import theory
 from w2s_jax.theory.posterior import Prompts
 
@@ -17,7 +18,7 @@ ACCURACY_OF_OVERCONFIDENCE = 0.7
 GOOD_SOURCE = 0.1
 """Concept shift of a source that is nearly right: a prompt that it trusts too much can only harm it."""
 RARE = 20
-"""A mean that fewer than about so many of the simulated prompts make up is not drawn."""
+"""A mean that fewer than about so many of the simulated prompts make up is not fitted."""
 FITTED = (3.0, 8.0)
 """The slope is read where kappa times the prompt length lies in this range."""
 NOISES = {
@@ -129,13 +130,14 @@ def _simulated(axes: Axes, data: xr.Dataset, prompts: Prompts, kappa: float) -> 
     for i, (shift, color) in enumerate(zip(shifts, style.ordered_colors(len(shifts)))):
         row = data.sel(concept_shift=shift)
         mean, sem = (row[f"{prompts}_misalignment_{part}"].values for part in ("mean", "sem"))
-        count = row["num_prompts"].values
-        known = count * np.maximum(mean, 0.0) ** (1 / RATE[prompts]) >= RARE
+        count, held = row["num_prompts"].values, carried(row, f"{prompts}_misalignment")
+        known = (count * np.maximum(mean, 0.0) ** (1 / RATE[prompts]) >= RARE) & ~held.few
         x, y, bar = lengths[known], (grown * mean)[known], (grown * sem)[known]
         marker = MARKERS[i % len(MARKERS)]
         handles[f"concept shift {shift:g}"] = style.error_bars(
             axes, x, y, bar, count[known], color=color, marker=marker, markersize=2.6
         )
+        hollow(axes, lengths, grown * mean, held._replace(high=grown * held.high), color, marker)
         slopes.append(_slope(x, y, bar, kappa) / RATE[prompts])
     note = rf"$\kappa$ = {kappa:.3f}"
     if np.isfinite(slopes).all():
@@ -170,7 +172,9 @@ def _rise_and_fall(axes: Axes, data: xr.Dataset, every: np.ndarray, predicted: n
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     handles: dict[str, Artist] = {}
     (handles[label],) = axes.plot(lengths, mean, color=color, marker=marker, markersize=2.6)
-    style.band(axes, lengths, mean, sem, data["num_prompts"].values, color)
+    held = carried(data, "shared_misalignment")
+    style.band(axes, lengths, mean, np.where(held.few, np.nan, sem), data["num_prompts"].values, color)
+    hollow(axes, lengths, mean, held, color, marker)
     two = data["num_concepts"].item() == 2
     theory_label = "theory: exact integral (K = 2)" if two else "theory: limit of long prompts (K > 2)"
     dashes = "-" if two else style.DASHED

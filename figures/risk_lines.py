@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from figures import curves, style
 from figures.data import Results
+from figures.rare import carried, hollow
 from w2s_jax.types import Task
 
 SHOWN = (
@@ -100,7 +101,9 @@ def _panel(
     for method in methods:
         row = data.sel({"method": method})
         mean, sem = row["risk_mean"].values, row["risk_sem"].values
-        line = style.draw_method(axes, x, mean, sem, row["num_replicates"].values, method)
+        held = carried(row, "risk")
+        line = style.draw_method(axes, x, mean, np.where(held.few, np.nan, sem), row["num_replicates"].values, method)
+        hollow(axes, x, mean, held, style.look(method).color, style.look(method).marker)
         handles[style.look(method).label] = line
         seen.append(mean)
     for overlay in overlays:

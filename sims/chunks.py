@@ -98,6 +98,9 @@ def unit_bytes(spec: SweepSpec, width: int, depth: int) -> int:
     # Rows in R^d and a table of their prefix sums, or what sampled labels see of them, or no rows at all.
     seen = spec.dim * (3 + concepts) if not spec.direct else spec.samples_concepts * concepts * (concepts + 3)
     prompts_drawn = rows * max(spec.num_icl) if fresh else max(spec.num_icl)
+    prompts_drawn += 2 * spec.prompt_rounds * concepts * max(spec.num_icl)
+    weighed = spec.prompt_rounds * concepts * depth * prompts * 6 * concepts + 6 * width * depth * prompts * concepts**2
+    in_sample += weighed * (spec.prompt_rounds > 0)
     draws = rows * seen + 3 * prompts_drawn * (size + concepts) + 4 * len(spec.sample_size) * spec.dim**2
     return 4 * (3 * sums + 2 * GROUP_SIZE * outcome + 2 * coefs + in_sample + draws)
 

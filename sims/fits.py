@@ -19,7 +19,7 @@ def fit_cross(world: World, cross: Float[Array, "W S N I d"]) -> Float[Array, "W
     """Coefficients for the cross moments of every cell."""
     alone = jax.vmap(jax.vmap(_fit, (None, 0, None)), (0, None, None))
     home = alone(world.source_coef, world.designs.refined, jnp.zeros_like(world.target_coef))
-    fits = jnp.einsum("wsnid,nde->wsnie", cross, _solutions(world)) + home[None, :, :, None]
+    fits = jnp.einsum("wsnid,nde->wsnie", cross, solutions(world)) + home[None, :, :, None]
     return fits[..., None, :]
 
 
@@ -29,14 +29,14 @@ def fit_projections(
     """Coefficients for sampled labels, relative to the last concept and batch by batch (sims/designs.py)."""
     frames = [batch.frame for batch in world.designs.batches]
     order, per_size = sorted(spec.sample_size), []
-    for n, solve in zip(spec.sample_size, _solutions(world)):
+    for n, solve in zip(spec.sample_size, solutions(world)):
         used = order.index(n) + 1
         if frames[0] is None:
             moved = sum(projections[1:used], projections[0]) @ solve
         else:
             moved = jnp.concatenate(projections[:used], axis=-1) @ (jnp.concatenate(frames[:used]) @ solve)
         per_size.append(moved / n)
-    last = _fit_concepts(spec, world, spec.refined_labels)[:, :, -1]
+    last = fit_concepts(spec, world, spec.refined_labels)[:, :, -1]
     return (jnp.stack(per_size, axis=2) + last[None, :, :, None])[..., None, :]
 
 
@@ -44,11 +44,11 @@ def fit_weighted(
     spec: SweepSpec, world: World, weights: Float[Array, "W S I K"], draw: LabelDraw
 ) -> Float[Array, "W S N I 1 d"]:
     """Coefficients for labels whose mean is that of one mixture of concepts, the same for every row."""
-    fits = jnp.einsum("wsik,snkd->wsnid", weights, _fit_concepts(spec, world, draw))
+    fits = jnp.einsum("wsik,snkd->wsnid", weights, fit_concepts(spec, world, draw))
     return fits[..., None, :]
 
 
-def _fit_concepts(spec: SweepSpec, world: World, draw: LabelDraw) -> Float[Array, "S N K d"]:
+def fit_concepts(spec: SweepSpec, world: World, draw: LabelDraw) -> Float[Array, "S N K d"]:
     """Coefficients where every label is of one concept; mean labels carry no noise."""
     noise_std = 0.0 if draw == "mean" else spec.noise_var**0.5
 
@@ -59,7 +59,7 @@ def _fit_concepts(spec: SweepSpec, world: World, draw: LabelDraw) -> Float[Array
     return jax.vmap(per_source, (0, None, None))(world.source_coef, world.designs.refined, world.concepts)
 
 
-def _solutions(world: World) -> Float[Array, "N d d"]:
+def solutions(world: World) -> Float[Array, "N d d"]:
     """S^+ of every sample size."""
     units = jnp.eye(world.target_coef.shape[0])
     of_design = jax.vmap(_fit, (None, None, 0))

@@ -125,13 +125,43 @@ def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Pat
     # The squared norm of a mean overshoots by the variance of that mean; its error follows by the delta method.
     fresh = np.square(gap).sum(-1) - np.trace(covariance, axis1=-2, axis2=-1) / count
     fresh_sem = 2 * np.sqrt(np.maximum(np.einsum("...k,...kl,...l->...", gap, covariance, gap), 0) / count)
+    variance = np.diagonal(statistics.covariance(summary), axis1=-2, axis2=-1)
+    shared, wrong = summary.mean[..., -2], summary.mean[..., -1]
+    carried = statistics.effective_count(summary.mean[..., -2:], variance[..., -2:], count)
+    # A mean of weights errs by what the rivals hold, 1 - w_1, and by no more than sqrt(2) times that.
+    rivals = statistics.effective_count(1 - weights[..., 0], variance[..., 0], count)
+    held = statistics.rare_interval(1 - weights[..., 0], sem[..., 0], count, rivals, 1.0)[1]
+    few = rivals < statistics.ENOUGH
+    low, high = statistics.confidence_interval(fresh, fresh_sem, count)
+    fresh_ends = np.where(few, 0.0, low), np.where(few, 2 * np.square(held), high)
+    texts = {
+        "mean": "",
+        "sem": ", standard error",
+        "effective": ", prompts that carry it: (sum x)^2 / sum x^2",
+        "low": ", lower end of the 95% interval",
+        "high": f", upper end; where fewer than {statistics.ENOUGH} prompts carry it, a bound alone",
+    }
+    quantities = {
+        "shared_misalignment": (
+            "mean of ||w - e_*||^2 over prompts",
+            shared,
+            sem[..., -2],
+            carried[..., 0],
+            *statistics.rare_interval(shared, sem[..., -2], count, carried[..., 0], 2.0),
+        ),
+        "fresh_misalignment": ("||E w - e_*||^2, free of bias", fresh, fresh_sem, rivals, *fresh_ends),
+        "map_error": (
+            "probability that the MAP concept is not the target",
+            wrong,
+            sem[..., -1],
+            carried[..., 1],
+            *statistics.rare_interval(wrong, sem[..., -1], count, carried[..., 1], 1.0),
+        ),
+    }
     arrays = {
-        "shared_misalignment_mean": (summary.mean[..., -2], "mean of ||w - e_*||^2 over prompts"),
-        "shared_misalignment_sem": (sem[..., -2], "standard error of the same"),
-        "fresh_misalignment_mean": (fresh, "||E w - e_*||^2, free of bias"),
-        "fresh_misalignment_sem": (fresh_sem, "standard error of the same"),
-        "map_error_mean": (summary.mean[..., -1], "probability that the MAP concept is not the target"),
-        "map_error_sem": (sem[..., -1], "standard error of the same"),
+        f"{name}_{part}": (values, text + texts[part])
+        for name, (text, *parts) in quantities.items()
+        for part, values in zip(texts, parts)
     }
     units = {"num_icl": "examples", "weak_accuracy": "1", "concept_shift": "1"}
     coords = {axis: (axis, np.array(getattr(spec, axis)), {"units": units.get(axis, "")}) for axis in AXES}

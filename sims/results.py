@@ -11,12 +11,14 @@ import zarr
 
 from sims.chunks import GridChunk
 from sims.engine import from_leaves
+from sims.expected import largest_misalignment
 from sims.precision import Errors, relative
 from sims.simulate import columns, weighing_methods
 from sims.spec import GRID_AXES, SweepSpec
 from sims.store import CODECS, Store, save_results
 from sims.sums import Sums, merge
 from sims.sweep_methods import USES
+from w2s_jax.statistics import effective_count, rare_interval
 
 LABELS = {
     "method": ("method", ""),
@@ -33,11 +35,17 @@ RISK_UNIT = "squared label units"
 VARIABLES = {
     "risk_mean": (("method",), "mean excess risk", RISK_UNIT),
     "risk_sem": (("method",), "standard error of the mean excess risk", RISK_UNIT),
+    "risk_effective": (("method",), "replicates that carry the mean, (sum x)^2 / sum x^2", "1"),
+    "risk_low": (("method",), "lower end of the 95% interval of the mean excess risk", RISK_UNIT),
+    "risk_high": (("method",), "its upper end, infinite where fewer than 30 replicates carry the mean", RISK_UNIT),
     "num_replicates": (("method",), "independent replicates", "1"),
     "risk_cov": (("method", "method_2"), "covariance of the excess risks of a replicate", f"({RISK_UNIT})^2"),
     "win_rate": (("method",), "fraction of replicates with a lower risk than naive_ft (a tie is half)", "1"),
     "misalignment_mean": (("method",), "mean squared distance of the concept weights from the target", "1"),
     "misalignment_sem": (("method",), "standard error of the mean misalignment", "1"),
+    "misalignment_effective": (("method",), "replicates that carry the mean, (sum x)^2 / sum x^2", "1"),
+    "misalignment_low": (("method",), "lower end of the 95% interval of the mean misalignment", "1"),
+    "misalignment_high": (("method",), "its upper end; where fewer than 30 replicates carry it, a bound alone", "1"),
     "sign_accuracy_mean": (("method",), "mean sign accuracy", "1"),
     "sign_accuracy_sem": (("method",), "standard error of the mean sign accuracy", "1"),
     "naive_path_mean": (("penalty",), "mean excess risk of naive fine-tuning", RISK_UNIT),
@@ -93,11 +101,17 @@ class Summary(NamedTuple):
 
     risk_mean: np.ndarray
     risk_sem: np.ndarray
+    risk_effective: np.ndarray
+    risk_low: np.ndarray
+    risk_high: np.ndarray
     num_replicates: np.ndarray
     risk_cov: np.ndarray
     win_rate: np.ndarray
     misalignment_mean: np.ndarray
     misalignment_sem: np.ndarray
+    misalignment_effective: np.ndarray
+    misalignment_low: np.ndarray
+    misalignment_high: np.ndarray
     sign_accuracy_mean: np.ndarray
     sign_accuracy_sem: np.ndarray
     naive_path_mean: np.ndarray
@@ -168,14 +182,33 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
         return over_prompts(np.array(values)[best(method)]) if path(method) else np.full(cells, np.nan)
 
     risk_square = np.diagonal(sums.fixed_comoment, axis1=-2, axis2=-1)
+    risk_mean = by_method(sums.mean.fixed_risk, sums.mean.varying_risk)
+    risk_var = np.moveaxis(np.diagonal(cov, axis1=0, axis2=1), -1, 0)
+    # A risk of 0 throughout is that of a perfect teacher, not of something rare: a risk that varies is continuous.
+    risk_effective = np.where((risk_mean == 0) & (risk_var == 0), count, effective_count(risk_mean, risk_var, count))
+    risk_sem = np.sqrt(risk_var / count)
+    risk_low, risk_high = rare_interval(risk_mean, risk_sem, count, risk_effective)
+    misalignment = [spread(x) for x in (sums.mean.misalignment, sums.misalignment_square / (count - 1))]
+    misalignment_effective = effective_count(*misalignment, count)
+    largest = [largest_misalignment(spec, m) for m in spec.methods]
+    ends = [
+        rare_interval(mean, np.sqrt(variance / count), count, effective, far)
+        for mean, variance, effective, far in zip(*misalignment, misalignment_effective, largest)
+    ]
     return Summary(
-        risk_mean=by_method(sums.mean.fixed_risk, sums.mean.varying_risk),
-        risk_sem=np.sqrt(np.moveaxis(np.diagonal(cov, axis1=0, axis2=1), -1, 0) / count),
+        risk_mean=risk_mean,
+        risk_sem=risk_sem,
+        risk_effective=risk_effective,
+        risk_low=risk_low,
+        risk_high=risk_high,
         num_replicates=np.full((len(spec.methods), *cells), int(count)),
         risk_cov=cov,
         win_rate=by_method(best_win(sums.fixed_wins), best_win(sums.varying_wins)),
-        misalignment_mean=spread(sums.mean.misalignment),
-        misalignment_sem=spread(sem_of_square(sums.misalignment_square)),
+        misalignment_mean=misalignment[0],
+        misalignment_sem=np.sqrt(misalignment[1] / count),
+        misalignment_effective=misalignment_effective,
+        misalignment_low=np.stack([low for low, _ in ends]),
+        misalignment_high=np.stack([high for _, high in ends]),
         sign_accuracy_mean=by_method(sums.mean.fixed_accuracy, sums.mean.varying_accuracy),
         sign_accuracy_sem=by_method(
             sem_of_square(sums.fixed_accuracy_square), sem_of_square(sums.varying_accuracy_square)

@@ -63,6 +63,7 @@ def estimated_seconds(spec: SweepSpec) -> float:
     fresh = "icl_refine_fresh" in spec.methods
     draws = rows * (seen + fresh * max(spec.num_icl) * (spec.num_concepts + 2))
     per_row = teachers * len(spec.concept_shift) * spec.num_concepts * (len(spec.num_icl) + 1)
+    draws += spec.prompt_rounds * spec.num_concepts * max(spec.num_icl) * (spec.num_concepts + 2)
     labelled = per_row * (rows * fresh + sum(spec.sample_size) * any(m in READS_ROWS for m in spec.methods))
     solved = spec.num_cells * spec.dim**2
     return 30 + spec.replicates * (10e-9 * draws + 1.0e-9 * labelled + 2e-9 * solved)

@@ -13,14 +13,16 @@ SMOKE = SweepSpec(
     sample_size=(16, 64, 256),
     concept_shift=(0.25, 0.75),
     num_icl=(0, 2, 8),
+    prompt_rounds=16,
     replicates=200,
     block_size=50,
 )
-QUICK = SweepSpec()
+QUICK = SweepSpec(prompt_rounds=64)
 PAPER = SweepSpec(
     weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     concept_shift=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
     num_icl=(0, 1, 2, 4, 8, 16, 32),
+    prompt_rounds=64,
     replicates=20_000,
     block_size=500,
 )

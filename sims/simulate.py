@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.estimates import ESTIMATES
+from sims.expected import expected
 from sims.spec import SweepSpec
 from sims.sweep_methods import USES, WEIGHING, Method
 from sims.world import Grid, draw_world
@@ -27,6 +28,8 @@ class Outcome(NamedTuple):
     varying_accuracy: Float[Array, "W S N I V"]
     misalignment: Float[Array, "W S N I M"]
     """Of the methods that `weighing_methods` lists."""
+    drawn_risk: Float[Array, "W S N I V"] | None = None
+    """Risks of the replicate's own draws, by which wins are counted, where those above are means over prompts."""
 
 
 Column = tuple[Method, float | None]
@@ -49,9 +52,13 @@ def simulate(spec: SweepSpec, key: Key, grid: Grid) -> Outcome:
     """Every method on every cell, from one replicate's key. Pure: `jit` and `vmap` are the caller's."""
     world = draw_world(spec, key, grid)
     estimates = {method: ESTIMATES[method](spec, world) for method in spec.methods}
-    varying = [e.coef for method, e in estimates.items() if "num_icl" in USES[method]]
+    varying = {method: e.coef for method, e in estimates.items() if "num_icl" in USES[method]}
     fixed = [e.coef[:, :, :, 0] for method, e in estimates.items() if "num_icl" not in USES[method]]
-    misalignments = [excess_risk(estimates[m].posterior, world.target_prior)[..., None] for m in weighing_methods(spec)]
+    means = expected(spec, world)
+    misalignments = [
+        means.misalignment.get(m, excess_risk(estimates[m].posterior, world.target_prior))[..., None]
+        for m in weighing_methods(spec)
+    ]
     cells = (*grid.teachers.noise_var.shape, *grid.concept_shift.shape, len(spec.sample_size))
     prompted = (*cells, len(spec.num_icl))
 
@@ -64,12 +71,15 @@ def simulate(spec: SweepSpec, key: Key, grid: Grid) -> Outcome:
         scale = jnp.sqrt(world.second_moment)
         return sign_accuracy(coef * scale.reshape(*(1,) * (coef.ndim - 1), -1), world.target_coef * scale)
 
+    drawn = {method: risk(coef) for method, coef in varying.items()}
+    own = [means.risk[method][..., None] if method in means.risk else drawn[method] for method in varying]
     return Outcome(
         _collect([risk(coef) for coef in fixed], cells),
-        _collect([risk(coef) for coef in varying], prompted),
+        _collect(own, prompted),
         _collect([accuracy(coef) for coef in fixed], cells),
-        _collect([accuracy(coef) for coef in varying], prompted),
+        _collect([accuracy(coef) for coef in varying.values()], prompted),
         _collect(misalignments, prompted),
+        _collect(list(drawn.values()), prompted) if means.risk else None,
     )
 
 

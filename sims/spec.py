@@ -18,6 +18,11 @@ class InputError(Exception):
     """
 
 
+LATER = {"later": True}
+"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. Where what
+there was before is another value, the metadata {"before": value} say so."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SweepSpec:
     """A grid of weak-to-strong tasks, the methods compared on it and the number of replicates."""
@@ -74,6 +79,10 @@ class SweepSpec:
     """Noise variance that the concept posterior assumes, over noise_var; > 0."""
     temperature: float = 1.0
     """Temperature of the concept posterior, > 0; it divides the log likelihood."""
+    prompt_rounds: int = dataclasses.field(default=0, metadata=LATER)
+    """Rounds of K prompts over which a replicate averages what shared prompts do: the risks of icl_refine_shared and
+    intent_refine, and the misalignments of refinement with prompts of its own (docs/theory.md 2); >= 2, or 0 for the
+    one prompt that the replicate itself refines with. Win rates and sign accuracies are always those of that one."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
     block_size: int = 250
@@ -95,6 +104,8 @@ class SweepSpec:
         check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
         check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
         check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
+        rounds = self.prompt_rounds
+        check_one("prompt_rounds", rounds, rounds == 0 or rounds >= 2, "0 or at least 2", "64 is a good number")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
         check_members("refined_labels", (self.refined_labels,), LABEL_DRAWS)
@@ -178,10 +189,6 @@ LEAST_EIGENVALUE = 1e-5
 
 LARGEST_COUNT = 2**31 - 1
 """Of whole numbers but seeds: programs count in 32 bits."""
-
-LATER = {"later": True}
-"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. Where what
-there was before is another value, the metadata {"before": value} say so."""
 
 
 def to_json(spec) -> str:

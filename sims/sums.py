@@ -78,7 +78,7 @@ def summarize(spec: SweepSpec, outcomes: Outcome, weight: Float[Array, "r"]) -> 
         count,
         mean,
         _win_share(outcomes.fixed_risk, rival, share),
-        _win_share(outcomes.varying_risk, rival[:, :, :, :, None], share),
+        _win_share(_drawn(outcomes), rival[:, :, :, :, None], share),
         _comoment(fixed, fixed),
         _comoment(varying, fixed[:, :, :, :, None]),
         _comoment(varying, varying),
@@ -86,6 +86,10 @@ def summarize(spec: SweepSpec, outcomes: Outcome, weight: Float[Array, "r"]) -> 
         jnp.square(centred.varying_accuracy).sum(0),
         jnp.square(centred.misalignment).sum(0),
     )
+
+
+def _drawn(outcomes: Outcome) -> Array:
+    return outcomes.varying_risk if outcomes.drawn_risk is None else outcomes.drawn_risk
 
 
 def _comoment(left: Array, right: Array) -> Array:

@@ -15,10 +15,12 @@ from w2s_jax.statistics import (
     Summary,
     confidence_interval,
     covariance,
+    effective_count,
     merge,
     merge_all,
     paired_difference,
     pgr_interval,
+    rare_interval,
     sem,
     summarize,
 )
@@ -287,3 +289,54 @@ def test_pgr_interval_on_jax_arrays_matches_numpy(dtype, rtol):
     np.testing.assert_allclose(traced, expected, rtol=rtol)
     batched = jax.vmap(lambda mean, cov: pgr_interval(mean, cov, 40))(mean, spread)
     np.testing.assert_allclose(batched, expected, rtol=rtol)
+
+
+# Rare events
+
+
+def rare_means(chance, size, largest=2.0):
+    """Mean, SEM and effective count of 400 samples of x in [0, 2] that is seldom not 0, in many trials."""
+    rng = np.random.default_rng(5)
+    hits = rng.binomial(400, chance, size)
+    # All that matters of uniform sizes of the hits, drawn at once.
+    sizes = rng.uniform(0, largest, (size, hits.max() + 1)) * (np.arange(hits.max() + 1)[None] < hits[:, None])
+    mean = sizes.sum(1) / 400
+    variance = (np.square(sizes).sum(1) - 400 * mean**2) / 399
+    return mean, np.sqrt(variance / 400), effective_count(mean, variance, 400)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_effective_count_is_that_of_the_samples(array):
+    x = np.stack([np.arange(5.0), np.ones(5), np.eye(5)[2], np.zeros(5)], 1)
+    wanted = [*(x.sum(0) ** 2 / np.maximum(np.square(x).sum(0), 1e-9))[:3], 0.0]
+    np.testing.assert_allclose(effective_count(array(x.mean(0)), array(x.var(0, ddof=1)), 5), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("chance", [1e-4, 1e-3, 0.01])
+def test_the_interval_of_a_rare_mean_covers_and_students_does_not(chance):
+    mean, error, effective = rare_means(chance, NUM_TRIALS)
+    low, high = rare_interval(mean, error, 400, effective, largest=2.0)
+    truth, few = 400 * chance / 400, effective < 30
+    assert few.mean() > 0.99
+    assert np.mean((low <= truth) & (truth <= high)) > 0.95
+    low, high = confidence_interval(mean, error, 400)
+    assert np.mean((low <= truth) & (truth <= high)) < 0.93
+    wider = rare_interval(mean, error, 400, effective, largest=2.0, level=0.99)[1]
+    assert (wider >= rare_interval(mean, error, 400, effective, largest=2.0)[1]).all()
+
+
+def test_a_rare_interval_is_students_where_enough_carry_it_and_no_bound_where_none_is_known():
+    students = confidence_interval(np.ones(3), np.full(3, 0.1), 400)
+    low, high = rare_interval(np.ones(3), np.full(3, 0.1), 400, np.array([30.0, np.nan, 29.9]))
+    np.testing.assert_array_equal([low[:2], high[:2]], [end[:2] for end in students])
+    assert (low[2], high[2]) == (0.0, np.inf)
+    with pytest.raises(ValueError, match="largest must be positive"):
+        rare_interval(0.0, 0.0, 10, 0.0, largest=0.0)
+
+
+def test_the_bound_of_hits_is_close_above_that_of_clopper_and_pearson():
+    hits = np.arange(10)
+    ours = rare_interval(hits / 500, np.zeros(10), 500, np.minimum(hits, 29.0), largest=1.0)[1]
+    exact = stats.beta.ppf(0.95, hits + 1, 500 - hits)
+    assert (ours >= exact * (1 - 1e-9)).all() and (ours <= 1.35 * exact).all()
+    np.testing.assert_allclose(ours[0], exact[0], rtol=1e-9)

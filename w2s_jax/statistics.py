@@ -22,6 +22,10 @@ else:
     Values = Real[Array, "..."] | Real[np.ndarray, "..."] | float | int
 
 
+ENOUGH = 30
+"""Effective replicates from which a mean is taken for normal."""
+
+
 class Summary(NamedTuple):
     """The first two moments of samples of `c` quantities, in the form that merges without losing digits."""
 
@@ -151,6 +155,88 @@ def confidence_interval(mean: Values, sem: Values, count: Values, level: float =
     """
     mean, sem, quantile, _ = _arrays(mean, sem, _student_quantile(count, level))
     return mean - quantile * sem, mean + quantile * sem
+
+
+def effective_count(mean: Values, variance: Values, count: Values) -> Values:
+    """How many replicates carry a mean: as many equal ones would have the same (sum x)^2 / sum x^2.
+
+        (sum x)^2 / sum x^2 = count mean^2 / (mean^2 + variance (count - 1)/count)
+
+    All of them where every x is the same, one where one x is all there is, and 0 where every x is 0: something rare
+    that has not happened yet looks like that. Where fewer than `ENOUGH` carry a mean of x >= 0 its distribution is
+    skewed, the standard error is too small more often than not, and the interval of `confidence_interval` too short.
+
+    Args:
+        mean: means of x, any shape.
+        variance: unbiased variances of one x, of that shape.
+        count: number of independent samples behind each, >= 1, `[]` or the shape of `mean`.
+
+    Returns:
+        Effective counts in [0, count], of the shape of `mean`.
+
+    Reference: Kish (1965), design effect; docs/theory.md 2.
+
+    >>> x = np.array([0.0, 0.0, 0.0, 8.0])
+    >>> float(effective_count(x.mean(), x.var(ddof=1), 4))
+    1.0
+    """
+    mean, variance, count, xp = _arrays(mean, variance, count)
+    square = mean**2 + variance * (count - 1) / count
+    return count * mean**2 / xp.where(square > 0, square, 1.0)
+
+
+def rare_interval(
+    mean: Values, sem: Values, count: Values, effective: Values, largest: float = np.inf, level: float = 0.95
+) -> tuple[Values, Values]:
+    """The interval of a mean of x >= 0: Student's, or a one-sided bound where too few replicates carry the mean.
+
+    Where `effective` is at least `ENOUGH`, that of `confidence_interval`. Else (0, p), with p the largest value that
+
+        count kl(mean / largest, p / largest) <= log(1 / (1 - level)),   kl(q, p) = q log(q/p) + (1-q) log((1-q)/(1-p))
+
+    allows: P(mean so low) <= exp(-count kl) for any distribution on [0, largest], since none of its mean has a larger
+    moment generating function than that on the two ends (Hoeffding 1963, theorem 1). At mean 0 it is the rule of
+    three, largest (1 - (1 - level)^(1/count)). Without a largest value nothing bounds what was not seen: p is infinite.
+
+    Args:
+        mean, sem, count: as in `confidence_interval`; NumPy arrays or numbers.
+        effective: `effective_count` of each, of the shape of `mean`; NaN (a store that does not say) counts as enough.
+        largest: upper end of the range of x, > 0, static; 2 for a misalignment.
+        level: coverage, in (0, 1), static.
+
+    Returns:
+        (low, high), each of the shape of `mean`.
+
+    Raises:
+        ValueError: if `largest` is not positive.
+
+    Reference: Hoeffding (1963); Hanley and Lippman-Hand (1983) for the rule of three.
+
+    >>> low, high = rare_interval(0.0, 0.0, 2000, effective=0.0, largest=2.0)
+    >>> float(low), round(float(high), 5)
+    (0.0, 0.00299)
+    """
+    if not largest > 0:
+        raise ValueError(f"largest must be positive, got {largest}; 2 is that of a misalignment.")
+    low, high = confidence_interval(mean, sem, count, level)
+    few = np.asarray(effective) < ENOUGH
+    bound = np.full(np.shape(low), np.inf)
+    if few.any() and np.isfinite(largest):
+        room = -np.log1p(-level) / np.broadcast_to(np.asarray(count, np.float64), bound.shape)
+        bound = largest * _highest_mean(np.clip(np.asarray(mean, np.float64) / largest, 0.0, 1.0), room)
+    return np.where(few, 0.0, low), np.where(few, bound, high)
+
+
+def _highest_mean(share: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """The largest p in [share, 1] with kl(share, p) <= room, by bisection."""
+    low, high = share + 0.0 * room, np.ones(np.broadcast_shapes(share.shape, room.shape))
+    for _ in range(60):
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            far = special.rel_entr(share, middle) + special.rel_entr(1 - share, 1 - middle)
+        within = far <= room
+        low, high = np.where(within, middle, low), np.where(within, high, middle)
+    return high
 
 
 def paired_difference(summary: Summary, i: int, j: int) -> tuple[Values, Values]:
