@@ -1,11 +1,11 @@
 """Checks a command line before it is parsed: every mistake gets one sentence that says what to write instead."""
 
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Union
 
+from sims.names import nearest, suggest
 from sims.spec import InputError
 
 
@@ -144,22 +144,14 @@ def _whole(name: str, value: str) -> str:
     return str(int(number))
 
 
-def suggest(word: str, known: list[str]) -> str:
-    """A sentence with the names nearest to a word, or with all of them where none is near.
+def taken(name: str, argv: list[str]) -> tuple[int, list[str]]:
+    """The whole number that an option has, and the other arguments.
 
-    >>> suggest("naive", ["source", "naive_ft", "hull"])
-    'did you mean naive_ft?'
-    >>> suggest("x", ["source", "hull"])
-    'choose from source, hull.'
+    >>> taken("--show", ["--seed", "1", "--show", "3"])
+    (3, ['--seed', '1'])
     """
-    near = nearest(word, known)
-    return f"did you mean {near}?" if near else f"choose from {', '.join(known)}."
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Up to three names like a word, joined by "or"; empty where none is near."""
-    plain = {name.strip("-").replace("_", "").replace("-", ""): name for name in sorted(known)}
-    own = word.strip("-").replace("_", "").replace("-", "")
-    near = difflib.get_close_matches(own, plain, n=3, cutoff=0.7)
-    near += [name for name in plain if len(own) > 2 and name.startswith(own) and name not in near]
-    return " or ".join(plain[name] for name in near[:3])
+    at = next(i for i, word in enumerate(argv) if word.split("=")[0] == name)
+    _, joined, value = argv[at].partition("=")
+    end = at + 1 if joined else at + 2
+    values = [value] if joined else argv[at + 1 : end]
+    return int(_values(name, values, Option(int, False, False))[0]), argv[:at] + argv[end:]

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 from sims import arguments
-from sims.arguments import suggest
-from sims.spec import InputError
+from sims.names import suggest
+from sims.spec import InputError, unchecked
 
 # What needs jax is imported by functions here and in the commands: --help and a typo answer without it.
 
@@ -150,10 +150,14 @@ def parse(name: str, description: str, presets: dict[str, Any], kind: type, argv
 
         default = read_config(chosen.from_store, kind)
     example = f"Example: python -m sims.{name} --preset smoke --out results"
-    return tyro.cli(
-        Command[kind],
-        prog=f"python -m sims.{name}",
-        description=f"{description.strip()}\n\n{example}",
-        args=argv,
-        default=Command(spec=default, preset=preset),
-    )
+    with unchecked():  # what --help prints needs no check, and some checks need jax
+        command = tyro.cli(
+            Command[kind],
+            prog=f"python -m sims.{name}",
+            description=f"{description.strip()}\n\n{example}",
+            args=argv,
+            default=Command(spec=default, preset=preset),
+        )
+    if hasattr(command.spec, "check"):
+        command.spec.check()
+    return command

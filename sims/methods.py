@@ -5,90 +5,49 @@ would choose is a column of its own. Every method meets every task twice: with t
 compute, where dear methods get fewer.
 """
 
-import argparse
-import math
+import itertools
 import sys
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sims import cli, engine, runtime
-from sims.arena.relaxed import NUM_LEVELS
-from sims.arena.replicate import block_sums, grid_of
-from sims.arena.results import assemble, relative_sem
-from sims.arena.spec import DEFINITIONS, PRESETS, ArenaSpec, presets
-from sims.spec import check_one
-from w2s_jax.methods import LABELS, METHODS, Method
+from sims import cli
+from sims.arena.spec import PRESETS, ArenaSpec, presets
+from sims.spec import check_members
+from w2s_jax.names import LABELS
 
 
-def prepare(spec: ArenaSpec) -> engine.Job:
-    """The tasks, and the program that fills a block of them."""
-    check_one(
-        "definitions", spec.definitions, spec.definitions == DEFINITIONS, f"{DEFINITIONS} in a run", "leave it out"
-    )
-    blocks = math.ceil(spec.replicates / spec.block_size)
-    relaxed = len(spec.relaxed) * NUM_LEVELS
-    values = sum(len(spec.method(name).candidates()) for name in spec.methods)
-    each = {"linear": 0.01, "sign": 0.026}[spec.labels]  # seconds of a core for all methods on a task of 256 examples
-    return engine.Job(
-        program=engine.bound(block_sums, engine.static(spec)),
-        chunks=[grid_of(spec)],
-        assemble=partial(assemble, spec),
-        plan=[
-            f"{len(spec.methods)} methods, {values} combinations of knobs, {spec.num_cells:,} tasks and {relaxed:,} "
-            f"relaxed ones x {spec.replicates:,} independent replicates",
-            f"{blocks} blocks of {spec.block_size:,} replicates on {len(runtime.devices())} devices",
-        ],
-        seconds=40 + each * (spec.num_cells + relaxed) * spec.replicates / 2 * (spec.sample_size / 256),
-        tasks_per_replicate=(spec.num_cells + relaxed) * len(spec.methods),
-        relative_sem=partial(relative_sem, spec),
-    )
-
-
-def start(spec: ArenaSpec, out: Path, options: engine.Options = engine.ALONE) -> Path:
+def start(spec: ArenaSpec, out: Path, options: Any = None) -> Path:
     """Run an arena, or what is missing of it, into `out`/methods.zarr or, with sign labels, `out`/methods_sign.zarr."""
-    return engine.run("methods" if spec.labels == "linear" else f"methods_{spec.labels}", spec, prepare, out, options)
+    from sims import engine
+    from sims.arena.job import prepare
+
+    name = "methods" if spec.labels == "linear" else f"methods_{spec.labels}"
+    return engine.run(name, spec, prepare, out, options or engine.ALONE)
 
 
-def table() -> str:
-    """All methods: what they see, and whether that can be had of a language model, what they cost and tune, where they
-    come from, and where signs make a difference."""
-    lines = []
-    for method in METHODS.values():
-        lines.append(f"{method.name}: {method.about}{' (reads the target)' * method.reads_target}")
-        lines.append(f"    labels {', '.join(method.labels)}")
-        lines += _facts(method)
-        if method.labels == LABELS:
-            signs = method.on("sign")
-            other = [signs.about] * (signs.about != method.about)
-            other += [fact.strip() for fact in _facts(signs) if fact not in _facts(method)]
-            lines += [f"    sign   {fact}" for fact in other]
-    return "\n".join(lines)
+def show() -> None:
+    """Print the methods."""
+    from sims.arena.job import table
 
-
-def _facts(method: Method) -> list[str]:
-    cost = method.cost
-    calls = f"{cost.calls} strong answers{' after m weak examples' * cost.in_context}" if cost.calls else "none"
-    lines = [f"    sees   {', '.join(method.sees)}", f"    with a language model: {method.in_practice}"]
-    lines.append(f"    costs  an example: {calls}; {cost.fits} fits")
-    for name, knob in method.knobs.items():
-        tried = ", ".join(f"{value:g}" for value in knob.candidates)
-        lines.append(f"    {name} = {knob.default:g} in [{knob.low:g}, {knob.high:g}], tried: {tried}; {knob.about}")
-    return [*lines, f"    {method.reference}"]
+    print(table())
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--list", action="store_true")
-    first.add_argument("--labels", default="linear")
-    given = sys.argv[1:] if argv is None else list(argv)
-    chosen, _ = first.parse_known_args(given)
-    if chosen.list:
-        print(table())
-        return 0
+    given = list(sys.argv[1:] if argv is None else argv)
     about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
-    known = presets(chosen.labels) if chosen.labels in LABELS else PRESETS
-    return cli.main("methods", about, known, ArenaSpec, start, given)
+    words = [part for word in given for part in word.split("=", 1)]
+    labels = next((after for word, after in itertools.pairwise(words) if word == "--labels"), "linear")
+    known = presets(labels) if labels in LABELS else PRESETS
+    if "--list" not in given:
+        return cli.main("methods", about, known, ArenaSpec, start, given)
+
+    def act() -> None:
+        check_members("labels", (labels,), LABELS)
+        cli.parse("methods", about, known, ArenaSpec, [word for word in given if word != "--list"])
+        show()
+
+    return cli.guarded(act)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """What a risk sweep is: a typed specification, checked in full before anything is computed."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
+from sims.names import nearest
 from sims.sweep_methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
 from w2s_jax.names import FEATURE_LAWS, LABEL_DRAWS, NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
 
@@ -215,6 +217,25 @@ def identity(spec) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
+_unchecked = False
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Specifications made inside whose checks need slow imports are not checked; call their `check` afterwards."""
+    global _unchecked
+    before, _unchecked = _unchecked, True
+    try:
+        yield
+    finally:
+        _unchecked = before
+
+
+def is_checked() -> bool:
+    """Whether a specification checks itself when it is made."""
+    return not _unchecked
+
+
 def settle(spec: Any) -> None:
     """Make the fields of a frozen specification the Python values that they are declared as, or refuse them.
 
@@ -265,6 +286,10 @@ def check_axis(name: str, values: tuple) -> None:
         raise InputError(f"{name} must not repeat a value, got {duplicates[0]} more than once; remove the repeats.")
 
 
+MOST_LISTED = 6
+"""Names that are listed whole where one is misspelt; of more, only the nearest are."""
+
+
 def check_members(name: str, values: tuple, known: tuple, elsewhere: Mapping[str, str] | None = None) -> None:
     """Every value is a known name; those that are known elsewhere are told with the setting that they support."""
     for value in values:
@@ -274,6 +299,9 @@ def check_members(name: str, values: tuple, known: tuple, elsewhere: Mapping[str
                 f"alone: leave it out here."
             )
         if value not in known:
+            near = nearest(str(value), known) if len(known) > MOST_LISTED else ""
+            if near:
+                raise InputError(f"{name} must be among its names, got {value!r}; did you mean {near}?")
             raise InputError(f"{name} must be among {', '.join(known)}; got {value!r}; choose from the list.")
 
 

@@ -17,6 +17,8 @@ from sims import (
     theory_job,
     theory_sweep,
 )
+from sims.arena.job import prepare as prepare_arena
+from sims.dialogues.job import prepare as prepare_alignment
 from sims.engine import Job
 from sims.networks.job import prepare as prepare_incontext
 from w2s_jax.alignment.worlds import WORLDS
@@ -40,15 +42,15 @@ def _of(module: ModuleType, kind: type, prepare: Callable[[Any], Job]) -> Sweep:
 
 def _in_world(task: str) -> Sweep:
     presets = {name: dataclasses.replace(preset, task=task) for name, preset in alignment.PRESETS.items()}
-    return Sweep(f"alignment --task {task}", alignment.AlignmentSpec, presets, alignment.prepare)
+    return Sweep(f"alignment --task {task}", alignment.AlignmentSpec, presets, prepare_alignment)
 
 
 SWEEPS = {
     "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec, risk_job.prepare),
     "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec, theory_job.prepare),
     "posterior_sweep": _of(posterior_sweep, posterior_sweep.PosteriorSpec, posterior_job.prepare),
-    "methods": _of(methods, methods.ArenaSpec, methods.prepare),
-    "methods_sign": _of(methods, methods.ArenaSpec, methods.prepare)._replace(
+    "methods": _of(methods, methods.ArenaSpec, prepare_arena),
+    "methods_sign": _of(methods, methods.ArenaSpec, prepare_arena)._replace(
         command="methods --labels sign", presets=methods.presets("sign")
     ),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, prepare_incontext),

@@ -411,7 +411,7 @@ def test_risks_are_those_of_a_loop(data, name, matched):
 
 @pytest.mark.slow
 def test_a_finished_sweep_is_left_alone(finished, capsys, monkeypatch):
-    monkeypatch.setattr(methods, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
+    monkeypatch.setattr("sims.arena.job.prepare", lambda spec: pytest.fail("there is nothing to prepare"))
     before = files(finished)
     assert methods.main(options(finished)) == 0
     said = capsys.readouterr().err

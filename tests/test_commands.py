@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sims import arguments, cli, inspect, posterior_sweep, progress, risk_sweep, verify
+from sims import arguments, cli, inspect, methods, posterior_sweep, progress, risk_sweep, verify
 from sims.spec import SweepSpec
 from tests.test_bad_input import assert_refused
 
@@ -97,3 +97,37 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, monkeypatch)
         time.sleep(0.3)
     lines = capsys.readouterr().err.splitlines()
     assert lines and all(line.startswith("training: 3 of 4, steps  loss 0.5, 0 min so far") for line in lines)
+
+
+def test_names_that_commands_read_are_those_of_the_methods_and_worlds():
+    from w2s_jax import names
+    from w2s_jax.alignment.worlds import WORLDS
+    from w2s_jax.methods import METHODS
+
+    assert tuple(METHODS) == names.ARENA_METHODS
+    assert tuple(name for name, method in METHODS.items() if method.labels == ("sign",)) == names.SIGN_ONLY
+    assert tuple(WORLDS) == names.WORLDS
+
+
+def test_presets_pass_the_checks_that_commands_put_off():
+    from sims.sweeps import SWEEPS
+
+    for sweep in SWEEPS.values():
+        for preset in sweep.presets.values():
+            getattr(preset, "check", lambda: None)()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--list", "--labels", "foo"], "labels must be among linear, sign; got 'foo'"),
+        (["--labels", "foo"], "--labels must be among its names, got 'foo'; choose from linear, sign."),
+        (["--methods", "contrast"], "got 'contrast'; did you mean contrastive?"),
+        (["--methods", "control"], "'control' supports python -m sims.alignment alone"),
+        (["--sample-size", "4"], "sample_size must be at least 8, got 4"),
+    ],
+)
+def test_mistakes_in_an_arena(capsys, tmp_path, monkeypatch, given, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(capsys, methods.main(given), re.escape(sentence))
+    assert not list(tmp_path.iterdir())

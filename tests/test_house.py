@@ -207,7 +207,7 @@ heavy = {{"jax", "xarray", "zarr", "flax", "scipy", "matplotlib"}} & set(sys.mod
 assert not heavy, heavy
 sys.exit(code)
 """
-COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "verify")
+COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "methods", "alignment", "verify")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -22,3 +22,14 @@ OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 Activation = Literal["swiglu", "gelu"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+
+SIGN_ONLY = ("product_loss", "confidence_window", "entropy_loss")
+"""Methods of the arena that learn from signs alone."""
+ARENA_METHODS = (
+    *("source", "ceiling", "naive_ft", "early_stopping", "self_label", "aux_confidence", *SIGN_ONLY),
+    *("bootstrapping", "ensemble", "experts", "experts_from_source", "selective", "contrastive"),
+    *("anchored_contrastive", "reverse_kl", "hull", "em_prior", "self_refine", "icl_refine", "intent_refine"),
+)
+"""Methods of `w2s_jax.methods.METHODS`, in its order."""
+WORLDS = ("persona", "explanation", "math", "bias")
+"""Worlds of tokens, in the order of `w2s_jax.alignment.worlds.WORLDS`."""

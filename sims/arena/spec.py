@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
-from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, settle
-from w2s_jax.methods import LABELS, METHODS, Labels, Method
-from w2s_jax.tasks import WEAKNESSES, Weakness
+from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, is_checked, settle, unchecked
+from w2s_jax.names import ARENA_METHODS, LABELS, SIGN_ONLY, WEAKNESSES, Labels, Weakness
+
+if TYPE_CHECKING:
+    from w2s_jax.methods import Method
 
 BUDGETS = ("examples", "compute")
 """What all methods have the same of: weak examples; or reads of examples by models, so that dear methods get fewer."""
@@ -26,7 +29,7 @@ class ArenaSpec:
     """What a label is. linear: a number, and students are linear; risk is excess risk. sign: +1 or -1 with log odds
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
-    methods: tuple[str, ...] = tuple(name for name, method in METHODS.items() if "linear" in method.labels)
+    methods: tuple[str, ...] = tuple(name for name in ARENA_METHODS if name not in SIGN_ONLY)
     """Methods to compare, on the same draws; --list says what they are."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
@@ -59,6 +62,17 @@ class ArenaSpec:
 
     def __post_init__(self) -> None:
         settle(self)
+        if is_checked():
+            self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            InputError: for the first field that is out of its range.
+        """
+        from w2s_jax.methods import METHODS
+
         for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
             check_axis(name, getattr(self, name))
         check_members("relaxed", self.relaxed, RELAXABLE)
@@ -95,8 +109,10 @@ class ArenaSpec:
                 f"and num_icl {self.num_icl} one has {self.matched_least}; raise sample_size or give shorter prompts."
             )
 
-    def method(self, name: str) -> Method:
+    def method(self, name: str) -> "Method":
         """A method, for the labels of this arena."""
+        from w2s_jax.methods import METHODS
+
         return METHODS[name].on(self.labels)
 
     @property
@@ -124,34 +140,36 @@ class ArenaSpec:
 
 def supporting(labels: Labels) -> list[str]:
     """Methods that learn from labels of this kind."""
-    return [name for name, method in METHODS.items() if labels in method.labels]
+    return [name for name in ARENA_METHODS if labels == "sign" or name not in SIGN_ONLY]
 
 
-SMOKE = ArenaSpec(
-    weakness=("rotated", "noisy"),
-    weak_accuracy=(0.5, 0.8),
-    concept_shift=(0.5, 0.75),
-    sample_size=64,
-    num_icl=4,
-    dim=6,
-    num_concepts=3,
-    relaxed=("spectrum",),
-    replicates=20,
-)
-QUICK = ArenaSpec()
-PAPER = ArenaSpec(
-    weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    concept_shift=(0.1, 0.25, 0.5, 0.75, 0.9),
-    sample_size=1024,
-    replicates=2000,
-)
+with unchecked():  # a test checks them
+    SMOKE = ArenaSpec(
+        weakness=("rotated", "noisy"),
+        weak_accuracy=(0.5, 0.8),
+        concept_shift=(0.5, 0.75),
+        sample_size=64,
+        num_icl=4,
+        dim=6,
+        num_concepts=3,
+        relaxed=("spectrum",),
+        replicates=20,
+    )
+    QUICK = ArenaSpec()
+    PAPER = ArenaSpec(
+        weak_accuracy=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        concept_shift=(0.1, 0.25, 0.5, 0.75, 0.9),
+        sample_size=1024,
+        replicates=2000,
+    )
 
 
 def presets(labels: Labels) -> dict[str, ArenaSpec]:
     """The presets for one kind of labels, with the methods that support it."""
     found = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
     methods = tuple(supporting(labels))
-    return {name: dataclasses.replace(spec, labels=labels, methods=methods) for name, spec in found.items()}
+    with unchecked():
+        return {name: dataclasses.replace(spec, labels=labels, methods=methods) for name, spec in found.items()}
 
 
 PRESETS = presets("linear")

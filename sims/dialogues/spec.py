@@ -4,14 +4,26 @@ import dataclasses
 import functools
 import hashlib
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, settle, to_json
-from w2s_jax.alignment.world import World
-from w2s_jax.alignment.worlds import WORLDS, make_world
-from w2s_jax.methods import METHODS as ARENA
-from w2s_jax.training import TrainingConfig
-from w2s_jax.transformer import TransformerConfig
+from sims.spec import (
+    LATER,
+    InputError,
+    check_axis,
+    check_each,
+    check_members,
+    check_one,
+    is_checked,
+    settle,
+    to_json,
+    unchecked,
+)
+from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WORLDS
+
+if TYPE_CHECKING:
+    from w2s_jax.alignment.world import World
+    from w2s_jax.training import TrainingConfig
+    from w2s_jax.transformer import TransformerConfig
 
 METHODS = (
     *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
@@ -126,9 +138,19 @@ class AlignmentSpec:
 
     def __post_init__(self) -> None:
         settle(self)
-        check_members("task", (self.task,), tuple(WORLDS))
+        if is_checked():
+            self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            InputError: for the first field that is out of its range.
+        """
+        check_members("task", (self.task,), WORLDS)
         check_axis("methods", self.methods)
-        arena = {name: f"python -m sims.methods ({', '.join(own.labels)} labels)" for name, own in ARENA.items()}
+        kinds = {name: "sign labels" if name in SIGN_ONLY else "linear, sign labels" for name in ARENA_METHODS}
+        arena = {name: f"python -m sims.methods ({labels})" for name, labels in kinds.items()}
         check_members("methods", self.methods, METHODS, arena)
         for name in ("capability", "num_icl"):
             check_axis(name, getattr(self, name))
@@ -177,7 +199,7 @@ class AlignmentSpec:
             check_one("finetune_steps", left, left >= 1, text, "raise it, or leave the method out")
 
     @property
-    def world(self) -> World:
+    def world(self) -> "World":
         """The world, the same for all seeds."""
         return _world(self.task, self.size, self.style_noise)
 
@@ -249,8 +271,10 @@ class AlignmentSpec:
         answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked, "self_refine": 2 * asked}
         return answers.get(method, 0)
 
-    def network(self, width: int) -> TransformerConfig:
+    def network(self, width: int) -> "TransformerConfig":
         """Sizes of a model."""
+        from w2s_jax.transformer import TransformerConfig
+
         return TransformerConfig(
             num_layers=self.layers,
             width=width,
@@ -259,20 +283,26 @@ class AlignmentSpec:
         )
 
     @property
-    def weak_training(self) -> TrainingConfig:
+    def weak_training(self) -> "TrainingConfig":
         """How a weak model is trained."""
+        from w2s_jax.training import TrainingConfig
+
         return TrainingConfig(num_steps=self.weak_steps, learning_rate=self.weak_rate)
 
     @property
-    def finetuning(self) -> TrainingConfig:
+    def finetuning(self) -> "TrainingConfig":
         """How models are fine-tuned."""
+        from w2s_jax.training import TrainingConfig
+
         return TrainingConfig(
             num_steps=self.finetune_steps, learning_rate=self.finetune_rate, final_fraction=1.0, weight_decay=0.0
         )
 
 
 @functools.lru_cache(maxsize=8)
-def _world(task: str, size: int | None, style_noise: float | None) -> World:
+def _world(task: str, size: int | None, style_noise: float | None) -> "World":
+    from w2s_jax.alignment.worlds import make_world
+
     return make_world(task, size=size, style_noise=style_noise)
 
 
@@ -313,36 +343,37 @@ class PretrainSpec:
         return f"{self.task}-{self.width}-{hashlib.sha256(to_json(self).encode()).hexdigest()[:12]}"
 
 
-SMOKE = AlignmentSpec(
-    methods=tuple(method for method in METHODS if method != "bootstrapping"),
-    capability=(0.3, 0.7),
-    num_icl=(1, 3),
-    replicates=2,
-    train_questions=16,
-    held_out_questions=8,
-    skill_questions=4,
-    layers=1,
-    width=32,
-    weak_width=16,
-    heads=2,
-    single_steps=200,
-    single_batch=64,
-    document_steps=200,
-    document_batch=16,
-    weak_steps=100,
-    weak_batch=64,
-    finetune_steps=40,
-    min_content=0.0,
-    min_naming=0.0,
-)
-QUICK = AlignmentSpec()
-PAPER = AlignmentSpec(
-    capability=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    num_icl=(1, 2, 3, 5, 11),
-    replicates=20,
-    layers=4,
-    width=128,
-    middle_width=64,
-    document_steps=10_000,
-)
+with unchecked():  # a test checks them
+    SMOKE = AlignmentSpec(
+        methods=tuple(method for method in METHODS if method != "bootstrapping"),
+        capability=(0.3, 0.7),
+        num_icl=(1, 3),
+        replicates=2,
+        train_questions=16,
+        held_out_questions=8,
+        skill_questions=4,
+        layers=1,
+        width=32,
+        weak_width=16,
+        heads=2,
+        single_steps=200,
+        single_batch=64,
+        document_steps=200,
+        document_batch=16,
+        weak_steps=100,
+        weak_batch=64,
+        finetune_steps=40,
+        min_content=0.0,
+        min_naming=0.0,
+    )
+    QUICK = AlignmentSpec()
+    PAPER = AlignmentSpec(
+        capability=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        num_icl=(1, 2, 3, 5, 11),
+        replicates=20,
+        layers=4,
+        width=128,
+        middle_width=64,
+        document_steps=10_000,
+    )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
