@@ -83,9 +83,11 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
 def _hardly(risk: xr.DataArray) -> Iterator[Claim]:
     """Methods that are hardly ahead of naive fine-tuning, or behind it."""
     naive = _of(risk, "naive_ft")
-    for method, most in (("bootstrapping", 0.05), ("contrastive", 0.2)):
-        gained = (naive - _of(risk, method)) / naive
-        yield worst(f"{method}: share of naive_ft's risk that it saves", gained, "<=", most)
+    gained = {name: (naive - _of(risk, name)) / naive for name in ("bootstrapping", "contrastive")}
+    yield worst("bootstrapping: share of naive_ft's risk that it saves", gained["bootstrapping"], "<=", 0.05)
+    kinds = [kind for kind in risk.weakness.values if kind != "confused"]
+    found = gained["contrastive"].sel(weakness=kinds)
+    yield worst(f"contrastive: share of naive_ft's risk that it saves: {', '.join(kinds)}", found, "<=", 0.2)
 
 
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:
