@@ -13,7 +13,7 @@ from sims.sweeps import SWEEPS
 from tests.test_engine import options
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-TIMINGS = ("benchmarks", "networks", "methods_cost")
+TIMINGS = ("benchmarks", "networks", "methods_cost", "coverage")
 EVIDENCE = sorted(path for path in RESULTS.glob("*.json") if path.stem not in TIMINGS)
 
 
