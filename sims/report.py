@@ -27,7 +27,7 @@ from sims.evidence import Evidence
 from sims.networks.claims import network_claims
 from sims.runtime import check_commit
 from sims.spec import InputError, identity
-from sims.store import completed, read_config
+from sims.store import Store, completed, read_config
 from sims.sweeps import SWEEPS
 from sims.tables import Sources, marks
 from sims.theory_claims import theory_claims
@@ -56,7 +56,8 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
         raise InputError(f"evidence must be complete, but {store} is not; run {command}.")
     data = xr.open_zarr(store, consolidated=False).load()
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
-    check_commit(str(store), origin["commit"])
+    for run, _ in Store.look(store).origins():
+        check_commit(str(store), run.get("commit", "unknown"))
     watched = evidence.watch(data)
     evaluate(watched, name, preset)
     if preset == "quick":  # which the documents are about
