@@ -12,8 +12,9 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from sims import engine, runtime
-from sims.posterior_sweep import AXES, PROMPTS_AT_ONCE, PosteriorSpec
+from sims.posterior_sweep import AXES, DEFINITIONS, PROMPTS_AT_ONCE, PosteriorSpec
 from sims.precision import Errors, name_cell, relative
+from sims.spec import check_one
 from sims.store import Store, save_results
 from w2s_jax import statistics, theory
 from w2s_jax.refinement import concept_evidence, posterior_weights, prompt_evidence
@@ -191,6 +192,10 @@ def _merged(store: Store, blocks: np.ndarray) -> statistics.Summary:
 
 def prepare(spec: PosteriorSpec) -> engine.Job:
     """The grid, and the program that fills a block of it."""
+    known = spec.definitions == DEFINITIONS
+    check_one(
+        "definitions", spec.definitions, known, f"{DEFINITIONS} in a run", "leave it out, and choose another --out"
+    )
     tasks = spec.num_cells * spec.replicates
     blocks = math.ceil(spec.replicates / spec.block_size)
     return engine.Job(

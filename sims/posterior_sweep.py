@@ -16,6 +16,8 @@ from w2s_jax.names import WEAKNESSES, Weakness
 
 AssumedNoise = Literal["task", "balanced"]
 AXES = ("num_concepts", "weakness", "weak_accuracy", "concept_shift", "assumed_noise", "num_icl")
+DEFINITIONS = 2
+"""Since 2 each coordinate of a prompt has a stream of its own, and a concept of prior 0 leaves the others alone."""
 PROMPTS_AT_ONCE = 1000
 """Prompts that share one key: a draw is addressed by (seed, group of prompts, place in the group)."""
 
@@ -44,6 +46,8 @@ class PosteriorSpec:
     """Seed of every random stream, >= 0."""
     block_size: int = 50_000
     """Prompts in a block of work, a multiple of 1,000. Changes no draw."""
+    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    """Number of the definition of the draws: 2 here, 1 in stores of version 0.1, which are read but not extended."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -59,6 +63,7 @@ class PosteriorSpec:
         check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
         whole = self.block_size >= 1 and self.block_size % PROMPTS_AT_ONCE == 0
         check_one("block_size", self.block_size, whole, f"a multiple of {PROMPTS_AT_ONCE}", "try 50000")
+        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
         check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
 
     @property
