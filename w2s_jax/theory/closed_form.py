@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from w2s_jax.types import Task
 
-Form = TypeVar("Form", bound=Callable)
+Result = TypeVar("Result")
 
 
 class Range(NamedTuple):
@@ -44,7 +44,7 @@ RANGES = {
 """Arguments by name: the same name means the same thing in every closed form."""
 
 
-def closed_form(form: Form) -> Form:
+def closed_form(form: Callable[..., Result]) -> Callable[..., Result]:
     """Check the numbers of a closed form, and map it over a batch.
 
     `form(task, ...)` is written for one task and scalars. Called with a batched task (`concepts [*b K d]` and so on),
@@ -73,7 +73,7 @@ def closed_form(form: Form) -> Form:
         result = jax.vmap(lambda mapped: form(**mapped, **fixed))(mapped)
         return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), result)
 
-    return checked  # pyright: ignore[reportReturnType]
+    return checked
 
 
 def check_range(name: str, value) -> None:

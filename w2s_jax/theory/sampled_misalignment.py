@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from scipy import special, stats
 
@@ -65,7 +66,7 @@ def sampled_misalignment(
     (True, True)
     """
     tilt_limit(prompts)  # refuses any other word
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((task, num_icl, assumed_noise_var))):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((task, num_icl, assumed_noise_var))):
         raise ValueError(
             "sampled_misalignment needs concrete numbers, got traced ones; call it outside of jit and vmap."
         )
@@ -75,7 +76,7 @@ def sampled_misalignment(
     shape = np.broadcast_shapes(
         task_batch(task), np.shape(num_icl), np.shape(0.0 if assumed_noise_var is None else assumed_noise_var)
     )
-    task = Task(*(np.asarray(leaf, np.float64) for leaf in task))
+    task = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), task)
     own = task.noise_var if assumed_noise_var is None else assumed_noise_var
     lengths, noise_var = (np.broadcast_to(np.asarray(x, np.float64), shape).ravel() for x in (num_icl, own))
     if (lengths != np.round(lengths)).any():
