@@ -84,7 +84,8 @@ def test_a_part_left_out_is_noticed(part, monkeypatch):
     else:
         honest = prompt_moments._moments
         monkeypatch.setattr(prompt_moments, "_moments", lambda w, counts, rounds: honest(w, 0 * counts + 1, rounds))
-    difference, size = differences(SPEC)
+    tilted = dataclasses.replace(SPEC, weakness=("rotated",), weak_accuracy=(0.8,))
+    difference, size = differences(tilted)
     assert_mean_rejects(difference, np.zeros(len(size)), scale=size)
 
 
