@@ -38,7 +38,9 @@ class Sources:
         return self.fresh[name]
 
     def claims(self, name: str) -> list[dict[str, Any]]:
-        """What a sweep claims, with its numbers."""
+        """What a sweep claims, with its numbers; where it is noted what tables read, none are there yet."""
+        if self.fresh is not None:
+            raise Missing(f"claims of {name}")
         return json.loads(self._path(f"{name}-{self.preset}.json").read_text())["claims"]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
