@@ -136,8 +136,8 @@ def _rows(spec: SweepSpec, name: str, found: list[Interval], truth: np.ndarray) 
     held, above = (low <= truth) & (truth <= high), truth > high
     for at in np.ndindex(truth.shape):
         w, s, n, i = at
-        if "naive_ft" in name and i > 0:
-            continue  # reads no prompt
+        if ("naive_ft" in name and i > 0) or not np.isfinite(truth[at]):
+            continue  # it reads no prompt; there is no gap to recover
         here = (slice(None), *at)
         yield {
             "quantity": name,

@@ -15,11 +15,11 @@ TINY = dataclasses.replace(
     coverage.CELLS,
     weak_accuracy=(0.9,),
     concept_shift=(0.1,),
-    sample_size=(12,),
+    sample_size=(64,),
     penalties=(0.3, 1.0),
     dim=6,
     num_concepts=2,
-    replicates=40,
+    replicates=200,
     prompt_rounds=4,
 )
 
@@ -47,9 +47,10 @@ def test_own_prompts_alone_are_bounded(tmp_path, capsys, monkeypatch):
     file = tmp_path / "coverage.json"
     assert coverage.main(["--sweeps", "10", "--prompt-rounds", "0", "--json", str(file)]) in (0, 1)
     held = json.loads(file.read_text())
-    assert (held["sweeps"], held["replicates"], held["prompt_rounds"]) == (10, 2000, 0)
+    assert (held["sweeps"], held["replicates"], held["prompt_rounds"]) == (10, 200, 0)
     flagged = [row["quantity"] for row in held["rows"] if coverage.flagged(row)]
-    assert flagged == ["misalignment of icl_refine_shared"]
+    assert "misalignment of icl_refine_shared" in flagged
+    assert not [name for name in flagged if not name.startswith("misalignment")]
     assert "least coverage" in capsys.readouterr().err
 
 
