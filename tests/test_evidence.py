@@ -26,7 +26,6 @@ AWAITED = {
     "incontext-quick",
     "methods-quick",
     "methods_sign-quick",
-    "theory_sweep-quick",
     "benchmarks",
     "methods_cost",
     "networks",
