@@ -55,10 +55,10 @@ def test_evidence_belongs_to_its_preset(stem):
     found, name = about(stem), stem.removesuffix("-quick")
     spec = SWEEPS[name].presets["quick"]
     assert found["command"] == f"python -m sims.{SWEEPS[name].command} --preset quick"
-    assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
     assert found["seed"] == spec.seed and found["replicates"] >= spec.replicates
-    assert found["device"] and found["versions"]["jax"]
+    assert found["device"] and "jax" in found["versions"]
     if stem not in AWAITED:
+        assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
         runtime.check_commit(stem, found["commit"])
 
 

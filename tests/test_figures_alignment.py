@@ -19,6 +19,7 @@ from figures import (
     paper_scores,
     style,
 )
+from figures.stores import TASKS
 from w2s_jax.statistics import confidence_interval
 
 METHODS = (
@@ -200,9 +201,9 @@ def test_published_scores_are_those_of_the_paper(task, key, score, expected):
 
 
 def test_published_scores_are_whole():
-    counts = {task: len(paper_scores.published(task)) for task in alignment.TASKS}
+    counts = {task: len(paper_scores.published(task)) for task in TASKS}
     assert counts == {"persona": 90, "explanation": 30, "math": 15, "bias": 6}
-    for task in alignment.TASKS:
+    for task in TASKS:
         for score in alignment.SCORES:
             values = np.array([getattr(row, score) for row in paper_scores.published(task)])
             scale = paper_scores.scale(task, score)
@@ -246,7 +247,7 @@ def test_published_scores_without_teachers_are_marks(figures):
 # --- Strong against weak -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", alignment.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_scores_are_drawn_against_the_measured_content(task, figures, stores):
     held = stores[task].at(temperature=1).isel(num_icl=-1)
     panels = {
@@ -280,7 +281,7 @@ def test_intervals_are_over_seeds(figures, stores):
 
 
 def test_labels_name_what_is_drawn(figures):
-    for task in alignment.TASKS:
+    for task in TASKS:
         said = words(figures[task])
         for method in METHODS:
             assert (alignment.label_of(method) in said) == (method in LINES), (task, method)
@@ -319,7 +320,7 @@ def test_table_holds_every_method_of_every_task(figures, stores):
 
 def test_methods_are_points_of_style_and_content_with_intervals_and_a_line_to_equal_compute(figures, stores):
     figure = figures["alignment_methods"]
-    for column, task in enumerate(alignment.TASKS):
+    for column, task in enumerate(TASKS):
         capabilities = stores[task].data["capability"].values
         held = stores[task].at(temperature=1, capability=capabilities[len(capabilities) // 2]).isel(num_icl=-1)
         for row, split in enumerate(alignment.SPLITS):
@@ -349,7 +350,7 @@ def test_methods_are_points_of_style_and_content_with_intervals_and_a_line_to_eq
 
 
 def test_examples_are_drawn_beside_exact_bayes(figures, stores):
-    top, bottom = (figures["icl_examples"].axes[4 * row + alignment.TASKS.index("bias")] for row in range(2))
+    top, bottom = (figures["icl_examples"].axes[4 * row + TASKS.index("bias")] for row in range(2))
     cut = stores["bias"].at(temperature=1, split="held_out").mean("seed")
     for capability in (0.3, 0.7):
         row = cut.sel(capability=capability)
@@ -398,7 +399,7 @@ def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"alignment_table.pdf", "alignment_table.png"}
     lacking = [line for line in lines if line.startswith("drawn without: alignment_table: ")]
-    assert [task for task in alignment.TASKS if any(f"--task {task} " in line for line in lacking)] == [
+    assert [task for task in TASKS if any(f"--task {task} " in line for line in lacking)] == [
         "persona",
         "explanation",
         "bias",
@@ -466,7 +467,7 @@ def assert_legible(figure, name: str) -> None:
 def test_the_published_patterns_are_counted_right():
     """The table of docs/alignment.md, counted again from the scores."""
     cells, untouched, weak = {}, {}, {}
-    for task in alignment.TASKS:
+    for task in TASKS:
         for score in paper_scores.published(task):
             place = (score.task, score.test_set)
             if score.method == "source":
@@ -476,7 +477,7 @@ def test_the_published_patterns_are_counted_right():
             else:
                 cells.setdefault((*place, score.strong_model, score.weak_model), {})[score.method] = score
 
-    def count(method, other, field="content", tasks=alignment.TASKS):
+    def count(method, other, field="content", tasks=TASKS):
         """(cells where the method's score is above the other's, cells that have both)."""
         pairs = [
             (c[method], c.get(other) or untouched[k[:3]]) for k, c in cells.items() if k[0] in tasks and method in c

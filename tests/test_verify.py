@@ -218,6 +218,8 @@ MODULES = (
     "span",
     "posterior",
     "posterior_mean",
+    "misalignment",
+    "sampled_misalignment",
     "mixed_prompts",
     "mixed_prompts_mean",
     "one_example",

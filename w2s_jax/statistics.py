@@ -227,9 +227,9 @@ def rare_interval(
     return np.where(few, 0.0, low), np.where(few, bound, high)
 
 
-def _highest_mean(share: np.ndarray, room: np.ndarray) -> np.ndarray:
+def _highest_mean(share: Any, room: Any) -> np.ndarray:
     """The largest p in [share, 1] with kl(share, p) <= room, by bisection."""
-    low, high = share + 0.0 * room, np.ones(np.broadcast_shapes(share.shape, room.shape))
+    low, high = share + 0.0 * room, np.ones(np.broadcast_shapes(np.shape(share), np.shape(room)))
     for _ in range(60):
         middle = (low + high) / 2
         with np.errstate(divide="ignore", invalid="ignore"):

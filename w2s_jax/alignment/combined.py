@@ -61,8 +61,8 @@ def mixture(log_laws: Float[Array, "T *b vocab"]) -> Float[Array, "*b vocab"]:
         seen, nothing is boosted and all weights are equal; token by token derived.
 
     >>> laws = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5]]))
-    >>> jax.nn.softmax(mixture(laws)).round(2).tolist()
-    [0.7, 0.3]
+    >>> [f"{share:.2f}" for share in jax.nn.softmax(mixture(laws))]
+    ['0.70', '0.30']
     """
     return jax.nn.logsumexp(log_laws, axis=0) - jnp.log(len(log_laws))
 
@@ -84,8 +84,9 @@ def contrast(
         `_contrastive_decoding`; alpha 0.4 in launch_parallel_cd.sh, relative_top 0.1).
 
     >>> aligned, unaligned = jnp.log(jnp.array([[0.6, 0.38, 0.02], [0.8, 0.1, 0.1]]))
-    >>> jax.nn.softmax(contrast(jnp.stack([aligned, unaligned]))).round(2).tolist()  # the third is too rare beside 0.6
-    [0.31, 0.69, 0.0]
+    >>> law = jax.nn.softmax(contrast(jnp.stack([aligned, unaligned])))
+    >>> [f"{share:.2f}" for share in law]  # the third is too rare beside 0.6
+    ['0.31', '0.69', '0.00']
     """
     aligned, unaligned = log_laws
     return _filtered(aligned - (1 - alpha) * unaligned, aligned, relative_top)

@@ -119,6 +119,7 @@ def misalignment_asymptotic(
     Reference: derived, docs/theory.md 3.6.
 
     >>> from w2s_jax.tasks import make_task
+    >>> from w2s_jax.theory import misalignment
     >>> task = make_task(num_concepts=4, dim=8, weak_accuracy=0.7, concept_shift=0.25)
     >>> 0.9 < float(misalignment(task, 200) / misalignment_asymptotic(task, 200)) < 1
     True
@@ -177,6 +178,7 @@ def misalignment_bound(
     Reference: derived (Chernoff, then Cauchy-Schwarz over the rivals), docs/theory.md 3.6.
 
     >>> from w2s_jax.tasks import make_task
+    >>> from w2s_jax.theory import misalignment
     >>> task = make_task(num_concepts=2, dim=3, weak_accuracy=0.7, concept_shift=0.25)
     >>> float(misalignment(task, 32)) < float(misalignment_bound(task, 32)) < 0.08
     True

@@ -62,7 +62,7 @@ def sampled_misalignment(
     >>> from w2s_jax.tasks import make_task
     >>> task = make_task(num_concepts=3, dim=3, weak_accuracy=0.3, concept_shift=0.5, weakness="confused")
     >>> value, error = sampled_misalignment(task, 4)
-    >>> bool(abs(value - 1.13) < 0.02), bool(error < 0.01)
+    >>> bool(abs(value - 1.43) < 0.02), bool(error < 0.01)
     (True, True)
     """
     tilt_limit(prompts)  # refuses any other word
