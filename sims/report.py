@@ -56,7 +56,7 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
         raise InputError(f"evidence must be complete, but {store} is not; run {command}.")
     data = xr.open_zarr(store, consolidated=False).load()
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
-    for run, _ in Store.look(store).origins():
+    for run in (origin, *(run for run, _ in Store.look(store).origins())):
         check_commit(str(store), run.get("commit", "unknown"))
     watched = evidence.watch(data)
     evaluate(watched, name, preset)

@@ -32,6 +32,21 @@ DRAWN = {"refine_labels": {"log_posterior"}}
 POINT = instance(0)
 
 
+KINKS = {"theory.posterior_exponent", "theory.refinement_crossover"}
+"""Least values over the rivals: where two rivals are equal they have a kink, and are looked at beside it."""
+
+
+def point_of(name: str) -> dict:
+    """Where a kernel is differentiated."""
+    if name not in KINKS:
+        return POINT
+    task, rng = POINT["task"], np.random.default_rng(5)
+    return {
+        **POINT,
+        "task": task._replace(weak_concepts=task.weak_concepts + 0.05 * rng.standard_normal(task.concepts.shape)),
+    }
+
+
 def arguments_of(name: str) -> list[str]:
     """The arguments that are real numbers, a task by its fields."""
     fields = {"task": [f"task.{field}" for field in w2s.Task._fields]}
@@ -59,7 +74,8 @@ def moved(argument: str, value, steps: dict, rng):
 def along(name: str, steps: dict):
     """One number of all that a kernel returns, as its arguments move."""
     rng = np.random.default_rng(0)
-    given = [moved(argument, POINT[argument], steps, rng) for argument in KERNELS[name][0].split()]
+    point = point_of(name)
+    given = [moved(argument, point[argument], steps, rng) for argument in KERNELS[name][0].split()]
     leaves = jax.tree.leaves(KERNELS[name][1](*given))
     return sum((rng.standard_normal(leaf.shape) * leaf).sum() for leaf in leaves)
 

@@ -121,7 +121,7 @@ def misalignment_asymptotic(
     >>> from w2s_jax.tasks import make_task
     >>> from w2s_jax.theory import misalignment
     >>> task = make_task(num_concepts=4, dim=8, weak_accuracy=0.7, concept_shift=0.25)
-    >>> 0.9 < float(misalignment(task, 200) / misalignment_asymptotic(task, 200)) < 1
+    >>> 0.9 < float(misalignment(task, 64) / misalignment_asymptotic(task, 64)) < 1
     True
     """
     if tilt_limit(prompts) == 2:
