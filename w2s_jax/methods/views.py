@@ -118,7 +118,7 @@ def _densities(task: Task, features: Float[Array, "n d"]) -> Densities:
     return Densities(grid, mixed(task.weak_prior), mixed(task.source_prior))
 
 
-def _models_of_signs(task: Task, features: Float[Array, "n d"], colleagues: Float[Array, "T K d"]) -> dict[str, Array]:
+def _models_of_signs(task: Task, features: Float[Array, "n d"], colleagues: Float[Array, "T K d"]) -> dict[str, Any]:
     weak = logit_concepts(task.weak_concepts, task.weak_noise_var)
     between = _between(weak, logit_concepts(task.concepts, task.noise_var))
     return {
