@@ -16,7 +16,6 @@ BIASED = ("rotated", "shifted", "confused", "opposed")
 def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     """With the same examples, knobs tuned on weak labels; intervals are of 95%, paired over replicates."""
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
-    yield from _seldom_best(data)
     data = data.sel(budget="examples")
     risk = data.risk_mean.sel(tuning="weak_labels")
     biased = [kind for kind in BIASED if kind in spec.weakness]
@@ -56,7 +55,6 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     no room for those who draw labels anew.
     """
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
-    yield from _seldom_best(data)
     data = data.sel(budget="examples")
     risk = data.risk_mean.sel(tuning="weak_labels")
     biased = [kind for kind in BIASED if kind in spec.weakness]
@@ -90,15 +88,6 @@ def _hardly(risk: xr.DataArray) -> Iterator[Claim]:
     kinds = [kind for kind in risk.weakness.values if kind != "confused"]
     found = gained["contrastive"].sel(weakness=kinds)
     yield worst(f"contrastive: share of naive_ft's risk that it saves: {', '.join(kinds)}", found, "<=", 0.2)
-
-
-def _seldom_best(data: xr.Dataset) -> Iterator[Claim]:
-    """Refinement by examples is a good method of few assumptions, and hardly anywhere the best of all."""
-    risk = data.risk_mean.sel(tuning="weak_labels").drop_sel({"method": "ceiling"}, errors="ignore")
-    for budget in risk.budget.values:
-        found = risk.sel(budget=budget)
-        best = (_of(found, "icl_refine") <= found.min("method")).mean()
-        yield Claim(f"icl_refine: share of tasks in which it is the best method, same {budget}", float(best), "<=", 0.1)
 
 
 def _of(values: xr.DataArray, method: str) -> xr.DataArray:

@@ -10,6 +10,7 @@ from sims.arena.results import assemble, relative_sem
 from sims.arena.spec import DEFINITIONS, ArenaSpec
 from sims.spec import check_one
 from w2s_jax.methods import METHODS, Method
+from w2s_jax.names import LABELS
 
 
 def prepare(spec: ArenaSpec) -> engine.Job:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from typing import TYPE_CHECKING
 
 from sims.spec import LATER, InputError, check_axis, check_each, check_members, check_one, is_checked, settle, unchecked
@@ -139,7 +140,10 @@ class ArenaSpec:
 
 
 def supporting(labels: Labels) -> list[str]:
-    """Methods that learn from labels of this kind."""
+    """Methods that learn from labels of this kind: by their registry where it is loaded, by name before."""
+    registry = sys.modules.get("w2s_jax.methods")
+    if registry is not None:
+        return [name for name, method in registry.METHODS.items() if labels in method.labels]
     return [name for name in ARENA_METHODS if labels == "sign" or name not in SIGN_ONLY]
 
 
