@@ -1,5 +1,6 @@
 """What finished sweeps claim: statements that a number makes true or false, each with the cell it comes from."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -60,6 +61,8 @@ def risk_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
         text = f"noisy, a = {accuracy}: naive_ft risk at n = {largest} over n = {min(spec.sample_size)}"
         yield worst(text, ratio.sel(weak_accuracy=accuracy), "<=", 0.5)
 
+    yield from _border(data, spec)
+
     where = {"weakness": "rotated", "weak_accuracy": 0.7, "concept_shift": 0.5, "sample_size": largest}
     if not all(value in getattr(spec, axis) for axis, value in where.items()):
         return
@@ -73,6 +76,64 @@ def risk_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
         f"{label}: naive_ft risk minus icl_refine_fresh risk", float(difference), ">=", 5 * float(sem), float(sem)
     )
     yield Claim(f"{label}: naive_ft risk over icl_refine_fresh risk", float(risk[0] / risk[1]), ">=", 10)
+
+
+def _border(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
+    """Who wins, naive fine-tuning or refinement: the border by theory (3.3, 3.4, 3.6) and the simulated one.
+
+    Within one cell: where the two name different winners, a neighbour in weak accuracy or concept shift is on the
+    other side by theory.
+    """
+    largest, lengths = max(spec.sample_size), [length for length in spec.num_icl if length > 0]
+    if not {"naive_ft", "icl_refine_fresh"} <= set(spec.methods) or not lengths:
+        return
+    naive, refined = (
+        data.risk_mean.sel({"method": method, "sample_size": largest, "num_icl": lengths})
+        for method in ("naive_ft", "icl_refine_fresh")
+    )
+    dims = ("weakness", "num_icl", "weak_accuracy", "concept_shift")
+    simulated = np.log(naive / refined).transpose(*dims) > 0
+    predicted = _predicted_winner(simulated, spec, largest)
+    around = np.pad(predicted.values, [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge")
+    near = np.lib.stride_tricks.sliding_window_view(around, (3, 3), axis=(2, 3))  # pyright: ignore[reportCallIssue]
+    far = (near != simulated.values[..., None, None]).all((-1, -2))
+    yield Claim(
+        f"n = {largest}: cells whose winner theory does not name within one cell, naive_ft against icl_refine_fresh",
+        int(far.sum()),
+        "<=",
+        0,
+    )
+    share = float((predicted == simulated).mean())
+    yield Claim(f"n = {largest}: share of cells whose winner theory names", share, ">=", 0.95)
+
+
+def _predicted_winner(like: xr.DataArray, spec: Any, num_samples: int) -> xr.DataArray:
+    """Whether refinement with fresh prompts beats the best penalty by theory, at every cell of `like`."""
+    lengths = jnp.asarray(like.num_icl.values, float)
+    refined_risk = jax.jit(
+        jax.vmap(lambda task, level, spread: theory.refined_risk(task, num_samples, level, spread), (None, 0, 0))
+    )
+
+    @jax.jit
+    def risks(task):
+        naive = jax.vmap(lambda penalty: theory.ridge_risk(task, num_samples, penalty))(jnp.asarray(spec.penalties))
+        level = theory.misalignment(task, lengths, "fresh")
+        spread = theory.refined_label_spread(task, lengths, "fresh")
+        return jnp.min(naive), refined_risk(task, level, spread)
+
+    def excess(cell: dict[str, Any]):
+        task = _task(spec, *(cell[axis] for axis in ("weakness", "weak_accuracy", "concept_shift")))
+        naive, refined = risks(task)
+        if np.isnan(refined).any():  # no closed form
+            level = theory.sampled_misalignment(task, lengths, "fresh").value
+            rivals = np.sqrt(level * (spec.num_concepts - 1) / spec.num_concepts)
+            refined = refined_risk(task, level, 2 * rivals - level)
+        return np.asarray(naive > refined)
+
+    axes = [dim for dim in like.dims if dim != "num_icl"]
+    cells = [dict(zip(axes, values)) for values in itertools.product(*(like[axis].values for axis in axes))]
+    found = np.reshape([excess(cell) for cell in cells], (*(like.sizes[axis] for axis in axes), len(lengths)))
+    return xr.DataArray(found, dims=(*axes, "num_icl"), coords=like.coords).transpose(*like.dims)
 
 
 def posterior_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:

@@ -821,7 +821,7 @@ def test_networks_side_by_side_are_those_one_by_one(monkeypatch):
 
 USES_CAPABILITY = {
     *("naive_ft", "icl_refine", "intent_refine", "aux_confidence", "bootstrapping", "prompt_only"),
-    *("ensemble", "selective", "contrastive", "reverse_kl"),
+    *("ensemble", "selective", "contrastive", "anchored_contrastive", "reverse_kl", "self_refine"),
 }
 USES_NUM_ICL = {"icl_refine", "intent_refine", "prompt_only"}
 

@@ -137,6 +137,7 @@ KERNELS = {
     "theory.least_squares_risk": ("task num_samples", theory.least_squares_risk),
     "theory.posterior_exponent": ("task noise_var", lambda t, s: theory.posterior_exponent(t, assumed_noise_var=s)),
     "theory.refinement_crossover": ("task", lambda t: theory.refinement_crossover(t, "shared")),
+    "theory.refinement_crossover_asymptotic": ("task", lambda t: theory.refinement_crossover_asymptotic(t, "shared")),
 }
 SCALARS = {"key", "index", "weak_accuracy", "concept_shift", "noise_var", "coherence", "penalty"}
 # What makes its floats out of nothing has the precision that jax is set to; all others that of their arrays.
@@ -204,8 +205,7 @@ def assert_same(one, other, rtol=1e-10, atol=1e-12):
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.slow
 def test_jit_equals_eager(grid, looped, name):
-    # Eager, so that every step is looked at. Two closed forms mask a NaN on the way, which a compiled program may.
-    with jax.debug_nans(name not in ("theory.posterior_exponent", "theory.refinement_crossover")):
+    with jax.debug_nans(True):  # eager, so that every step is looked at
         result = call(name, grid[0])
     assert_same(looped[0][name], result)
 
@@ -296,6 +296,7 @@ PROMISED = {
     "theory.least_squares_risk": "task num_samples",
     "theory.posterior_exponent": "task * assumed_noise_var=None prompts='fresh'",
     "theory.refinement_crossover": "task prompts * assumed_noise_var=None",
+    "theory.refinement_crossover_asymptotic": "task prompts * assumed_noise_var=None",
     "statistics.pgr_interval": "mean cov count level=0.95 * higher_is_better=False",
 }
 

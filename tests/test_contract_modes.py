@@ -38,8 +38,8 @@ def test_inside_a_mesh(point, name, kind):
         jax.eval_shape(jax.jit(partial(call, name)), point)
 
 
-UNCHECKED = {"sample_moments", "theory.refinement_crossover"}
-"""They use `jax.random.binomial` and `jnp.sinc`, which jax itself runs under `shard_map` with check_vma=False alone."""
+UNCHECKED = {"sample_moments"}
+"""It uses `jax.random.binomial`, which jax itself runs under `shard_map` with check_vma=False alone."""
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name not in UNCHECKED])

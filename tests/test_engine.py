@@ -141,7 +141,7 @@ def test_chunks_of_the_grid_agree_with_the_whole(finished, tmp_path, monkeypatch
 
     few = ["naive_ft", "icl_refine_fresh", "self_refine"]
     spec = dataclasses.replace(TINY, methods=tuple(few))
-    monkeypatch.setattr(chunks, "DEVICE_BYTES", 1.01 * chunks.unit_bytes(spec, 1, 1))
+    monkeypatch.setattr(chunks, "DEVICE_BYTES", chunks.unit_bytes(spec, 1, 1) + chunks.block_bytes(spec))
     assert len(chunks.plan(spec)) == 8
     assert risk_sweep.main(options(tmp_path, methods=few)) == 0
     whole, cut = load(finished[0]).sel({"method": few, "method_2": few}), load(tmp_path)

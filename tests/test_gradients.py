@@ -32,7 +32,7 @@ DRAWN = {"refine_labels": {"log_posterior"}}
 POINT = instance(0)
 
 
-KINKS = {"theory.posterior_exponent", "theory.refinement_crossover"}
+KINKS = {"theory.posterior_exponent", "theory.refinement_crossover_asymptotic"}
 """Least values over the rivals: where two rivals are equal they have a kink, and are looked at beside it."""
 
 

@@ -197,7 +197,7 @@ def test_what_was_short_at_its_cap_is_enough_for_no_higher_cap():
 def test_the_risk_sweep_stops_chunk_by_chunk(tmp_path, monkeypatch):
     few = ("weak", "naive_ft")
     spec = risk_sweep.SweepSpec(**{**TINY.__dict__, "methods": few})
-    monkeypatch.setattr(chunks, "DEVICE_BYTES", 1.01 * chunks.unit_bytes(spec, 1, 2))
+    monkeypatch.setattr(chunks, "DEVICE_BYTES", chunks.unit_bytes(spec, 1, 2) + chunks.block_bytes(spec))
     assert len(chunks.plan(spec)) == 4
     target = ["--target-sem", "0.07", "--max-replicates", "160"]
     assert risk_sweep.main([*options(tmp_path / "target", methods=few), *target]) == 0

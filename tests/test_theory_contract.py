@@ -55,6 +55,7 @@ FORMS = {
     "refined_label_spread": lambda task: theory.refined_label_spread(task, 6),
     "refined_risk": lambda task: theory.refined_risk(task, 40, 0.1, 0.2),
     "refinement_crossover": lambda task: theory.refinement_crossover(task, "shared"),
+    "refinement_crossover_asymptotic": lambda task: theory.refinement_crossover_asymptotic(task, "shared"),
     "ridge_risk": lambda task: theory.ridge_risk(task, 40, 0.3),
     "rival_weights_asymptotic": lambda task: theory.rival_weights_asymptotic(task, 6),
     "self_refinement_bias": lambda task: theory.self_refinement_bias(mixture(task)),

@@ -227,6 +227,14 @@ def test_sampled_misalignment_agrees_within_its_error_and_repeats():
         jax.jit(lambda task: theory.sampled_misalignment(task, 1).value)(task_of(3, "noisy", 0.5, 0.5))
 
 
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_the_error_of_sampling_is_the_spread_between_seeds(prompts):
+    task = task_of(3, "confused", 0.3, 0.5)
+    runs = [theory.sampled_misalignment(task, 4, prompts, log2_points=5, seed=seed) for seed in range(200)]
+    values, errors = np.array([[run.value, run.error] for run in runs]).T
+    np.testing.assert_allclose(np.sqrt((errors**2).mean()), values.std(ddof=1), rtol=0.25)
+
+
 @pytest.mark.parametrize("num_concepts", [2, 5])
 def test_empty_prompts_and_impossible_rivals(num_concepts):
     """m = 0 leaves the prior, exactly; a source that rules every rival out is right at every length."""
@@ -235,6 +243,9 @@ def test_empty_prompts_and_impossible_rivals(num_concepts):
     for prompts in PROMPTS:
         expected = (1 - alpha[0]) ** 2 + (alpha[1:] ** 2).sum()
         np.testing.assert_allclose(theory.misalignment(task, 0, prompts), expected, rtol=1e-12)
+        sampled = theory.sampled_misalignment(task, 0, prompts)
+        np.testing.assert_allclose(sampled.value, expected, rtol=1e-12)
+        assert sampled.error == 0
         assert theory.misalignment(task_of(num_concepts, "noisy", 0.5, 0.0), 3, prompts) == 0
 
 

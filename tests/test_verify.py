@@ -231,6 +231,7 @@ MODULES = (
 PLACES_A_CONTOUR = "an integral is the same on every contour; its digits are held by tests of the module"
 FINDS_A_ROOT = "the way to a root, not the root"
 QUADRATURE = "nodes and weights that are held to 1e-8 by tests of the module; a mutant compiles for many seconds"
+NO_EXAMPLES = "nothing is random without examples; held to 1e-12 by tests of the module"
 INERT_FUNCTIONS = {
     "posterior_mean": {
         "_contour": PLACES_A_CONTOUR,
@@ -252,6 +253,8 @@ INERT_FUNCTIONS = {
         "_feature_nodes": QUADRATURE,
     },
     "crossover": {
+        "refinement_crossover": FINDS_A_ROOT,
+        "_crossing": FINDS_A_ROOT,
         "_halley": FINDS_A_ROOT,
         "_halley_jvp": "a derivative",
     },
@@ -263,6 +266,13 @@ INERT = {
     "eps) **": "a tolerance",
     "if num_concepts < 1": "the range of an argument",
     "fminbound(": PLACES_A_CONTOUR,
+    "prior[rivals] ** 2)": NO_EXAMPLES,
+    "jnp.sum(prior[rivals]) ** 2 - square)": NO_EXAMPLES,
+    "if length else 1": NO_EXAMPLES,
+    "means[:] = means[:1]": NO_EXAMPLES,
+    "np.zeros((1, num_concepts, 0))": NO_EXAMPLES,
+    "error[cells] =": "the standard error, which tests of the module compare with the spread between seeds",
+    "sobol.random_base2(log2_points), 1e-12": "beyond every point",
     "distance = jnp.sum((task.concepts": "only which concept is nearest is read",
 }
 """Lines whose constants are left alone, by a part of them, and why."""

@@ -16,6 +16,7 @@ BIASED = ("rotated", "shifted", "confused", "opposed")
 def arena_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     """With the same examples, knobs tuned on weak labels; intervals are of 95%, paired over replicates."""
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+    yield from _best(data)
     data = data.sel(budget="examples")
     risk = data.risk_mean.sel(tuning="weak_labels")
     biased = [kind for kind in BIASED if kind in spec.weakness]
@@ -55,6 +56,7 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     no room for those who draw labels anew.
     """
     yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+    yield from _best(data)
     data = data.sel(budget="examples")
     risk = data.risk_mean.sel(tuning="weak_labels")
     biased = [kind for kind in BIASED if kind in spec.weakness]
@@ -78,6 +80,16 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         low = _lower_end(cells, "naive_ft", method)
         where = f"{', '.join(kinds)}; a <= {accuracy:g}, shift <= {shift:g}"
         yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {where}", low, ">=", 0.0)
+
+
+def _best(data: xr.Dataset) -> Iterator[Claim]:
+    """How often refinement is the best of the methods, the ceiling aside."""
+    names = [name for name in data.method.values if name != "ceiling"]
+    risk = data.risk_mean.sel({"tuning": "weak_labels", "method": names})
+    for budget in risk.budget.values:
+        best = risk.sel(budget=budget).idxmin("method") == "icl_refine"
+        text = f"icl_refine: share of tasks in which it is the best method, same {budget}"
+        yield Claim(text, float(best.mean()), "<=", 0.5)
 
 
 def _hardly(risk: xr.DataArray) -> Iterator[Claim]:

@@ -86,6 +86,7 @@ def _misalignment() -> list[Check]:
         _several("confused", 4, 8, "fresh"),
         _several("opposed", 8, 2, "shared"),
         _several("confused", 3, 4, "shared", accuracy=0.3, form="sampled_misalignment"),
+        _several("rotated", 3, 8, "fresh", form="sampled_misalignment"),
     ]
 
     def averages(key):

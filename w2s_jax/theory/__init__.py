@@ -12,7 +12,7 @@ Derivations and references: docs/theory.md, whose numbers 3.x the docstrings cit
 Every function but `sampled_misalignment` is traceable, and takes one `Task` or a batch of them (`closed_form`).
 """
 
-from w2s_jax.theory.crossover import lambert_w, refinement_crossover
+from w2s_jax.theory.crossover import lambert_w, refinement_crossover, refinement_crossover_asymptotic
 from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
 from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk
 from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
@@ -94,6 +94,7 @@ __all__ = [
     "refined_label_spread",
     "refined_risk",
     "refinement_crossover",
+    "refinement_crossover_asymptotic",
     "ridge_risk",
     "rival_weights_asymptotic",
     "sampled_misalignment",

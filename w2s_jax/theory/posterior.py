@@ -198,7 +198,7 @@ def make_contest(task: Task, assumed_noise_var: Real | None) -> Contest:
 def tilt(contest: Contest) -> Float[Array, "K"]:
     """t* = s_hat^2 h/(D v - h^2), not limited; negative where the rival is nearer than the target."""
     safe = jnp.where(contest.gap > 0, contest.gap, 1.0)
-    limit = jnp.where(contest.drift == 0, 0.0, jnp.sign(contest.drift) * jnp.inf)
+    limit = jnp.where(contest.drift == 0, 0.0, jnp.copysign(jnp.inf, contest.drift))
     return jnp.where(contest.gap > 0, contest.noise_var * contest.drift / safe, limit)
 
 

@@ -194,7 +194,9 @@ def sharp_coefficients(contest: Contest, power: int) -> Float[Array, "K"]:
     t = jnp.where(inside, tilt(contest), 0.5)
     dv = jnp.where(inside, contest.distance * contest.spread, 1.0)
     deviation = jnp.where(inside, contest.gap, 1.0) / (jnp.sqrt(dv) * contest.noise_var)  # sqrt(V)
-    kernel = 1 / jnp.sinc(1 - t) / (1 if power == 2 else 1 - t)
+    away = jnp.pi * (1 - t)
+    safe = jnp.where(away == 0, 1.0, away)
+    kernel = jnp.where(away == 0, 1.0, safe / jnp.sin(safe)) / (1 if power == 2 else 1 - t)
     sharp = _odds_to(contest, t) * kernel / (math.sqrt(2 * math.pi) * deviation)
     return jnp.where(contest.prior_odds > 0, jnp.where(inside, sharp, jnp.inf), 0.0)
 
