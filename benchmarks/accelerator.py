@@ -52,7 +52,7 @@ def preset_seconds(preset: str) -> float:
     """Wall time of a risk sweep from command to finished store, compilation included, the program being loaded."""
     import jax
 
-    from sims import risk_sweep
+    from sims.risk_sweep import __main__ as risk_sweep
 
     jax.config.update("jax_enable_compilation_cache", False)  # a first run's time
     with tempfile.TemporaryDirectory() as folder:

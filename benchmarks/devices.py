@@ -26,7 +26,7 @@ def start(devices: int) -> None:
     """Set JAX up as the sweeps do, one device a core, and compile everything anew: a first run's time is reported."""
     import jax
 
-    from sims import runtime
+    from sims.engine import runtime
 
     runtime.configure(devices)
     jax.config.update("jax_enable_compilation_cache", False)
@@ -38,7 +38,7 @@ def on_every_device(function: Callable[..., Any]) -> Callable[..., Any]:
     from jax.sharding import AxisType
     from jax.sharding import PartitionSpec as P
 
-    from sims.runtime import compiler_options
+    from sims.engine.runtime import compiler_options
 
     mesh = jax.make_mesh((jax.device_count(),), ("device",), axis_types=(AxisType.Auto,))
     return jax.jit(
@@ -51,7 +51,7 @@ def machine() -> Machine:
     """This machine and the code on it; it starts JAX, so it is asked in a process of its own."""
     import jax
 
-    from sims.runtime import cpu_name, provenance
+    from sims.engine.runtime import cpu_name, provenance
 
     cores, device, code = available_cores(), jax.devices()[0], provenance()
     name, count = f"{cores} cores of {cpu_name()}", 0

@@ -11,7 +11,7 @@ from benchmarks.workload import MeanRisks, Workload
 
 def specification(workload: Workload, **fields):
     """The workload as a sweep that draws its examples, as the rivals do, unless `fields` say otherwise."""
-    from sims.spec import SweepSpec
+    from sims.risk_sweep.spec import SweepSpec
 
     return SweepSpec(
         weakness=("rotated",),
@@ -35,7 +35,9 @@ def runner(workload: Workload, num_devices: int, **fields) -> tuple[Run, int]:
     """
     import jax
 
-    from sims import engine, risk_job, runtime
+    from sims.engine import run as engine
+    from sims.engine import runtime
+    from sims.risk_sweep import job as risk_job
 
     devices.start(num_devices)
     spec = specification(workload, replicates=10**9, block_size=block_size(workload, **fields), **fields)
@@ -62,8 +64,8 @@ def samples(workload: Workload, num_replicates: int, **fields) -> MeanRisks:
     """Risks of every replicate, `[r A C]` and `[r A C M]`, to be compared with the rivals'."""
     import jax
 
-    from sims.simulate import simulate
-    from sims.world import make_grid
+    from sims.risk_sweep.replicate import simulate
+    from sims.risk_sweep.world import make_grid
     from w2s_jax.rng import replicate_key, seed_key
 
     spec = specification(workload, **fields)

@@ -68,8 +68,8 @@ def compiled_needs(workload: Workload) -> Needs:
     """What XLA counts in the compiled program of one replicate; it sees no normals, and nothing inside LAPACK."""
     import jax
 
-    from sims.simulate import simulate
-    from sims.world import make_grid
+    from sims.risk_sweep.replicate import simulate
+    from sims.risk_sweep.world import make_grid
 
     spec = engine.specification(workload)
     lowered = jax.jit(partial(simulate, spec)).lower(jax.random.key(0), make_grid(spec))

@@ -17,8 +17,8 @@ import jax
 from benchmarks import devices, run
 from benchmarks.devices import Machine
 from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure_beside
-from sims import runtime
-from sims.arena.spec import QUICK, ArenaSpec, presets, supporting
+from sims.engine import runtime
+from sims.methods.spec import QUICK, ArenaSpec, presets, supporting
 from w2s_jax.methods import LABELS, Labels, View, draw_view, masked
 from w2s_jax.rng import seed_key, stream
 from w2s_jax.tasks import make_task

@@ -2,9 +2,9 @@
 
     python -m benchmarks.networks [--json FILE] [--quick]
 
-Steps are those of the in-context sweep's `quick` preset: pre-training as `sims/pretrain.py` compiles it, fine-tuning
-without context as the sweep's engine runs it, on every device. Ways of training run one after another, each in a
-process of its own; figures are medians, and rates count what all networks do together.
+Steps are those of the in-context sweep's `quick` preset: pre-training as `sims/training/fit.py` compiles it,
+fine-tuning without context as the sweep's engine runs it, on every device. Ways of training run one after another, each
+in a process of its own; figures are medians, and rates count what all networks do together.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from benchmarks import devices, limits, run
 from benchmarks.devices import Machine
 from benchmarks.parts import HEADLINE
 from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measure
-from sims import engine
-from sims.networks import finetune
-from sims.networks.spec import QUICK, InContextSpec, PretrainSpec
-from sims.networks.strong import pretraining_loss
-from sims.networks.world import bins_of, task_of
+from sims.engine import run as engine
+from sims.incontext import finetune
+from sims.incontext.spec import QUICK, InContextSpec, PretrainSpec
+from sims.incontext.strong import pretraining_loss
+from sims.incontext.world import bins_of, task_of
 from w2s_jax.rng import seed_key, stream
 from w2s_jax.training import init_state, make_optimizer, train
 from w2s_jax.types import stack

@@ -58,7 +58,7 @@ def rows_of(chosen: list[str], repeats: int, *, quick: bool) -> list[dict]:
 
 def measure(cases: list[Case], repeats: int, quick: bool, machine: Machine) -> list[dict]:
     """A row for each case; what two parts share is measured once, and what a sweep refuses is left out."""
-    from sims.spec import InputError
+    from sims.engine.checked import InputError
 
     held: dict[tuple, tuple[Timing, int]] = {}
     todo = list(dict.fromkeys(case.work for case in cases))

@@ -15,10 +15,10 @@ from figures.data import Results
 from w2s_jax.tasks import make_task
 
 RELAXED = "rotated teacher, weak accuracy 0.7,\nconcept shift 0.5, prompts of 16,\nn = 256, d = 32, K = 4"
-"""The cell that every setting changes a little, as in sims/studies/relaxed.py and sims/spec.py."""
+"""The cell that every setting changes a little, as in the study of that name."""
 METHODS = ("source", "naive_ft", "icl_refine_shared", "icl_refine_fresh", "hull", "em_prior")
 PROPORTIONAL = {"dim": 48, "num_concepts": 4, "weak_accuracy": 0.7, "concept_shift": 0.5}
-"""As in sims/studies/proportional.py."""
+"""As in sims/theory_sweep/studies/proportional.py."""
 
 
 class Knob(NamedTuple):

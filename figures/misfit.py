@@ -15,7 +15,7 @@ from w2s_jax import theory
 from w2s_jax.statistics import pgr_interval
 
 NUM_CONCEPTS, DIM, SAMPLE_SIZE, CONCEPT_SHIFT = 4, 16, 1024, 0.5
-"""As in sims/studies/misfit.py."""
+"""As in sims/theory_sweep/studies/misfit.py."""
 STUDENTS = ("span", "hull")
 LEARNERS = ("weak", *STUDENTS, "ceiling")
 STRICT = 1e-3

@@ -19,11 +19,11 @@ from w2s_jax.theory.posterior import Prompts
 from w2s_jax.types import Task
 
 TARGET_SHIFT = 0.5
-"""Concept shift of the mixture targets (two concepts, so an even source), as in sims/studies/mixture_target.py."""
+"""Concept shift of the mixture targets (two concepts, so an even source), as in the study `mixture_target`."""
 FOREIGN = {"weak_accuracy": 0.8, "concept_shift": 0.5}
-"""The contaminated task, a rotated teacher, as in sims/studies/contamination.py."""
+"""The contaminated task, a rotated teacher, as in sims/theory_sweep/studies/contamination.py."""
 PROMPTS_AT_ONCE = 100
-"""Prompts that a replicate averages, as in sims/studies/prompts.py."""
+"""Prompts that a replicate averages, as in sims/theory_sweep/studies/prompts.py."""
 RARE = 20
 """A mean that fewer than about so many of the simulated prompts make up is not drawn."""
 DIP = 1e-5

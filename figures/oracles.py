@@ -19,11 +19,11 @@ from w2s_jax.tasks import make_task
 from w2s_jax.types import Task
 
 HULL_ACCURACY = {"vertex": 1.0, "interior": 0.5}
-"""Weak accuracy of the rotated teacher of each law, as in sims/studies/hull.py."""
+"""Weak accuracy of the rotated teacher of each law, as in sims/theory_sweep/studies/hull.py."""
 HULL_SHIFT = 0.5
-"""Concept shift, as in sims/studies/hull.py."""
+"""Concept shift, as in sims/theory_sweep/studies/hull.py."""
 TARGETS = {"mixture": "a mixture of all concepts", "one concept": "one concept"}
-"""Targets, as in sims/studies/em_ladder.py: an even source, a perfect teacher."""
+"""Targets, as in sims/theory_sweep/studies/em_ladder.py: an even source, a perfect teacher."""
 OF_HULL = 1.7
 """The hull takes no steps: its risk stands this far right of the last one."""
 FAINT = {"color": "0.55", "linewidth": 0.8, "zorder": 1}

@@ -22,15 +22,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sims import runtime
-from sims.cli import guarded
-from sims.engine import duration, say
-from sims.expected import largest_misalignment
-from sims.risk_sweep import QUICK
-from sims.simulate import columns, simulate, weighing_methods
-from sims.spec import SweepSpec, check_one
+from sims.engine import runtime
+from sims.engine.checked import check_one
+from sims.engine.cli import guarded
+from sims.engine.run import duration, say
+from sims.risk_sweep.expected import largest_misalignment
+from sims.risk_sweep.replicate import columns, simulate, weighing_methods
+from sims.risk_sweep.spec import QUICK, SweepSpec
+from sims.risk_sweep.world import make_grid
 from sims.verify import check_writable
-from sims.world import make_grid
 from w2s_jax.rng import replicate_key
 from w2s_jax.statistics import ENOUGH, covariance, effective_count, pgr_interval, rare_interval, summarize
 

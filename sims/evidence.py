@@ -22,7 +22,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from sims.spec import InputError
+from sims.engine.checked import InputError
 
 DIGITS = 6
 """Significant digits of a number in a table; results are computed in single precision, which has seven."""

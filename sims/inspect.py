@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sims import cli, engine, manifest, runtime
-from sims.disk import followed, saving
-from sims.lock import RunLock, alive, owners
-from sims.precision import Target, first_counts, read_published
-from sims.spec import InputError, identity
-from sims.store import Store, check_format, read_config
+from sims.engine import cli, manifest, runtime
+from sims.engine import run as engine
+from sims.engine.checked import InputError, identity
+from sims.engine.disk import followed, saving
+from sims.engine.lock import RunLock, alive, owners
+from sims.engine.precision import Target, first_counts, read_published
+from sims.engine.store import Store, check_format, read_config
 from sims.sweeps import SWEEPS, Sweep
 
 WIDTH = 120

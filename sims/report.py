@@ -20,17 +20,19 @@ import jax
 import xarray as xr
 
 from sims import evidence
-from sims.arena.claims import arena_claims, sign_claims
-from sims.claims import Claim, posterior_claims, risk_claims
-from sims.dialogues.claims import alignment_claims
+from sims.alignment.claims import alignment_claims
+from sims.engine.checked import InputError, identity
+from sims.engine.claims import Claim
+from sims.engine.runtime import check_commit
+from sims.engine.store import Store, completed, read_config
 from sims.evidence import Evidence
-from sims.networks.claims import network_claims
-from sims.runtime import check_commit
-from sims.spec import InputError, identity
-from sims.store import Store, completed, read_config
+from sims.incontext.claims import network_claims
+from sims.methods.claims import arena_claims, sign_claims
+from sims.posterior_sweep.claims import posterior_claims
+from sims.risk_sweep.claims import risk_claims
 from sims.sweeps import SWEEPS
 from sims.tables import Sources, marks
-from sims.theory_claims import theory_claims
+from sims.theory_sweep.claims import theory_claims
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {

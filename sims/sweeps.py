@@ -6,21 +6,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sims import (
-    alignment,
-    incontext,
-    methods,
-    posterior_job,
-    posterior_sweep,
-    risk_job,
-    risk_sweep,
-    theory_job,
-    theory_sweep,
-)
-from sims.arena.job import prepare as prepare_arena
-from sims.dialogues.job import prepare as prepare_alignment
-from sims.engine import Job
-from sims.networks.job import prepare as prepare_incontext
+from sims.alignment import __main__ as alignment
+from sims.alignment.job import prepare as prepare_alignment
+from sims.engine.run import Job
+from sims.incontext import __main__ as incontext
+from sims.incontext.job import prepare as prepare_incontext
+from sims.methods import __main__ as methods
+from sims.methods.job import prepare as prepare_arena
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.posterior_sweep import job as posterior_job
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import job as risk_job
+from sims.theory_sweep import __main__ as theory_sweep
+from sims.theory_sweep import job as theory_job
 from w2s_jax.alignment.worlds import WORLDS
 
 
@@ -37,7 +35,7 @@ class Sweep(NamedTuple):
 
 
 def _of(module: ModuleType, kind: type, prepare: Callable[[Any], Job]) -> Sweep:
-    return Sweep(module.__name__.removeprefix("sims."), kind, module.PRESETS, lambda spec, out: prepare(spec))
+    return Sweep(module.__name__.split(".")[1], kind, module.PRESETS, lambda spec, out: prepare(spec))
 
 
 def _in_world(task: str) -> Sweep:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sims import cli
-from sims.spec import InputError
+from sims.engine import cli
+from sims.engine.checked import InputError
 
 COMPILE_SECONDS, DRAW_SECONDS = 0.8, 0.2
 """Rough time of a line on two cores: what it takes to compile, and to draw at the default precision."""
@@ -75,10 +75,10 @@ def _verify(options: argparse.Namespace, source: Callable[[], list[Any]] | None)
         check_writable(options.json)
     import jax
 
-    from sims import runtime
     from sims.checks import all_checks
     from sims.checks.run import choose, report, run, table
-    from sims.engine import duration, say
+    from sims.engine import runtime
+    from sims.engine.run import duration, say
 
     runtime.configure()
     jax.config.update("jax_enable_x64", True)  # asymptotic forms are read at values that float32 does not have

@@ -19,23 +19,24 @@ import pytest
 import xarray as xr
 from flax import nnx
 
-from sims import alignment, hosts, runtime
-from sims.checkpoints import Checkpoints
-from sims.claims import Claim
-from sims.dialogues import gate, labels, seeds, teachers
-from sims.dialogues.answers import Questions, Report, answer, label, report_unprompted
-from sims.dialogues.claims import alignment_claims
-from sims.dialogues.finetune import fine_tune, lesson
-from sims.dialogues.gate import Mastery, check_mastery, examine
-from sims.dialogues.labels import own_labels, refine, self_refined, surest, true_labels
-from sims.dialogues.seeds import split_questions
-from sims.dialogues.spec import METHODS, AlignmentSpec, PretrainSpec
-from sims.dialogues.strong import NETWORKS, _groups, make_network, pretrained, structure
-from sims.dialogues.teachers import label_laws, teach
-from sims.hosts import Ranks
-from sims.lanes import lanes, spread
-from sims.spec import InputError, from_json, identity
-from sims.store import Store
+from sims.alignment import __main__ as alignment
+from sims.alignment import gate, labels, seeds, teachers
+from sims.alignment.answers import Questions, Report, answer, label, report_unprompted
+from sims.alignment.claims import alignment_claims
+from sims.alignment.finetune import fine_tune, lesson
+from sims.alignment.gate import Mastery, check_mastery, examine
+from sims.alignment.labels import own_labels, refine, self_refined, surest, true_labels
+from sims.alignment.seeds import split_questions
+from sims.alignment.spec import METHODS, AlignmentSpec, PretrainSpec
+from sims.alignment.strong import NETWORKS, _groups, make_network, pretrained, structure
+from sims.alignment.teachers import label_laws, teach
+from sims.engine import hosts, runtime
+from sims.engine.checked import InputError, from_json, identity
+from sims.engine.claims import Claim
+from sims.engine.hosts import Ranks
+from sims.engine.store import Store
+from sims.training.checkpoints import Checkpoints
+from sims.training.lanes import lanes, spread
 from tests.conftest import ROOT
 from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
 from tests.test_bad_input import assert_refused

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import methods, runtime
-from sims.arena.claims import sign_claims
-from sims.arena.replicate import PER_EXAMPLE, PER_TEACHER, first, grid_of
-from sims.arena.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
-from sims.dialogues.spec import METHODS as WORLD_METHODS
-from sims.spec import InputError, from_json, identity, to_json
-from sims.store import Store
+from sims.alignment.spec import METHODS as WORLD_METHODS
+from sims.engine import runtime
+from sims.engine.checked import InputError, from_json, identity, to_json
+from sims.engine.store import Store
+from sims.methods import __main__ as methods
+from sims.methods.claims import sign_claims
+from sims.methods.replicate import PER_EXAMPLE, PER_TEACHER, first, grid_of
+from sims.methods.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
 from tests.test_bad_input import assert_refused
 from w2s_jax.methods import LABELS, METHODS, Cost, Knob, Method, draw_view, known
 from w2s_jax.risk import excess_risk
@@ -411,7 +412,7 @@ def test_risks_are_those_of_a_loop(data, name, matched):
 
 @pytest.mark.slow
 def test_a_finished_sweep_is_left_alone(finished, capsys, monkeypatch):
-    monkeypatch.setattr("sims.arena.job.prepare", lambda spec: pytest.fail("there is nothing to prepare"))
+    monkeypatch.setattr("sims.methods.job.prepare", lambda spec: pytest.fail("there is nothing to prepare"))
     before = files(finished)
     assert methods.main(options(finished)) == 0
     said = capsys.readouterr().err

@@ -5,7 +5,8 @@ from collections import namedtuple
 
 import pytest
 
-from sims import posterior_sweep, risk_sweep
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
 from tests.test_engine import options
 from w2s_jax.tasks import make_task
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import devices, methods
 from benchmarks.timing import Timing
-from sims.arena.spec import presets, supporting
+from sims.methods.spec import presets, supporting
 from w2s_jax.methods import LABELS
 
 MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})

@@ -11,9 +11,9 @@ from flax import nnx
 from benchmarks import devices, limits, networks
 from benchmarks.networks import FITS, Case, Timed
 from benchmarks.timing import Timing
-from sims.networks import finetune
-from sims.networks.spec import QUICK
-from sims.networks.world import bins_of
+from sims.incontext import finetune
+from sims.incontext.spec import QUICK
+from sims.incontext.world import bins_of
 from w2s_jax.incontext import cross_entropy
 
 MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})

@@ -12,7 +12,7 @@ from benchmarks import accelerator, contenders, devices, limits, parts, run
 from benchmarks.report import limit_lines, report
 from benchmarks.timing import Timing
 from benchmarks.workload import Workload
-from sims.spec import InputError
+from sims.engine.checked import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISED = {"workload", "contender", "tasks_per_second", "compile_seconds", "peak_mb", "ratio_to_numpy_loop"}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import risk_sweep
-from sims.simulate import columns
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep.replicate import columns
 from tests.helpers import assert_mean_summary, assert_mean_summary_rejects
 from w2s_jax import theory
 from w2s_jax.tasks import make_task

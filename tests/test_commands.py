@@ -4,8 +4,12 @@ import re
 
 import pytest
 
-from sims import arguments, cli, inspect, methods, posterior_sweep, progress, risk_sweep, verify
-from sims.spec import SweepSpec
+from sims import inspect, verify
+from sims.engine import arguments, cli, progress
+from sims.methods import __main__ as methods
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep.spec import SweepSpec
 from tests.test_bad_input import assert_refused
 
 MISTAKES = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sims import coverage
-from sims.risk_sweep import QUICK
+from sims.risk_sweep.spec import QUICK
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "results" / "coverage.json"
 TINY = dataclasses.replace(

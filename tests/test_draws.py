@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sims import designs
-from sims.risk_sweep import QUICK
-from sims.simulate import simulate
-from sims.spec import InputError, SweepSpec
-from sims.sweep_methods import READS_ROWS
-from sims.world import make_grid
+from sims.engine.checked import InputError
+from sims.risk_sweep import designs
+from sims.risk_sweep.methods import READS_ROWS
+from sims.risk_sweep.replicate import simulate
+from sims.risk_sweep.spec import QUICK, SweepSpec
+from sims.risk_sweep.world import make_grid
 from w2s_jax.rng import replicate_key
 from w2s_jax.sorted_labels import count_up_to, look_up
 

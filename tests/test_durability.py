@@ -18,13 +18,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import cli, engine, estimates, risk_job, risk_sweep, theory_job, theory_sweep
-from sims.chunks import GridChunk
-from sims.health import BadRisk, check_finite
-from sims.lock import lock_folder
-from sims.simulate import Outcome
-from sims.spec import InputError
-from sims.store import Store
+from sims.engine import cli
+from sims.engine import run as engine
+from sims.engine.checked import InputError
+from sims.engine.finite import BadRisk, check_finite
+from sims.engine.lock import lock_folder
+from sims.engine.store import Store
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import estimates
+from sims.risk_sweep import job as risk_job
+from sims.risk_sweep.plan import GridChunk
+from sims.risk_sweep.replicate import Outcome
+from sims.theory_sweep import __main__ as theory_sweep
+from sims.theory_sweep import job as theory_job
 from tests.conftest import ROOT
 from tests.test_engine import TINY as TINY_SPEC
 from tests.test_engine import assert_same_bits, options

@@ -14,9 +14,12 @@ import pytest
 import xarray as xr
 from jax.core import Tracer
 
-from sims import posterior_sweep, risk_job, risk_sweep
-from sims.spec import SweepSpec, identity
-from sims.store import Store
+from sims.engine.checked import identity
+from sims.engine.store import Store
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import job as risk_job
+from sims.risk_sweep.spec import SweepSpec
 
 TINY = SweepSpec(
     weakness=("rotated", "confused"),
@@ -137,7 +140,7 @@ def test_block_size_changes_no_draw(finished, tmp_path):
 
 @pytest.mark.slow
 def test_chunks_of_the_grid_agree_with_the_whole(finished, tmp_path, monkeypatch):
-    from sims import chunks
+    from sims.risk_sweep import plan as chunks
 
     few = ["naive_ft", "icl_refine_fresh", "self_refine"]
     spec = dataclasses.replace(TINY, methods=tuple(few))

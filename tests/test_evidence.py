@@ -10,9 +10,11 @@ import pytest
 import xarray as xr
 import zarr
 
-from sims import evidence, report, runtime
-from sims.claims import Claim, fit_exponent
-from sims.spec import InputError, identity
+from sims import evidence, report
+from sims.engine import runtime
+from sims.engine.checked import InputError, identity
+from sims.engine.claims import Claim
+from sims.posterior_sweep.claims import fit_exponent
 from sims.sweeps import SWEEPS
 from tests.toy_sweep import SWEEP, ToySpec
 
@@ -200,7 +202,7 @@ def test_evidence_comes_from_finished_presets_alone(toy, tmp_path, capsys, monke
     assert not (tmp_path / "docs").exists()
 
 
-@pytest.mark.parametrize(("changed", "suffix"), [("", ""), (" M sims/engine.py\n?? sims/new.py", "-dirty")])
+@pytest.mark.parametrize(("changed", "suffix"), [("", ""), (" M sims/engine/run.py\n?? sims/new.py", "-dirty")])
 def test_a_commit_says_whether_it_holds_the_code(monkeypatch, changed, suffix):
     answers = {"rev-parse": "0123456789ab", "status": changed}
     asked = []

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 
 from sims import evidence, report
-from sims.arena.results import TUNINGS
-from sims.arena.spec import BUDGETS
-from sims.dialogues.results import _coordinates as of_worlds
-from sims.networks.results import _coordinates as of_networks
+from sims.alignment.results import _coordinates as of_worlds
+from sims.incontext.results import _coordinates as of_networks
+from sims.methods.results import TUNINGS
+from sims.methods.spec import BUDGETS
 from sims.sweeps import SWEEPS
 from sims.tables import Sources, marks
 from tests.test_evidence import MAX_BYTES, RESULTS

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims import expected, prompt_moments, risk_sweep
-from sims.estimates import ESTIMATES
-from sims.spec import SweepSpec, identity
-from sims.world import draw_world, make_grid
+from sims.engine.checked import identity
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import expected, prompt_moments
+from sims.risk_sweep.estimates import ESTIMATES
+from sims.risk_sweep.spec import SweepSpec
+from sims.risk_sweep.world import draw_world, make_grid
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_engine import TINY, load, options
 from w2s_jax.risk import excess_risk

@@ -80,7 +80,7 @@ def heights_of(polygon) -> np.ndarray:
 
 
 def test_every_method_has_a_look_of_its_own():
-    from sims.sweep_methods import METHODS as simulated
+    from sims.risk_sweep.methods import METHODS as simulated
 
     assert set(simulated) <= set(style.METHODS)
     for part in ("label", "color", "marker"):
@@ -310,7 +310,8 @@ def test_bytes_are_stable():
 
 @pytest.mark.slow
 def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
-    from sims import posterior_sweep, risk_sweep
+    from sims.posterior_sweep import __main__ as posterior_sweep
+    from sims.risk_sweep import __main__ as risk_sweep
 
     out = ["--out", str(tmp_path)]
     assert risk_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0

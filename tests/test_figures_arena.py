@@ -213,7 +213,7 @@ def test_a_new_method_is_one_registry_line_away_from_table_and_figures(tmp_path,
     """A dummy goes through list, sweep and figures."""
     import jax.numpy as jnp
 
-    from sims import methods as command
+    from sims.methods import __main__ as command
     from w2s_jax.methods import METHODS as registry
     from w2s_jax.methods import Cost, Method
 

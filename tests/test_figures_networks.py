@@ -9,10 +9,10 @@ import zarr
 from matplotlib.text import Text
 
 from figures import data, make, network_risk, networks, style
-from sims.networks import distance
-from sims.networks import results as network_results
-from sims.networks.spec import InContextSpec
-from sims.spec import to_json
+from sims.engine.checked import to_json
+from sims.incontext import distance
+from sims.incontext import results as network_results
+from sims.incontext.spec import InContextSpec
 from w2s_jax import theory
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.tasks import make_task

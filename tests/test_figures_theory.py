@@ -11,11 +11,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import assumptions, data, make, misfit, mixtures, oracles, style
-from sims.spec import SweepSpec
-from sims.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
-from sims.studies import misfit as misfit_study
-from sims.studies import prompts as prompts_study
-from sims.theory_spec import TheorySpec
+from sims.risk_sweep.spec import SweepSpec
+from sims.theory_sweep.spec import TheorySpec
+from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
+from sims.theory_sweep.studies import misfit as misfit_study
+from sims.theory_sweep.studies import prompts as prompts_study
 from tests.helpers import assert_mean
 from tests.test_house import run_python
 from w2s_jax import theory
@@ -361,7 +361,7 @@ def test_colours_of_an_ordered_quantity_differ():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_figure_is_drawn_from_a_small_sweep(tmp_path, capsys):
-    from sims import theory_sweep
+    from sims.theory_sweep import __main__ as theory_sweep
 
     out = ["--out", str(tmp_path)]
     assert theory_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from sims import hosts, risk_sweep, runtime
-from sims.hosts import Ranks
-from sims.spec import InputError
+from sims.engine import hosts, runtime
+from sims.engine.checked import InputError
+from sims.engine.hosts import Ranks
+from sims.risk_sweep import __main__ as risk_sweep
 from tests.test_engine import assert_same_bits, load, options
 
 ROOT = Path(__file__).resolve().parent.parent

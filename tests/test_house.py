@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import w2s_jax as w2s
+from sims import __main__ as commands
 from w2s_jax._versions import check_version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,45 @@ def test_rooms_outside_the_package_import_one_way():
         assert rooms(path, "w2s_jax") - {"__version__"} <= FIGURES_MAY_IMPORT, path
     for path in python_files("benchmarks"):
         assert not packages(path) & {"figures", "tests"}, path
+
+
+BOXES, LAYERS = 20, 7
+
+
+def boxes() -> dict[str, set[str]]:
+    """Files and folders at the top of sims, and which others each imports from."""
+    top = {path.stem for path in (ROOT / "sims").iterdir() if path.name != "__init__.py" and path.name[0] != "."}
+    found = {box: set() for box in top if box != "__pycache__"}
+    for path in python_files("sims"):
+        box = path.relative_to(ROOT / "sims").parts[0].removesuffix(".py")
+        if box in found:
+            found[box] |= (rooms(path, "sims") & set(found)) - {box}
+    return found
+
+
+def test_sims_is_a_few_boxes_in_layers():
+    found, layers = boxes(), []
+    assert len(found) <= BOXES
+    while left := set(found).difference(*layers):
+        layers.append({box for box in left if not found[box] & left})
+        assert layers[-1], f"these import each other in a circle: {sorted(left)}"
+    assert len(layers) <= LAYERS, layers
+    assert {*COMMANDS, "engine", "training"} <= set(found)
+    assert not found["engine"] and found["training"] == {"engine"}
+
+
+def test_the_engine_knows_no_model():
+    names = {name for path in python_files("sims/engine") for name in imported(path) if name.startswith("w2s_jax.")}
+    assert {name.split(".")[1] for name in names} <= {"rng", "statistics"}
+
+
+def test_the_list_of_commands_is_complete(capsys):
+    assert commands.main() == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    own = {path.parent.name for path in python_files("sims") if path.name == "__main__.py"} - {"sims"}
+    own |= {path.stem for path in (ROOT / "sims").glob("*.py") if "argparse" in path.read_text()}
+    assert {line.split()[0] for line in lines} == own
+    assert all(line.rstrip().endswith((".", ":")) for line in lines)
 
 
 IMPORT_PROBE = """
@@ -198,19 +238,19 @@ def test_all_is_complete_and_real():
 
 LIGHT_PROBE = """
 import sys
-from sims import {command}
+from sims.{command} import main
 try:
-    code = {command}.main({arguments})
+    code = main({arguments})
 except SystemExit as stop:
     code = stop.code
 heavy = {{"jax", "xarray", "zarr", "flax", "scipy", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 sys.exit(code)
 """
-COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "methods", "alignment", "verify")
+COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "methods", "alignment")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*(f"{name}.__main__" for name in COMMANDS), "verify"])
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["--replicate", "3"], 2)])
 def test_help_and_a_typo_answer_before_jax_is_imported(command, arguments, code):
     result = run_python(LIGHT_PROBE.format(command=command, arguments=arguments))

@@ -15,16 +15,17 @@ import xarray as xr
 from flax import nnx
 from scipy import stats
 
-from sims import hosts, incontext, runtime
-from sims.checkpoints import Checkpoints
-from sims.hosts import Ranks
-from sims.networks import finetune
-from sims.networks.distance import LAWS
-from sims.networks.results import GRID, METHODS, USES
-from sims.networks.spec import SMOKE, InContextSpec, PretrainSpec
-from sims.networks.strong import NETWORKS, pretrained, warn_of_narrow_bins
-from sims.networks.world import bins_of, draw_world, task_of
-from sims.store import Store
+from sims.engine import hosts, runtime
+from sims.engine.hosts import Ranks
+from sims.engine.store import Store
+from sims.incontext import __main__ as incontext
+from sims.incontext import finetune
+from sims.incontext.distance import LAWS
+from sims.incontext.results import GRID, METHODS, USES
+from sims.incontext.spec import SMOKE, InContextSpec, PretrainSpec
+from sims.incontext.strong import NETWORKS, pretrained, warn_of_narrow_bins
+from sims.incontext.world import bins_of, draw_world, task_of
+from sims.training.checkpoints import Checkpoints
 from tests.test_bad_input import assert_refused
 from w2s_jax.rng import stream
 from w2s_jax.training import init_state, make_optimizer

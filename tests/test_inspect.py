@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sims import inspect
-from sims.disk import DurableStore
-from sims.lock import RunLock
-from sims.store import Store
+from sims.engine.disk import DurableStore
+from sims.engine.lock import RunLock
+from sims.engine.store import Store
 from tests.test_store import flip_a_bit, set_format
 from tests.toy_sweep import SWEEP, assert_same_results, run
 

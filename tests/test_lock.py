@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sims.lock import SILENT_SECONDS, RunLock, alive, lock_folder, owners
-from sims.spec import InputError
+from sims.engine.checked import InputError
+from sims.engine.lock import SILENT_SECONDS, RunLock, alive, lock_folder, owners
 from tests.toy_sweep import load, run
 
 
@@ -185,7 +185,7 @@ def test_processes_that_were_started_together_are_told_how_to_share(store, monke
 
 
 def test_a_thread_keeps_the_sign_fresh(store, monkeypatch):
-    monkeypatch.setattr("sims.lock.TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr("sims.engine.lock.TOUCH_SECONDS", 0.01)
     with RunLock(store, run="a") as lock:
         os.utime(lock.file, (0, 0))
         deadline = time.monotonic() + 10

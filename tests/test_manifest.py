@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import engine, inspect, manifest, precision, runtime
-from sims.spec import InputError
-from sims.store import Store
+from sims import inspect
+from sims.engine import manifest, precision, runtime
+from sims.engine import run as engine
+from sims.engine.checked import InputError
+from sims.engine.store import Store
 from tests import toy_sweep
 from tests.test_store import one_error
 from tests.toy_sweep import SWEEP, assert_same_results, prepare, run

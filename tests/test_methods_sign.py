@@ -12,7 +12,7 @@ from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 
 import w2s_jax as w2s
-from sims.arena.scoring import held_out_loss, risk_of, target_of, teacher_of
+from sims.methods.scoring import held_out_loss, risk_of, target_of, teacher_of
 from tests import arena_views
 from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
 from tests.arena_views import in_a_hurry as in_a_hurry

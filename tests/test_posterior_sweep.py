@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sims.posterior_job import block_sums, make_contests
-from sims.posterior_sweep import SMOKE
+from sims.posterior_sweep.job import block_sums, make_contests
+from sims.posterior_sweep.spec import SMOKE
 from w2s_jax import statistics
 
 SPEC = dataclasses.replace(SMOKE, weak_accuracy=(0.5,), concept_shift=(0.5,), assumed_noise=("task",), num_icl=(8, 64))

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import chunks, engine, posterior_sweep, precision, risk_sweep, theory_sweep
-from sims.engine import Options
-from sims.precision import Published, Target
-from sims.store import Store, save_results
+from sims.engine import precision
+from sims.engine import run as engine
+from sims.engine.precision import Published, Target
+from sims.engine.run import Options
+from sims.engine.store import Store, save_results
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import plan as chunks
+from sims.theory_sweep import __main__ as theory_sweep
 from tests.test_engine import TINY, assert_same_bits, load, options
 from w2s_jax import statistics
 from w2s_jax.rng import replicate_key

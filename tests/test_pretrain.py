@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims.checkpoints import Checkpoints
-from sims.pretrain import fit
-from sims.spec import InputError
+from sims.engine.checked import InputError
+from sims.training.checkpoints import Checkpoints
+from sims.training.fit import fit
 from w2s_jax.rng import stream
 from w2s_jax.training import TrainingConfig, init_state, make_optimizer
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims.simulate import simulate
-from sims.spec import InputError, SweepSpec
-from sims.world import make_grid
+from sims.engine.checked import InputError
+from sims.risk_sweep.replicate import simulate
+from sims.risk_sweep.spec import SweepSpec
+from sims.risk_sweep.world import make_grid
 from tests.helpers import assert_mean, assert_mean_rejects
 from w2s_jax import theory
 from w2s_jax.relaxed import coherent_gram, contaminated_prior

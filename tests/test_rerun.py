@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import methods, posterior_sweep, risk_sweep, theory_sweep
-from sims.dialogues import gate
-from sims.dialogues.strong import make_network
-from sims.networks import seeds
-from sims.networks.world import draw_world, task_of
+from sims.alignment import gate
+from sims.alignment.strong import make_network
+from sims.incontext import seeds
+from sims.incontext.world import draw_world, task_of
+from sims.methods import __main__ as methods
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
 from sims.sweeps import SWEEPS
+from sims.theory_sweep import __main__ as theory_sweep
 from tests.test_evidence import HERE, RESULTS
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.types import stack

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims.store import save_results
+from sims.engine.store import save_results
 from tests.test_manifest import without_manifest
 from w2s_jax.results import ResultArray, Results, open_results
 

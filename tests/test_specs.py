@@ -8,8 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims import chunks, incontext, posterior_sweep, risk_sweep, runtime
-from sims.spec import InputError, SweepSpec, from_json, identity, to_json
+from sims.engine import runtime
+from sims.engine.checked import InputError, from_json, identity, to_json
+from sims.incontext import __main__ as incontext
+from sims.posterior_sweep import __main__ as posterior_sweep
+from sims.risk_sweep import __main__ as risk_sweep
+from sims.risk_sweep import plan as chunks
+from sims.risk_sweep.spec import SweepSpec
 from sims.sweeps import SWEEPS
 
 PLAIN = SweepSpec(weak_accuracy=(0.5, 0.75), sample_size=(4, 20), noise_var=1.0, methods=("weak",), dim=6)
@@ -76,7 +81,7 @@ def test_a_sweep_of_no_examples_is_the_prior(tmp_path):
 
 @pytest.mark.parametrize("sweep", [incontext, SWEEPS["alignment_persona"]], ids=["incontext", "alignment"])
 def test_sweeps_of_seeds_take_no_target_and_say_so_at_once(tmp_path, capsys, sweep):
-    from sims import alignment
+    from sims.alignment import __main__ as alignment
 
     main = incontext.main if sweep is incontext else alignment.main
     assert main(["--preset", "smoke", "--target-sem", "0.1", "--out", str(tmp_path / "x")]) == 2

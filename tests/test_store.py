@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import disk
-from sims.disk import staging
-from sims.lock import RunLock
-from sims.spec import InputError
-from sims.store import FORMAT, Store, read_config, save_results
+from sims.engine import disk
+from sims.engine.checked import InputError
+from sims.engine.disk import staging
+from sims.engine.lock import RunLock
+from sims.engine.store import FORMAT, Store, read_config, save_results
 from tests.toy_sweep import ToySpec, assert_same_results, load, run
 
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_sentence_and_costs_one_block(whole_toy, tmp_path, ca
 )
 def test_every_failure_of_a_disk_is_one_sentence(tmp_path, capsys, monkeypatch, step, code):
     with monkeypatch.context() as patch:
-        target = "sims.store.sync_tree" if step == "sync_tree" else f"sims.disk.{step}"
+        target = "sims.engine.store.sync_tree" if step == "sync_tree" else f"sims.engine.disk.{step}"
         patch.setattr(target, failing(pkgutil.resolve_name(target), 1, code))
         assert run(tmp_path) == 2
     message = rf"a run must be able to write its store, but .* failed for .* \({os.strerror(code)}\); finished blocks"
@@ -191,14 +191,14 @@ def killed_at(number: int, original):
 
 
 STEPS_OF_PUBLISHING = [
-    ("sims.disk.write_durably", 1),  # complete = 0
-    ("sims.store.shutil.rmtree", 1),
-    ("sims.disk.Path.rename", 1),
-    ("sims.store.shutil.rmtree", 2),
-    ("sims.disk.Path.rename", 2),
-    ("sims.store.sync", 1),
-    ("sims.disk.write_durably", 2),  # the names of the results
-    ("sims.disk.write_durably", 3),  # complete = 10
+    ("sims.engine.disk.write_durably", 1),  # complete = 0
+    ("sims.engine.store.shutil.rmtree", 1),
+    ("sims.engine.disk.Path.rename", 1),
+    ("sims.engine.store.shutil.rmtree", 2),
+    ("sims.engine.disk.Path.rename", 2),
+    ("sims.engine.store.sync", 1),
+    ("sims.engine.disk.write_durably", 2),  # the names of the results
+    ("sims.engine.disk.write_durably", 3),  # complete = 10
 ]
 LATER_ONES = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS_OF_PUBLISHING[2:]]
 
@@ -231,7 +231,7 @@ def test_a_block_that_is_filled_up_is_unmarked_first(tmp_path, monkeypatch):
 
 def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("sims.store.sync_tree", killed_at(1, disk.sync_tree))
+        patch.setattr("sims.engine.store.sync_tree", killed_at(1, disk.sync_tree))
         with pytest.raises(Killed):
             run(tmp_path)
     assert not (tmp_path / "toy.zarr").exists()
@@ -246,7 +246,7 @@ def test_a_file_system_that_cannot_sync_folders_is_used_and_said_so_once(whole_t
             raise OSError(errno.EINVAL, "Invalid argument")
         original(handle)
 
-    monkeypatch.setattr("sims.disk.os.fsync", files_alone)
+    monkeypatch.setattr("sims.engine.disk.os.fsync", files_alone)
     monkeypatch.setattr(disk, "_told", set())
     assert run(tmp_path) == 0
     assert capsys.readouterr().err.count("cannot be asked to save folders at once") == 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims.claims import Claim
-from sims.spec import InputError
+from sims.engine.checked import InputError
+from sims.engine.claims import Claim
 from sims.tables import Sources, alignment, arena, marks, networks, speed, theory, values
 from tests.test_evidence import AWAITED, RESULTS
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import theory_job, theory_sweep
-from sims.spec import InputError
-from sims.studies import STUDIES, em_ladder, misfit, proportional
-from sims.theory_claims import theory_claims
-from sims.theory_spec import STUDY_NAMES, TheorySpec
+from sims.engine.checked import InputError
+from sims.theory_sweep import __main__ as theory_sweep
+from sims.theory_sweep import job as theory_job
+from sims.theory_sweep.claims import theory_claims
+from sims.theory_sweep.spec import STUDY_NAMES, TheorySpec
+from sims.theory_sweep.studies import STUDIES, em_ladder, misfit, proportional
 from tests.helpers import assert_mean_summary, assert_mean_summary_rejects
 from w2s_jax import theory
 

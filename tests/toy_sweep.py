@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from sims import cli, engine
-from sims.store import save_results
+from sims.engine import cli
+from sims.engine import run as engine
+from sims.engine.store import save_results
 from sims.sweeps import Sweep
 from w2s_jax.rng import replicate_key
 

@@ -4,10 +4,10 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from sims import runtime
 from sims.checks.check import Check, Outcome, judge, simulate
-from sims.progress import progress
-from sims.spec import InputError
+from sims.engine import runtime
+from sims.engine.checked import InputError
+from sims.engine.progress import progress
 
 
 def run(checks: list[Check], seed: int, precision: float) -> list[Outcome]:

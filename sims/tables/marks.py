@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from sims.spec import InputError
+from sims.engine.checked import InputError
 from sims.tables import TABLES, VALUES
 from sims.tables.sources import Missing, Sources
 

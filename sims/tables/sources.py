@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from sims import evidence
-from sims.runtime import check_commit
-from sims.spec import InputError
+from sims.engine.checked import InputError
+from sims.engine.runtime import check_commit
 
 
 class Missing(Exception):

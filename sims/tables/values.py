@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from sims.spec import InputError
+from sims.engine.checked import InputError
 from sims.tables.sources import Sources, markdown, only
 
 

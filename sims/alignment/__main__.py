@@ -1,0 +1,57 @@
+"""Aligns a strong language model with a weak one's answers in a small world whose content and style are computed.
+
+Strong networks are pre-trained once and kept in `OUT/networks`; those that have not mastered their world are refused. A
+seed then trains weak teachers of several capabilities, lets them label questions, and fine-tunes the strong model on
+these labels, on its own after weak examples in its context, and by the other methods that it is compared with.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sims.alignment.spec import DEFINITIONS, PRESETS, AlignmentSpec
+from sims.engine import arguments, cli
+from sims.engine.checked import InputError
+
+
+def start(spec: AlignmentSpec, out: Path, options: Any = None) -> Path:
+    """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
+    from sims.alignment.job import prepare
+    from sims.engine import run as engine
+
+    options = options or engine.ALONE
+    if spec.definitions != DEFINITIONS:
+        raise InputError(
+            f"definitions must be {DEFINITIONS}, what the methods are in this program, got {spec.definitions}, as in "
+            f"stores of version 0.1; leave it out, and choose another --out."
+        )
+    if options.target is not None:
+        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
+    if options.ranks is not None and options.ranks.count > 1:
+        raise InputError(
+            f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
+            f"devices."
+        )
+    return engine.run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    about = f"{__doc__}\n--show N prints N dialogues of each way of answering as words, and runs nothing."
+    if not any(word.split("=")[0] == "--show" for word in given):
+        return cli.main("alignment", about, PRESETS, AlignmentSpec, start, given)
+
+    def act() -> None:
+        count, rest = arguments.taken("--show", given)
+        spec = cli.parse("alignment", about, PRESETS, AlignmentSpec, rest).spec
+        from sims.alignment.job import show
+
+        show(spec, count)
+
+    return cli.guarded(act)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,379 @@
+"""What an alignment sweep is: a world, its models, the weak teachers and the methods, checked before any compute."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from typing import TYPE_CHECKING, Literal
+
+from sims.engine.checked import (
+    LATER,
+    InputError,
+    check_axis,
+    check_each,
+    check_members,
+    check_one,
+    is_checked,
+    settle,
+    to_json,
+    unchecked,
+)
+from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WORLDS
+
+if TYPE_CHECKING:
+    from w2s_jax.alignment.world import World
+    from w2s_jax.training import TrainingConfig
+    from w2s_jax.transformer import TransformerConfig
+
+METHODS = (
+    *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
+    *("aux_confidence", "bootstrapping", "ensemble", "selective", "contrastive", "anchored_contrastive", "reverse_kl"),
+    "prompt_only",
+)
+USES_CAPABILITY = METHODS[4:]
+BUDGETS = ("examples", "compute")
+"""What a method has as much of as naive fine-tuning: examples to train on; or examples that strong models read, so that
+dear methods take fewer steps."""
+STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (600, 1100), "bias": (300, 500)}
+"""Steps of pre-training that a network of the quick preset needs to master each world."""
+USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
+DEFINITIONS = 2
+"""Number of the definitions of the methods that this program has; stores say theirs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentSpec:
+    """A world, the models in it, and how many seeds of teacher, network and fine-tuning."""
+
+    task: str = "persona"
+    """World: persona, explanation, math or bias."""
+    methods: tuple[str, ...] = METHODS
+    """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
+    aux_confidence, bootstrapping, ensemble, selective, contrastive, anchored_contrastive, reverse_kl, prompt_only."""
+    capability: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    """Shares of the world that the weak teachers know, in [0, 1], unitless."""
+    num_icl: tuple[int, ...] = (1, 2, 5)
+    """Numbers of weak examples in a prompt, each >= 1."""
+    replicates: int = 6
+    """Seeds, >= 2; each has a strong network, teachers and fine-tuning of its own."""
+    concept_shift: float = 0.85
+    """Total variation distance between the strong model's prior over concepts and the target, in (0, 1)."""
+    size: int | None = None
+    """Facts, problems or people of the world; None: the world's own default."""
+    style_noise: float | None = None
+    """How often a way of answering slips; None: the world's own default."""
+    train_questions: int = 96
+    """Questions that the weak teacher labels and models are fine-tuned on; a multiple of max num_icl + 1."""
+    held_out_questions: int = 48
+    """Other questions on which they are judged, >= 2."""
+    skill_questions: int = 16
+    """Questions of the unrelated skill on which they are judged, in [2, 90]."""
+    layers: int = 2
+    """Transformer blocks of all models, >= 1."""
+    width: int = 64
+    """Width of the strong model's residual stream, a multiple of 2 heads."""
+    middle_width: int = 48
+    """The same of the model between the two, which `bootstrapping` passes through."""
+    weak_width: int = 32
+    """The same of the weak models."""
+    heads: int = 4
+    """Attention heads, >= 1."""
+    single_steps: int | None = None
+    """Steps of pre-training on single examples, >= 1; None: as many as the world needs."""
+    single_batch: int = 128
+    """Examples in one of them, >= 1."""
+    single_rate: float = 3e-3
+    """Their peak learning rate, > 0."""
+    document_steps: int | None = None
+    """Steps of pre-training on documents of max num_icl + 1 examples, >= 1; None: as many as the world needs."""
+    document_batch: int = 32
+    """Documents in one of them, >= 1."""
+    document_rate: float = 3e-3
+    """Their peak learning rate, > 0."""
+    tag_share: float = 0.25
+    """How often a tag stands in the place of the question mark, in (0, 1)."""
+    skill_share: float = 0.1
+    """Share of the documents that are of the unrelated skill, in (0, 1)."""
+    weak_steps: int = 400
+    """Steps of training of a weak model, >= 1."""
+    weak_batch: int = 64
+    """Examples in one of them, >= 1."""
+    weak_rate: float = 3e-3
+    """Their peak learning rate, > 0."""
+    finetune_steps: int = 150
+    """Steps of fine-tuning, >= 1."""
+    finetune_batch: int = 32
+    """Examples in one of them, >= 1, drawn with replacement."""
+    finetune_rate: float = 1.5e-4
+    """Their learning rate, > 0, constant after a short warm-up."""
+    confidence: float = 0.5
+    """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
+    confidence_labels: Literal["drawn", "soft"] = dataclasses.field(default="drawn", metadata=LATER)
+    """What `aux_confidence` learns beside its own answers: drawn, the weak labels as all methods see them; soft, the
+    teacher's probabilities of each token along them."""
+    colleagues: int = 2
+    """Further weak teachers of the same capability, with errors of their own, whom `ensemble` hears too, >= 1."""
+    known_share: float = 0.5
+    """Share of the questions, those of which the strong model is surest, that it answers itself in `selective`, in
+    [0, 1]."""
+    contrast: float = 0.4
+    """alpha of `contrastive`, in [0, 1]: log P_aligned - (1 - alpha) log P_unaligned of the weak model."""
+    anchored_contrast: float = 1.0
+    """How much of what alignment changed in the weak model `anchored_contrastive` adds to the strong one, >= 0."""
+    relative_top: float = 0.1
+    """Both leave out tokens less likely than this share of the likeliest one, in [0, 1]: by the aligned weak model in
+    `contrastive`, by the strong one in `anchored_contrastive`."""
+    min_content: float = 0.98
+    """Content that a strong model must reach in every format and every slot of the prompt, in [0, 1]."""
+    min_naming: float = 0.95
+    """How often it must name the concept after the longest prompt, in [0, 1]."""
+    seed: int = 0
+    """Seed of every random stream, >= 0."""
+    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
+    `anchored_contrastive`, `ensemble` a geometric mean, and `aux_confidence` warmed up over a fifth of the steps."""
+
+    block_size = 1
+    """A seed is a block of work."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if is_checked():
+            self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            InputError: for the first field that is out of its range.
+        """
+        check_members("task", (self.task,), WORLDS)
+        check_axis("methods", self.methods)
+        kinds = {name: "sign labels" if name in SIGN_ONLY else "linear, sign labels" for name in ARENA_METHODS}
+        arena = {name: f"python -m sims.methods ({labels})" for name, labels in kinds.items()}
+        check_members("methods", self.methods, METHODS, arena)
+        for name in ("capability", "num_icl"):
+            check_axis(name, getattr(self, name))
+        check_each("capability", self.capability, lambda c: 0 <= c <= 1, "in [0, 1]", "1 knows the whole world")
+        check_each("num_icl", self.num_icl, lambda m: m >= 1, "at least 1", "prompt_only of none is source")
+        for name in ("layers", "heads", "single_batch", "document_batch"):
+            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
+        for name, steps in zip(("single_steps", "document_steps"), self.pretrain_steps):
+            check_one(name, steps, steps >= 1, "at least 1", "give a whole number, or leave it out")
+        for name in ("weak_steps", "weak_batch", "finetune_steps", "finetune_batch", "colleagues"):
+            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
+        for name in ("replicates", "held_out_questions", "skill_questions"):
+            check_one(name, getattr(self, name), getattr(self, name) >= 2, "at least 2", "a standard error needs two")
+        for name in ("single_rate", "document_rate", "weak_rate", "finetune_rate"):
+            check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
+        for name in ("concept_shift", "tag_share", "skill_share"):
+            check_one(name, getattr(self, name), 0 < getattr(self, name) < 1, "in (0, 1)", "try another")
+        for name in ("confidence", "known_share", "contrast", "relative_top", "min_content", "min_naming"):
+            check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "try another")
+        strength = self.anchored_contrast
+        check_one("anchored_contrast", strength, 0 <= strength < math.inf, "finite and >= 0", "try 1")
+        check_members("confidence_labels", (self.confidence_labels,), ("drawn", "soft"))
+        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
+        for name in ("width", "middle_width", "weak_width"):
+            fits = getattr(self, name) >= 1 and getattr(self, name) % (2 * self.heads) == 0
+            check_one(name, getattr(self, name), fits, f"a multiple of 2 heads = {2 * self.heads}", "change either")
+        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
+        whole = self.train_questions >= 1 and self.train_questions % self.slots == 0
+        check_one("train_questions", self.train_questions, whole, f"a multiple of {self.slots} examples", "change it")
+        try:
+            world = self.world
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        own, skill = len(world.questions), len(world.skill_questions)
+        for name, most, way in (
+            ("train_questions", own - 2, "ask fewer, or raise size"),
+            ("held_out_questions", own - self.train_questions, "ask fewer, or raise size"),
+            ("skill_questions", skill, "ask fewer"),
+        ):
+            check_one(name, getattr(self, name), getattr(self, name) <= most, f"at most {most} in this world", way)
+        # A document asks no question twice, of the skill either.
+        check_each("num_icl", self.num_icl, lambda m: m < skill, f"at most {skill - 1}", "give shorter prompts")
+        for method in self.fitted:
+            left = self.compute_steps(method)
+            text = f"at least 1 at equal compute, where {method} pays for its answers too"
+            check_one("finetune_steps", left, left >= 1, text, "raise it, or leave the method out")
+
+    @property
+    def world(self) -> "World":
+        """The world, the same for all seeds."""
+        return _world(self.task, self.size, self.style_noise)
+
+    @property
+    def pretrain_steps(self) -> tuple[int, int]:
+        """Steps of pre-training on single examples and on documents."""
+        single, documents = STEPS[self.task]
+        return (
+            single if self.single_steps is None else self.single_steps,
+            documents if self.document_steps is None else self.document_steps,
+        )
+
+    @property
+    def slots(self) -> int:
+        """Examples in a document, and in a batch of leave-one-out refinement: the longest prompt and one more."""
+        return max(self.num_icl) + 1
+
+    @property
+    def prompt_lengths(self) -> tuple[int, ...]:
+        """Prompt lengths in order."""
+        return tuple(sorted(self.num_icl))
+
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """Methods that fine-tune."""
+        return tuple(method for method in self.methods if self._students(method))
+
+    def budgets(self, method: str) -> tuple[str, ...]:
+        """Budgets under which a method is run: one where it costs no more than naive fine-tuning."""
+        return BUDGETS if self.compute_steps(method) < self.finetune_steps else BUDGETS[:1]
+
+    def steps(self, method: str, budget: str) -> int:
+        """Steps of each of its fine-tunings."""
+        return self.finetune_steps if budget == "examples" else self.compute_steps(method)
+
+    @property
+    def num_fits(self) -> int:
+        """Fine-tunings of one seed."""
+        teachers, prompts = len(self.capability), len(self.num_icl)
+        counts = dict.fromkeys(METHODS, teachers) | dict.fromkeys(("ceiling", "control", "self_label"), 1)
+        counts |= {"icl_refine": teachers * prompts, "intent_refine": self.world.num_concepts}
+        return sum(counts[method] * self._students(method) * len(self.budgets(method)) for method in self.fitted)
+
+    def reads(self, method: str) -> int:
+        """Examples that the strong model, and one between, read for a method.
+
+        1 for an answer, m more where that follows the longest prompt, and 3 for an example of a training step (forward
+        and back). What weak models read is not counted.
+        """
+        return self._answers(method) + self._students(method) * self._step_reads * self.finetune_steps
+
+    def compute_steps(self, method: str) -> int:
+        """Steps of each of its fine-tunings at the compute of naive fine-tuning."""
+        left = self.reads("naive_ft") - self._answers(method)
+        return left // (self._students(method) * self._step_reads)
+
+    @property
+    def _step_reads(self) -> int:
+        return 3 * self.finetune_batch
+
+    def _students(self, method: str) -> int:
+        """Models that are fine-tuned for one set of its labels."""
+        return 0 if method in ("source", "prompt_only") else 2 if method == "bootstrapping" else 1
+
+    def _answers(self, method: str) -> int:
+        """Examples that are read for its labels."""
+        asked, longest = self.train_questions, max(self.num_icl)
+        answers = dict.fromkeys(("self_label", "selective", "anchored_contrastive", "bootstrapping"), asked)
+        answers |= {"icl_refine": (1 + longest) * asked, "intent_refine": longest + asked, "self_refine": 2 * asked}
+        return answers.get(method, 0)
+
+    def network(self, width: int) -> "TransformerConfig":
+        """Sizes of a model."""
+        from w2s_jax.transformer import TransformerConfig
+
+        return TransformerConfig(
+            num_layers=self.layers,
+            width=width,
+            num_heads=self.heads,
+            max_length=self.slots * self.world.example_length,
+        )
+
+    @property
+    def weak_training(self) -> "TrainingConfig":
+        """How a weak model is trained."""
+        from w2s_jax.training import TrainingConfig
+
+        return TrainingConfig(num_steps=self.weak_steps, learning_rate=self.weak_rate)
+
+    @property
+    def finetuning(self) -> "TrainingConfig":
+        """How models are fine-tuned."""
+        from w2s_jax.training import TrainingConfig
+
+        return TrainingConfig(
+            num_steps=self.finetune_steps, learning_rate=self.finetune_rate, final_fraction=1.0, weight_decay=0.0
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _world(task: str, size: int | None, style_noise: float | None) -> "World":
+    from w2s_jax.alignment.worlds import make_world
+
+    return make_world(task, size=size, style_noise=style_noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSpec:
+    """All that decides the pre-trained network of a seed: sweeps that agree on it share them."""
+
+    task: str
+    size: int | None
+    style_noise: float | None
+    concept_shift: float
+    examples: int
+    layers: int
+    width: int
+    heads: int
+    single_steps: int
+    single_batch: int
+    single_rate: float
+    document_steps: int
+    document_batch: int
+    document_rate: float
+    tag_share: float
+    skill_share: float
+    seed: int
+
+    @classmethod
+    def of(cls, spec: AlignmentSpec, width: int) -> "PretrainSpec":
+        """Of the networks of one width."""
+        single, documents = spec.pretrain_steps
+        own = {"examples": spec.slots, "width": width}
+        own |= {"single_steps": single, "document_steps": documents}
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in own]
+        return cls(**own, **{name: getattr(spec, name) for name in names})
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of such networks."""
+        return f"{self.task}-{self.width}-{hashlib.sha256(to_json(self).encode()).hexdigest()[:12]}"
+
+
+with unchecked():  # a test checks them
+    SMOKE = AlignmentSpec(
+        methods=tuple(method for method in METHODS if method != "bootstrapping"),
+        capability=(0.3, 0.7),
+        num_icl=(1, 3),
+        replicates=2,
+        train_questions=16,
+        held_out_questions=8,
+        skill_questions=4,
+        layers=1,
+        width=32,
+        weak_width=16,
+        heads=2,
+        single_steps=200,
+        single_batch=64,
+        document_steps=200,
+        document_batch=16,
+        weak_steps=100,
+        weak_batch=64,
+        finetune_steps=40,
+        min_content=0.0,
+        min_naming=0.0,
+    )
+    QUICK = AlignmentSpec()
+    PAPER = AlignmentSpec(
+        capability=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        num_icl=(1, 2, 3, 5, 11),
+        replicates=20,
+        layers=4,
+        width=128,
+        middle_width=64,
+        document_steps=10_000,
+    )
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}

@@ -1,0 +1,1 @@
+"""What runs every sweep: blocks of work, the store, locks, hosts, precision and the command line."""

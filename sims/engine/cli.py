@@ -1,0 +1,163 @@
+"""The command line that all sweeps share: a preset, any field of its specification, and where results go."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+
+from sims.engine import arguments
+from sims.engine.checked import InputError, unchecked
+from sims.engine.names import suggest
+
+# What needs jax is imported by functions here and in the commands: --help and a typo answer without it.
+
+Spec = TypeVar("Spec")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command(Generic[Spec]):
+    """Options of a sweep command."""
+
+    spec: tyro.conf.OmitArgPrefixes[Spec]
+    preset: str = "quick"
+    """Grid to start from: smoke (seconds), quick (minutes) or paper (up to an hour); any field below changes it."""
+    out: Path = Path("results")
+    """Folder of the store; made if missing."""
+    from_store: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A store whose configuration to run again, instead of a preset."""
+    devices: int | None = None
+    """Accelerators that this process uses, or CPU cores, one device each; default all, of cores at most 4. Like the
+    options below it changes no bit of a replicate."""
+    target_sem: float | None = None
+    """Go on beyond replicates until the standard error of every risk is below this share of it, in (0, 1)."""
+    max_replicates: int | None = None
+    """Replicates at which a cell stops short of target_sem; default 100 times replicates."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where several processes that share the sweep and its folder meet."""
+    num_processes: int | None = None
+    """How many processes share the sweep; each is started by the same command but for its process-id."""
+    process_id: int | None = None
+    """Number of this process, from 0."""
+    cluster: bool = False
+    """Read these three off the cluster (SLURM, Open MPI, TPU, Kubernetes) instead."""
+    compilation_cache: bool = True
+    """Keep compiled programs for the next run, in ~/.cache/w2s_jax or JAX_COMPILATION_CACHE_DIR."""
+
+
+def main(
+    name: str,
+    description: str,
+    presets: dict[str, Any],
+    kind: type,
+    start: Callable[[Any, Path, Any], Path],
+    argv=None,
+) -> int:
+    """Parse, check and run a sweep command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+
+    def act() -> None:
+        command = parse(name, description, presets, kind, argv)
+        from sims.engine import hosts, runtime
+        from sims.engine.disk import output_folder
+        from sims.engine.precision import make_target
+        from sims.engine.run import Options
+
+        if command.devices is not None and command.devices < 1:
+            raise InputError(f"devices must be at least 1, got {command.devices}; leave it out to use all cores.")
+        target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
+        out = output_folder(command.out)
+        with runtime.restored():
+            runtime.configure(command.devices, command.compilation_cache)
+            ranks = hosts.start(command.coordinator, command.num_processes, command.process_id, command.cluster)
+            start(command.spec, out, Options(ranks, target))
+
+    return guarded(act)
+
+
+def guarded(act: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code; bad input and interruptions are reported in one sentence."""
+    try:
+        with ended_by_sigterm():
+            code = act() or 0
+            sys.stdout.flush()
+            return code
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    except KeyboardInterrupt as stop:
+        word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
+        print(f"{word}: what is finished is saved, and the same command goes on from there.", file=sys.stderr)
+        return code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever schedules this machine wants it back. Everything that Ctrl-C leaves intact stays so."""
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises `Terminated`; in the main thread only, since no other may handle signals."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def parse(name: str, description: str, presets: dict[str, Any], kind: type, argv: list[str]) -> Command:
+    """The options of a sweep command.
+
+    Raises:
+        InputError: for what the command does not take.
+    """
+    own = arguments.options_of(Command)
+    own["from"] = own.pop("from_store")
+    argv = arguments.checked(argv, {**arguments.options_of(kind), **own}, presets)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    first.add_argument("--from", dest="from_store", type=Path)
+    chosen, _ = first.parse_known_args(argv)
+    if chosen.preset is not None and chosen.from_store is not None:
+        raise InputError(
+            f"--from takes a configuration from a store and --preset from a preset, but both were given "
+            f"({chosen.from_store}, {chosen.preset}); leave one out."
+        )
+    preset = chosen.preset or "quick"
+    if preset not in presets:
+        raise InputError(f"preset must be among {', '.join(presets)}; got {preset!r}; {suggest(preset, [*presets])}")
+    if chosen.from_store is None:
+        default = presets[preset]
+    else:
+        from sims.engine.store import read_config
+
+        default = read_config(chosen.from_store, kind)
+    example = f"Example: python -m sims.{name} --preset smoke --out results"
+    with unchecked():  # what --help prints needs no check, and some checks need jax
+        command = tyro.cli(
+            Command[kind],
+            prog=f"python -m sims.{name}",
+            description=f"{description.strip()}\n\n{example}",
+            args=argv,
+            default=Command(spec=default, preset=preset),
+        )
+    if hasattr(command.spec, "check"):
+        command.spec.check()
+    return command

@@ -1,0 +1,1 @@
+"""The parts of `python -m sims.incontext`: trained networks beside exact Bayes."""

@@ -1,0 +1,39 @@
+"""Pre-trains transformers on a mixture of concepts, aligns them with weak labels, and sets them beside the theory.
+
+Strong networks are trained once and kept in `OUT/networks`; a seed draws data and teachers, measures how far the
+network is from exact Bayesian inference, and fine-tunes it on weak labels, on refined labels and on the target's own.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sims.engine import cli
+from sims.engine.checked import InputError
+from sims.incontext.spec import PRESETS, InContextSpec
+
+
+def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
+    """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
+    from sims.engine import run as engine
+    from sims.incontext.job import prepare
+
+    options = options or engine.ALONE
+    if options.target is not None:
+        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
+    if options.ranks is not None and options.ranks.count > 1:
+        raise InputError(
+            f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
+            f"devices."
+        )
+    return engine.run("incontext", spec, partial(prepare, out=out), out, options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("incontext", __doc__, PRESETS, InContextSpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

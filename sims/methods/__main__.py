@@ -1,0 +1,54 @@
+"""Compares weak-to-strong methods on the same tasks, from the same draws: published ones, and some derived from them.
+
+Labels are numbers or signs (--labels). Knobs are tuned on held-out weak labels, never on the truth; what an oracle
+would choose is a column of its own. Every method meets every task twice: with the same weak examples, and with the same
+compute, where dear methods get fewer.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+from sims.engine import cli
+from sims.engine.checked import check_members
+from sims.methods.spec import PRESETS, ArenaSpec, presets
+from w2s_jax.names import LABELS
+
+
+def start(spec: ArenaSpec, out: Path, options: Any = None) -> Path:
+    """Run an arena, or what is missing of it, into `out`/methods.zarr or, with sign labels, `out`/methods_sign.zarr."""
+    from sims.engine import run as engine
+    from sims.methods.job import prepare
+
+    name = "methods" if spec.labels == "linear" else f"methods_{spec.labels}"
+    return engine.run(name, spec, prepare, out, options or engine.ALONE)
+
+
+def show() -> None:
+    """Print the methods."""
+    from sims.methods.job import table
+
+    print(table())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
+    words = [part for word in given for part in word.split("=", 1)]
+    labels = next((after for word, after in itertools.pairwise(words) if word == "--labels"), "linear")
+    known = presets(labels) if labels in LABELS else PRESETS
+    if "--list" not in given:
+        return cli.main("methods", about, known, ArenaSpec, start, given)
+
+    def act() -> None:
+        check_members("labels", (labels,), LABELS)
+        cli.parse("methods", about, known, ArenaSpec, [word for word in given if word != "--list"])
+        show()
+
+    return cli.guarded(act)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

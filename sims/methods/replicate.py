@@ -1,0 +1,146 @@
+"""One replicate of an arena: every method on every task, tuned on weak labels, at each budget."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sims.methods.relaxed import relaxed_tasks
+from sims.methods.scoring import held_out_loss, risk_of, target_of, teacher_of
+from sims.methods.spec import BUDGETS, ArenaSpec
+from w2s_jax import statistics
+from w2s_jax.methods import View, draw_view, known
+from w2s_jax.rng import replicate_key
+from w2s_jax.tasks import make_task
+from w2s_jax.types import Dataset, Key, Task, stack
+
+PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
+"""Fields of a view that hold a number for each example."""
+PER_TEACHER = ("colleague_labels", "colleague_log_odds")
+"""Those that hold such numbers for each colleague."""
+
+
+class Outcome(NamedTuple):
+    """Risks on the cells of the grid C, at the budgets B."""
+
+    tuned: Float[Array, "*r C B M+1"]
+    """Of every method, with the values of its knobs that predict the held-out weak labels best; and of the teacher."""
+    tried: Float[Array, "*r C B T"]
+    """With all values of the knobs, method after method."""
+    rank: Float[Array, "*r C B N"]
+    """Of the tuned risks of `ranked` methods, 1 for the lowest; ties share their mean rank."""
+
+
+class Sums(NamedTuple):
+    """What a block of replicates leaves behind; they merge without loss."""
+
+    tuned: statistics.Summary
+    tried_count: Float[Array, ""]
+    tried_mean: Float[Array, "C B T"]
+    tried_square: Float[Array, "C B T"]
+    """sum (x - mean)^2."""
+    rank: statistics.Summary
+    """`[B N]`: a replicate's rank is its mean over the cells of the grid."""
+
+
+def grid_of(spec: ArenaSpec) -> Task:
+    """The tasks of all cells `[C]`: weakness, then weak accuracy, then concept shift; and then the relaxed ones."""
+    tasks = [
+        make_task(
+            num_concepts=spec.num_concepts,
+            dim=spec.dim,
+            weak_accuracy=accuracy,
+            concept_shift=shift,
+            noise_var=spec.noise_var,
+            weakness=weakness,
+        )
+        for weakness in spec.weakness
+        for accuracy in spec.weak_accuracy
+        for shift in spec.concept_shift
+    ]
+    return stack([*tasks, *relaxed_tasks(spec)])
+
+
+def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
+    """All methods on all cells, from the same draws."""
+    return jax.lax.map(lambda task: _on_task(spec, key, task), tasks)
+
+
+def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
+    view, target = draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels), target_of(spec.labels, task)
+    held = Dataset(view.features[spec.num_fitted :], known(view.weak_labels)[spec.num_fitted :])
+    tuned, tried, rank = [], [], []
+    for budget in BUDGETS:
+        chosen, all_tried = [], []
+        for name in spec.methods:
+            coefs = _try(spec, name, first(view, spec.examples(name, budget)))
+            risks = jax.vmap(lambda coef: risk_of(spec.labels, coef, target, task))(coefs)
+            losses = held_out_loss(spec.labels, coefs, held)
+            chosen.append(risks[jnp.argmin(losses)])
+            all_tried.append(risks)
+        teacher = risk_of(spec.labels, teacher_of(spec.labels, task), target, task)
+        tuned.append(jnp.stack([*chosen, teacher]))
+        tried.append(jnp.concatenate(all_tried))
+        rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]
+        rank.append(_ranks(jnp.stack(rivals)))
+    return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank))
+
+
+def _try(spec: ArenaSpec, name: str, view: View) -> Float[Array, "t d"]:
+    """The student with each combination of knob values."""
+    method = spec.method(name)
+    tried = method.candidates()
+    knobs = {knob: jnp.array([values[knob] for values in tried]) for knob in method.knobs}
+    return jax.vmap(lambda values: method(view, **values))(knobs) if knobs else method(view)[None]
+
+
+def ranked(spec: ArenaSpec) -> list[str]:
+    """Methods that compete: those that do not read the target."""
+    return [name for name in spec.methods if not spec.method(name).reads_target]
+
+
+def _ranks(risks: Float[Array, "N"]) -> Float[Array, "N"]:
+    below = (risks[None] < risks[:, None]).sum(axis=1)
+    equal = (risks[None] == risks[:, None]).sum(axis=1)
+    return below + (equal + 1) / 2
+
+
+def first(view: View, count: int) -> View:
+    """The view of the first examples alone."""
+
+    def cut(leaf: Array, axis: int = 0) -> Array:
+        return jax.lax.slice_in_dim(leaf, 0, count, axis=axis)
+
+    return view._replace(
+        features=cut(view.features),
+        chance=jax.tree.map(cut, view.chance),
+        prompts=jax.tree.map(cut, view.prompts),
+        weak_densities=jax.tree.map(cut, view.weak_densities),
+        **{name: None if (values := getattr(view, name)) is None else cut(values, 1) for name in PER_TEACHER},
+        **{name: None if (values := getattr(view, name)) is None else cut(values) for name in PER_EXAMPLE},
+    )
+
+
+def block_sums(spec: ArenaSpec, key: Key, first_replicate: Array, total: Array, tasks: Task) -> Sums:
+    """Sums over replicates first_replicate, ..., + block_size - 1, of which only those below `total` count."""
+    index = first_replicate + jnp.arange(spec.block_size)
+    found = jax.lax.map(lambda i: replicate(spec, replicate_key(key, i), tasks), index)
+    counts = (index < total).astype(float)
+    share = counts / jnp.maximum(counts.sum(), 1)
+    tried_mean = jnp.tensordot(share, found.tried, 1)
+    return Sums(
+        _weighted(found.tuned, counts),
+        counts.sum(),
+        tried_mean,
+        jnp.tensordot(counts, jnp.square(found.tried - tried_mean[None]), 1),
+        _weighted(found.rank[:, : spec.num_cells].mean(axis=1), counts),
+    )
+
+
+def _weighted(samples: Float[Array, "r *b c"], counts: Float[Array, "r"]) -> statistics.Summary:
+    """Summary of samples, of which those with count 0 are left out."""
+    total = counts.sum()
+    mean = jnp.tensordot(counts / jnp.maximum(total, 1), samples, 1)
+    centred = (samples - mean[None]) * counts.reshape(-1, *(1,) * mean.ndim)
+    return statistics.Summary(total, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))

@@ -1,0 +1,1 @@
+"""The parts of `python -m sims.posterior_sweep`: the concept posterior alone."""

@@ -1,0 +1,25 @@
+"""Sweeps weak accuracy, sample size, concept shift and prompt length, and compares all methods on the same draws."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from sims.engine import cli
+from sims.risk_sweep.spec import PRESETS, SweepSpec
+
+
+def start(spec: SweepSpec, out: Path, options: Any = None) -> Path:
+    """Run a risk sweep, or what is missing of it, into `out`/risk_sweep.zarr."""
+    from sims.engine import run as engine
+    from sims.risk_sweep.job import prepare
+
+    return engine.run("risk_sweep", spec, prepare, out, options or engine.ALONE)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("risk_sweep", __doc__, PRESETS, SweepSpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The parts of `python -m sims.theory_sweep`: one study for each closed form."""

@@ -1,0 +1,1 @@
+"""What the sweeps that train networks share."""
