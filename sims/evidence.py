@@ -71,7 +71,7 @@ def watch(data: xr.Dataset) -> Evidence:
 
 def table(evidence: Evidence) -> tuple[dict, list[dict]]:
     """(dimensions and coordinates, rows) of everything that was read."""
-    arrays = {name: array for name, array in evidence.arrays.items() if array.read.any()}
+    arrays = {name: array for name, array in sorted(evidence.arrays.items()) if array.read.any()}
     dims = {name: [str(dim) for dim in evidence.data[name].dims] for name in arrays}
     used = list(dict.fromkeys(dim for own in dims.values() for dim in own))
     labels = {dim: evidence.data[dim].values.tolist() for dim in used}

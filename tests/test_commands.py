@@ -60,7 +60,10 @@ def test_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as stop:
         command.main(["--help"])
     assert stop.value.code == 0
-    assert f"Example: python -m {command.__name__.removesuffix('.__main__')} --preset smoke --out results" in capsys.readouterr().out
+    assert (
+        f"Example: python -m {command.__name__.removesuffix('.__main__')} --preset smoke --out results"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_reader_that_stops_early_is_no_error(capfd):

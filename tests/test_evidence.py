@@ -26,11 +26,6 @@ AWAITED = {
     "alignment_math-quick",
     "alignment_persona-quick",
     "incontext-quick",
-    "methods-quick",
-    "methods_sign-quick",
-    "benchmarks",
-    "methods_cost",
-    "networks",
 }
 """Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
 MAX_BYTES = 700_000
@@ -49,7 +44,7 @@ def test_what_is_awaited_is_what_is_not_there():
         name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("benchmarks", "networks", "methods_cost")
     }
     assert {name for name, found in rows.items() if "commit" not in found[0]} == AWAITED & set(rows)
-    assert set(QUICK) | set(rows) == {path.stem for path in RESULTS.glob("*.json")}
+    assert {*QUICK, *rows, "coverage"} >= {path.stem for path in RESULTS.glob("*.json")} >= {*QUICK, *rows}
 
 
 @pytest.mark.parametrize("stem", QUICK)
