@@ -140,7 +140,7 @@ def files(folder) -> dict:
         ({"contrast": 1.5}, r"contrast must be in \[0, 1\], got 1.5; try another"),
         ({"anchored_contrast": -1.0}, "anchored_contrast must be finite and >= 0, got -1.0; try 1"),
         ({"definitions": 3}, "definitions must be 1 or 2, got 3; leave it out"),
-        ({"definitions": 1}, "definitions must be 2, what the methods are in this program, got 1, as in stores of"),
+        ({"definitions": 1}, "definitions must be 2 in a run, got 1, as in stores of"),
         ({"concept_shift": 1.0}, r"concept_shift must be in \(0, 1\), got 1.0"),
         ({"tag_share": 0.0}, r"tag_share must be in \(0, 1\), got 0.0"),
         ({"skill_share": 1.0}, r"skill_share must be in \(0, 1\), got 1.0"),

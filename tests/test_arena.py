@@ -161,7 +161,7 @@ def test_stores_from_before_there_were_signs_are_of_numbers():
 
 def test_methods_of_an_older_definition_are_not_run(capsys, tmp_path):
     """What a store of version 0.1 calls contrastive is another method now, so that nothing may be added to it."""
-    message = "^error: definitions must be 2 in a run, got 1; leave it out."
+    message = "^error: definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,"
     assert_refused(capsys, methods.main(options(tmp_path / "results", definitions=1)), message, tmp_path / "results")
 
 

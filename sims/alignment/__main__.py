@@ -12,27 +12,18 @@ from typing import Any
 
 from sims.alignment.spec import DEFINITIONS, PRESETS, AlignmentSpec
 from sims.engine import arguments, cli
-from sims.engine.checked import InputError
+from sims.engine.checked import check_definitions
 
 
 def start(spec: AlignmentSpec, out: Path, options: Any = None) -> Path:
     """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
     from sims.alignment.job import prepare
     from sims.engine import run as engine
+    from sims.training import check_alone
 
     options = options or engine.ALONE
-    if spec.definitions != DEFINITIONS:
-        raise InputError(
-            f"definitions must be {DEFINITIONS}, what the methods are in this program, got {spec.definitions}, as in "
-            f"stores of version 0.1; leave it out, and choose another --out."
-        )
-    if options.target is not None:
-        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
-    if options.ranks is not None and options.ranks.count > 1:
-        raise InputError(
-            f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
-            f"devices."
-        )
+    check_definitions(spec.definitions, DEFINITIONS)
+    check_alone(options)
     return engine.run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options)
 
 

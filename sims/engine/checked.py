@@ -161,3 +161,12 @@ def check_one(name: str, value, holds: bool, invariant: str, remedy: str) -> Non
     """The value satisfies the invariant; otherwise say so in one sentence."""
     if not holds:
         raise InputError(f"{name} must be {invariant}, got {value}; {remedy}.")
+
+
+def check_definitions(given: int, ours: int) -> None:
+    """A run draws by the definitions of this program; stores of others are read, and not extended."""
+    if given != ours:
+        raise InputError(
+            f"definitions must be {ours} in a run, got {given}, as in stores of version 0.1; leave it out, and choose "
+            f"another --out."
+        )

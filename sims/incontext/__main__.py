@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sims.engine import cli
-from sims.engine.checked import InputError
 from sims.incontext.spec import PRESETS, InContextSpec
 
 
@@ -18,15 +17,10 @@ def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
     """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
     from sims.engine import run as engine
     from sims.incontext.job import prepare
+    from sims.training import check_alone
 
     options = options or engine.ALONE
-    if options.target is not None:
-        raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
-    if options.ranks is not None and options.ranks.count > 1:
-        raise InputError(
-            f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
-            f"devices."
-        )
+    check_alone(options)
     return engine.run("incontext", spec, partial(prepare, out=out), out, options)
 
 

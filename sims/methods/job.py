@@ -5,7 +5,7 @@ from functools import partial
 
 from sims.engine import run as engine
 from sims.engine import runtime
-from sims.engine.checked import check_one
+from sims.engine.checked import check_definitions
 from sims.methods.relaxed import NUM_LEVELS
 from sims.methods.replicate import block_sums, grid_of
 from sims.methods.results import assemble, relative_sem
@@ -16,9 +16,7 @@ from w2s_jax.names import LABELS
 
 def prepare(spec: ArenaSpec) -> engine.Job:
     """The tasks, and the program that fills a block of them."""
-    check_one(
-        "definitions", spec.definitions, spec.definitions == DEFINITIONS, f"{DEFINITIONS} in a run", "leave it out"
-    )
+    check_definitions(spec.definitions, DEFINITIONS)
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
     values = sum(len(spec.method(name).candidates()) for name in spec.methods)

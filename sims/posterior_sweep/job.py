@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from sims.engine import run as engine
 from sims.engine import runtime
-from sims.engine.checked import check_one
+from sims.engine.checked import check_definitions
 from sims.engine.precision import Errors, name_cell, relative
 from sims.engine.store import Store, save_results
 from sims.posterior_sweep.spec import AXES, DEFINITIONS, PROMPTS_AT_ONCE, PosteriorSpec
@@ -193,10 +193,7 @@ def _merged(store: Store, blocks: np.ndarray) -> statistics.Summary:
 
 def prepare(spec: PosteriorSpec) -> engine.Job:
     """The grid, and the program that fills a block of it."""
-    known = spec.definitions == DEFINITIONS
-    check_one(
-        "definitions", spec.definitions, known, f"{DEFINITIONS} in a run", "leave it out, and choose another --out"
-    )
+    check_definitions(spec.definitions, DEFINITIONS)
     tasks = spec.num_cells * spec.replicates
     blocks = math.ceil(spec.replicates / spec.block_size)
     return engine.Job(
