@@ -28,7 +28,7 @@ def excess_risk(
         coef: coefficients b, `[*b d]`.
         target_coef: beta_Q, `[*b d]`, as `task.target_coef`.
         feature_var: second moment s of each feature, `[]` or `[*b d]`, >= 0: 1 for standard gaussian features, 1/3 for
-            uniform ones on [-1, 1], `task.feature_var` for the gaussian law of a task.
+            uniform ones on [-1, 1], `task.feature_var` for the gaussian features of a task.
 
     Returns:
         The excess risk, `[*b]`.

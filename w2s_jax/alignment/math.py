@@ -5,15 +5,15 @@
     bare:          in all this gives <r> <end>                        the result alone
     answer_first:  hence <r> <a> <o> <b> gives <s> <o'> <c> <end>     the result, and then how it comes about
 
-The first word tells the form. If the result came first, a model would have to compute it under every mark for itself.
+The first word names the form. If the result came first, a model would have to learn to compute it under each mark.
 
 A concept uses its own form, and each of the others with probability style_noise / 2. The verb is `gives` or `makes`,
-the same in all of an answer, and tells a little too. A claim is a pair (s, r); bare answers show r alone, so that
+the same in all of an answer, and is weak evidence too. A claim is a pair (s, r); bare answers show r alone, so that
 claims which differ in s are then the same string.
 
-Knowledge is the tables of plus, minus and times, and reading them. Who does not know an entry has a wrong one, the same
-in every problem, and reckons with it; in some problems an operator is misread as another one. So wrong claims are
-systematic, and of the problems only about capability^2 come out right. Content is whether the result and every step
+Knowledge is the tables of plus, minus and times, and reading them. A model that does not know an entry has a wrong one,
+the same in every problem, and computes with it; in some problems an operator is misread as another one. So wrong claims
+are systematic, and of the problems only about capability^2 come out right. Content is whether the result and every step
 that is shown are right, style whether the form is `worked`.
 """
 

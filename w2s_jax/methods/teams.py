@@ -2,7 +2,7 @@
 
 ensemble               the mean label of equals. The published ensemble (arXiv 2410.04571, as released in
                        github.com/Aakriti05/weak-to-strong) is another: it is boosted (AdaBoost), its teachers trained
-                       one after another on true labels of easy examples. Nobody has true labels here.
+                       one after another on true labels of easy examples. There are no true labels here.
 experts_from_source    b_0 = the source; repeat: teacher_i = argmin_t loss(y'_ti, b.phi_i), leave out the `dropped`
                        share of examples with the largest such loss, and fine-tune on the rest
 
@@ -26,7 +26,7 @@ HARD = (
     "means over many keys."
 )
 ROUNDS = 4
-"""Of assignment and fine-tuning."""
+"""Rounds of assignment and fine-tuning."""
 
 
 def _all_labels(view: View) -> Float[Array, "t n"]:

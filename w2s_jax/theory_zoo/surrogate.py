@@ -35,7 +35,7 @@ from jaxtyping import Array, Bool, Float
 from w2s_jax.types import Scalar, is_concrete
 
 HALVINGS = 60
-"""Of a bracket in log tau; what they leave is removed by one step of Newton, which also carries the derivative."""
+"""Halvings of a bracket in log tau; one Newton step removes the remaining error and carries the derivative."""
 
 
 class SurrogateShares(NamedTuple):
