@@ -51,7 +51,7 @@ STUDENTS = ("naive_ft", "icl_refine_shared", "icl_refine_fresh")
 
 
 class Interval(NamedTuple):
-    """Of one quantity, `[W S N I]`."""
+    """Interval of one quantity, `[W S N I]`."""
 
     estimate: np.ndarray
     low: np.ndarray

@@ -114,7 +114,7 @@ def _of(values: xr.DataArray, method: str) -> xr.DataArray:
 
 
 def _lower_end(differences: xr.DataArray) -> xr.DataArray:
-    """Of the 95% t interval of the mean over seeds."""
+    """Lower end of the 95% t interval of the mean over seeds."""
     mean, count = differences.mean("seed"), differences.sizes["seed"]
     sem = differences.std("seed", ddof=1) / np.sqrt(count)
     low, _ = statistics.confidence_interval(mean.values, sem.transpose(*mean.dims).values, count)

@@ -23,7 +23,7 @@ class Refined(NamedTuple):
 
     labels: Int[Array, "C I n a"]
     report: Report
-    """Of the prompted model itself: no fine-tuning."""
+    """Scores of the prompted model itself, without fine-tuning."""
     named: Int[Array, "C I"]
     """The concept that it names after the weak examples before the first question."""
     bayes_style: Float[Array, "C I"]

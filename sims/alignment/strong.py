@@ -90,7 +90,7 @@ class _Phase:
 def _phases(spec: AlignmentSpec) -> tuple[_Phase, ...]:
     single_steps, document_steps = spec.pretrain_steps
     single = TrainingConfig(single_steps, spec.single_rate)
-    # The rate falls to 0: what is left of it at the end would blur laws that are compared with exact ones.
+    # The rate falls to 0: at a positive rate the final noise would blur the comparison with exact Bayes.
     documents = TrainingConfig(document_steps, spec.document_rate, final_fraction=0.0)
     return (
         _Phase("single", 1, spec.single_batch, single),

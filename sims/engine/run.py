@@ -141,12 +141,12 @@ def _is_done(path: Path, spec: Any, target: Target | None, tell: Callable[[str],
 
 
 def say(line: str) -> None:
-    """A line to the person who watches, on stderr: never wrapped, so that it can be searched for."""
+    """Print a line to stderr for the user: never wrapped, so that it can be searched for."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _silent(line: str) -> None:
-    """Other processes than the first tell nothing."""
+    """Processes other than the first print nothing."""
 
 
 class _Work(NamedTuple):

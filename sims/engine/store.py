@@ -38,7 +38,7 @@ CHANGES = {
 """What each format changed. Every store can be read by xarray and drawn; only one of the present format goes on."""
 
 CODECS = (ZstdCodec(), Crc32cCodec())
-"""Of every array in a store: a flipped bit is an error when it is read."""
+"""Codecs of every array in a store: a flipped bit is an error when it is read."""
 
 
 class Store:
@@ -213,7 +213,7 @@ class Store:
         self.about |= about
 
     def check(self, leaves: Leaves, chunks: int) -> None:
-        """Refuse to go on unless its blocks are all there, of such sums, so many chunks and the present settings."""
+        """Raise an `InputError` unless all blocks exist and match these sums, number of chunks and jax's settings."""
         manifest.check_settings(self.path, self.about.get("settings", {}))
         self._check_parts()
         manifest.check_shapes(self.path, self._shapes(), self.done.shape[1], manifest.shapes_of(leaves), chunks)

@@ -107,7 +107,7 @@ def _moments(design: Design, cross: Float[Array, "d"]) -> Moments:
 
 
 def _evidence(world: World, teacher: Task, dataset: Dataset) -> Float[Array, "K n"]:
-    """What each example tells the strong model about the concepts."""
+    """Log evidence of each example for the concepts, as the strong model sees it."""
     reading = world.reading
     return concept_evidence(teacher, dataset, assumed_noise_var=reading.assumed_noise_var) / reading.temperature
 

@@ -1,4 +1,4 @@
-"""What a risk sweep is: a typed specification, checked in full before anything is computed."""
+"""Specification of a risk sweep: typed, checked in full before anything is computed."""
 
 import dataclasses
 import math
@@ -43,19 +43,19 @@ class SweepSpec:
     """How the strong model labels under its concept posterior: sample a concept and noise, its mean, or map (the
     likeliest concept, and noise). intent_refine is the map of a shared prompt, whatever is chosen here."""
     draws: Literal["data", "moments", "auto"] = "auto"
-    """data: draw every example; moments: draw what examples add to gram matrix and cross moments, exact in law for
+    """data: draw every example; moments: draw the moments of the examples, with the same distribution, for
     gaussian features, labels of one concept, and methods that do not read the sample row by row; auto: moments where
     they are exact, else data."""
     task_law: Literal["fixed", "random"] = "fixed"
     """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
     features: FeatureLaw = "gaussian"
-    """Law of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
+    """Distribution of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
     spectrum: float = 0.0
     """Feature variances fall as coordinate^-spectrum, mean 1; >= 0, 0 is isotropic (else task_law fixed only)."""
     coherence: float = 0.0
     """Inner product of any two concepts, in (-1/(K - 1), 1); 0 is orthonormal."""
     target_prior: tuple[float, ...] = ()
-    """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; none: the first alone.
+    """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; empty: the first alone.
     The concept shift is then moved from the first concept to the others."""
     weak_prior_error: float = 0.0
     """Probability that the teacher shows a wrong concept, in [0, 1]; drawn once per prompt, per example of a sample."""
@@ -168,7 +168,7 @@ GRID_AXES = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_i
 """The dims of a store, in order."""
 
 LEAST_EIGENVALUE = 1e-5
-"""Of the Gram matrix of the concepts: below, single precision cannot tell it from one that is not positive definite."""
+"""Least eigenvalue of the concepts' Gram matrix: below it, single precision cannot establish positive definiteness."""
 
 
 SMOKE = SweepSpec(
