@@ -78,7 +78,7 @@ def compiled_needs(workload: Workload) -> Needs:
 
 
 def measured(workload: Workload, num_devices: int, repeats: int, seconds: float) -> list[Limit]:
-    """All limits on so many devices, measured in a process of its own."""
+    """All limits on `num_devices` devices, measured in a separate process."""
     return in_fresh_process(_measure_here, workload, num_devices, repeats, seconds, cores=num_devices)
 
 

@@ -61,7 +61,7 @@ def time_here(
 
 
 def draw_views(spec: ArenaSpec, tasks: int) -> View:
-    """What there is to be seen of so many draws of one task, at its fitted examples."""
+    """Inputs of a method for `tasks` draws of one task, at its fitted examples."""
     task = make_task(
         num_concepts=spec.num_concepts, dim=spec.dim, weak_accuracy=0.7, concept_shift=0.5, noise_var=spec.noise_var
     )

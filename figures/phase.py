@@ -22,7 +22,7 @@ PROMPTS = (4, 16)
 """Prompt lengths shown, one row each: a short prompt, where the border lies inside the diagram, and a long one."""
 SAMPLE_SIZE = 1024
 MOST_POINTS = 24
-"""Of a side of the grid on which theory draws its border."""
+"""Points at most on a side of the grid on which the border of theory is computed."""
 STRONGEST = 1.5
 """Colours saturate where the risks differ by this many decades."""
 COLORS = LinearSegmentedColormap.from_list(
