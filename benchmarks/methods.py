@@ -51,7 +51,7 @@ def rows_of(*, quick: bool) -> list[dict]:
 def time_here(
     labels: Labels, names: list[str], tasks: int, repeats: int, seconds: float
 ) -> list[tuple[Timing, Timing]]:
-    """Time methods in this process, one after another, and naive fine-tuning beside each."""
+    """Time methods in this process, one after another, each alternating with naive fine-tuning."""
     devices.start(1)
     spec = presets(labels)["quick"]
     views = jax.block_until_ready(draw_views(spec, tasks))

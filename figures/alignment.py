@@ -1,4 +1,4 @@
-"""The strong model against its weak teacher in a world of tokens: content and style, beside the published scores."""
+"""The strong model against its weak teacher in a world of tokens: content and style, with the published scores."""
 
 from typing import Any, NamedTuple
 

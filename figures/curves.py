@@ -1,4 +1,4 @@
-"""Closed forms over many tasks at once: what the figures set beside the simulation."""
+"""Closed forms over many tasks at once, which the figures compare with the simulation."""
 
 from collections.abc import Callable
 from functools import cache

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A figure: who draws it, the store that it reads, what it claims, and further stores that it reads.
+    """A figure: the function that draws it, the store that it reads, its claim, and further stores that it reads.
 
     It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`.
     """

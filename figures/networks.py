@@ -1,4 +1,4 @@
-"""How trained networks read a context, beside the exact Bayesian inference that the theory assumes of them."""
+"""How trained networks read a context, compared with the exact Bayesian inference that the theory assumes."""
 
 import numpy as np
 import xarray as xr

@@ -1,4 +1,4 @@
-"""The phase diagram: over weak accuracy and concept shift, who wins, by how much, and where theory puts the border."""
+"""The phase diagram: the best method by weak accuracy and concept shift, its lead, and the predicted border."""
 
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ def phase_diagram(results: Results) -> Figure:
 
 
 def judge(data: xr.Dataset) -> Verdict:
-    """Who wins in each cell, and whether it is certain, from the covariance of risks on the same replicates."""
+    """Which method wins in each cell, and how surely, from the covariance of risks on the same replicates."""
     pair = data.sel({"method": list(RIVALS), "method_2": list(RIVALS)})
     dims = ("weak_accuracy", "concept_shift")
     count = pair["num_replicates"].isel(method=0).transpose(*dims).values

@@ -148,7 +148,7 @@ def ordered_colors(count: int) -> list[str]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this context: our settings on top of matplotlib's defaults, whatever the user's own are."""
+    """Draw inside this context: our settings on top of matplotlib's defaults, which replace the user's own."""
     with matplotlib.style.context(["default", SETTINGS]):
         yield
 

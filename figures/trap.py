@@ -1,4 +1,4 @@
-"""The trap of naive fine-tuning: whatever the penalty, the risk stays at the floor between the two biases."""
+"""The trap of naive fine-tuning: at every penalty the risk stays at the floor between the two biases."""
 
 from typing import NamedTuple
 

@@ -165,7 +165,7 @@ def _say(heading: str, line: str) -> None:
 
 
 def inspect(path: Path, mend: bool) -> int:
-    """Print what the store at `path` holds, mend it if asked to, and return the exit code."""
+    """Print what the store at `path` holds, repair it if asked to, and return the exit code."""
     path = followed(path)
     if not path.is_dir():
         raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")

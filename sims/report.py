@@ -71,7 +71,7 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
 
 
 def evaluate(found: Evidence, name: str, preset: str) -> list[dict]:
-    """The claims of a sweep, by the functions that state them; closed forms in double precision, wherever it is."""
+    """The claims of a sweep, by the functions that state them; closed forms in double precision."""
     with jax.enable_x64(True):
         claims = list(CLAIMS[name](found.data, SWEEPS[name].presets[preset]))
     return [{**claim._asdict(), "holds": claim.holds()} for claim in claims]

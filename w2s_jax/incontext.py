@@ -1,4 +1,4 @@
-"""In-context learners of concepts: sequences of one concept, the exact Bayes predictor, and a transformer beside it.
+"""In-context learners of concepts: sequences of one concept, the exact Bayes predictor, and a transformer.
 
 A predictor answers each example of a sequence with a distribution of its label on bins, given those before it:
 

@@ -9,7 +9,7 @@ A = U'U, and split phi into u and the rest v, which is independent of u and of t
 docs/theory.md 2), with y_perp the part of y outside the columns of U,
 
     R = [A^1/2  N]      rows of N: U's columns, orthonormalised, see v as standard normals
-        [  0    z]      so does the direction of y_perp, whatever the concepts drawn
+        [  0    z]      so does the direction of y_perp, for any concepts drawn
         [  0    T]      and T'T is a Wishart matrix with n - p - 1 degrees of freedom,
 
     Q'y = (A^-1/2 U'y, |y_perp|, 0),    Phi'y = R'Q'y.

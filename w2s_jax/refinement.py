@@ -144,7 +144,7 @@ def refine_labels(
         mean     y_i = sum_k w_ik beta_k . phi_i                        its mean, without noise
         map      k_i = argmax_k w_ik, y_i = beta_{k_i} . phi_i + sigma eps_i      infer the intent, then answer
 
-    Derivatives: those of `mean` are exact. Those of `sample` are unbiased for whatever is at most quadratic in each
+    Derivatives: those of `mean` are exact. Those of `sample` are unbiased for functions at most quadratic in each
     label, as the excess risk of any student is whose coefficients are linear in the labels; like draws they have noise
     of their own (`w2s_jax/mixture_labels.py`). `map` jumps from concept to concept as the weights move, and raises.
 

@@ -1,4 +1,4 @@
-"""What an estimate is worth: excess risk, misfit, performance gap recovered, sign accuracy.
+"""Measures of an estimate: excess risk, misfit, performance gap recovered, sign accuracy.
 
 Every function reduces the last axis only. Leading dimensions broadcast against each other, shorter ones padded on the
 left, also under `jax_numpy_rank_promotion="raise"`.

@@ -40,7 +40,7 @@ def is_concrete(value) -> bool:
 
 
 def known(value) -> float | int | None:
-    """A scalar's value as a Python number, of whatever kind it is; None where it is traced, or on another host.
+    """A scalar of any kind as a Python number; None where it is traced, or on another host.
 
     >>> known(0.5), known(np.array(2)), known(jnp.array(0.25)), jax.jit(lambda x: known(x) is None)(1.0).item()
     (0.5, 2, 0.25, True)

@@ -46,7 +46,7 @@ def alignment_claims(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
 
 
 def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
-    """Beside naive fine-tuning: what protects content, what that costs in style, and what does not help."""
+    """Compared with naive fine-tuning: what protects content, what that costs in style, and what does not help."""
     content = data.content.sel(split=list(ASKED))
     naive, train = _of(content, "naive_ft"), {"split": ["train"]}
     for method, cells in (("anchored_contrastive", {}), ("self_refine", {}), ("selective", {}), ("reverse_kl", train)):

@@ -109,8 +109,8 @@ class AlignmentSpec:
     confidence: float = 0.5
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
     confidence_labels: Literal["drawn", "soft"] = dataclasses.field(default="drawn", metadata=LATER)
-    """What `aux_confidence` learns beside its own answers: drawn, the weak labels as all methods see them; soft, the
-    teacher's probabilities of each token along them."""
+    """Labels that `aux_confidence` learns with its own answers: drawn, the weak labels as all methods see them; soft,
+    the teacher's probabilities of each token along them."""
     colleagues: int = 2
     """Further weak teachers of the same capability, with errors of their own, which `ensemble` also uses, >= 1."""
     known_share: float = 0.5

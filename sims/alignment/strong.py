@@ -45,7 +45,7 @@ def pretrained(spec: AlignmentSpec, width: int, out: Path) -> Params:
 
 
 def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
-    """Seeds that were or will be trained together, and where: who asks for more seeds trains those that are missing."""
+    """Seeds that were or will be trained together, and where: a sweep with more seeds trains the missing ones."""
     groups, first = [], 0
     while first < count:
         there = sorted(folder.glob(f"seeds-{first}-*"))

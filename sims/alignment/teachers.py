@@ -1,7 +1,7 @@
 """Weak teachers: small models that learn the target's way from what they believe, and then label questions.
 
-Beside each stand, where a method asks for them, the model that it was before its alignment, which has the same beliefs
-in the ways of the source, and colleagues of its capability with beliefs of their own.
+If a method needs them, each comes with the model before its alignment, which has the same beliefs and the source's
+ways of answering, and with colleagues of its capability that have beliefs of their own.
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """Several processes, on one host or many, that share a sweep: how they find each other, and how they wait.
 
-Processes meet once, at the start, to agree on who they are. From then on they share a folder and nothing else: each
+Processes meet once, at the start, to agree on their ranks. After that they share only a folder: each
 writes its own blocks, so that none needs another to save its work and the death of one aborts no other.
 """
 
@@ -61,7 +61,7 @@ def start(
         timeout: seconds in which all must have met.
 
     Returns:
-        Who this process is. Without any argument it is alone, and jax is left as it is.
+        The rank of this process. Without any argument it is the only one, and jax is left as it is.
 
     Raises:
         InputError: if the arguments contradict each other, or not all processes have met in time.

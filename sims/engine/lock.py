@@ -1,7 +1,7 @@
 """The lock of a run: one store is written by one run at a time, whose ranks share it.
 
     DIR/.risk_sweep.zarr.lock/
-        <run>-<rank>.json       who works on DIR/risk_sweep.zarr: host, process, since when, and how far it is
+        <run>-<rank>.json       the process that works on DIR/risk_sweep.zarr: host, number, start, state
 
 A lock outlives its process when that is killed, so its owner is looked up: on this host by the process itself, on
 another by the file's age, since a thread touches it as long as the process lives. Death is never assumed: a process
@@ -178,7 +178,7 @@ def works(owner: Owner) -> bool:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove what killed runs had begun to write beside the store; only for who holds its lock."""
+    """Remove unfinished files of killed runs beside the store; call it only with its lock held."""
     for left in path.parent.glob(f".{path.name}.*"):
         if left.is_file():
             left.unlink()

@@ -4,7 +4,7 @@ Attributes of the group `blocks`, which a reader of the results does not see:
 
     leaves      type and shape of each sum of a block, by name: what every block must hold
     settings    the settings of jax that decide the draws
-    runs        who computed which blocks: versions, commit, device, time, and `blocks` as [chunk, first, last]
+    runs        origin of the blocks: versions, commit, device, time, and `blocks` as [chunk, first, last]
     results     names of the arrays that were published
 
 Stores older than 0.2 have none of these. Their arrays are compared all the same, and the rest takes its default.

@@ -55,7 +55,7 @@ class Published(NamedTuple):
     complete: int = 0
     """Replicates behind every cell at least; 0 where there are no results."""
     replicates: tuple[int, ...] = ()
-    """Replicates of each chunk of the grid; stays while results are assembled anew."""
+    """Replicates of each chunk of the grid; kept while results are assembled again."""
     target_sem: float | None = None
     max_replicates: int | None = None
     risks_short: int = 0

@@ -87,7 +87,7 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
 
 
 def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], options: Options = ALONE) -> Path:
-    """The same into the store at `path`, whatever its folder is called; a symbolic link is followed."""
+    """As `run`, into the store at `path`, in any folder; a symbolic link is followed."""
     path, target = followed(path), options.target
     ranks = options.ranks or hosts.alone()
     tell = say if ranks.index == 0 else _silent
@@ -305,7 +305,7 @@ def launcher(program: Callable, spec: Any) -> Launch:
 @functools.lru_cache(maxsize=4)
 def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Callable, NamedSharding]:
     """What compiles the program on every device at once for given inputs, once for each of their shapes, and how these
-    lie; kept, so that a next sweep traces nothing anew."""
+    lie; kept, so that the next sweep traces nothing again."""
     mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,), devices=devices)
 
     def unit(key, total, first, chunk):

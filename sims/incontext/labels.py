@@ -38,7 +38,7 @@ def refine(spec: InContextSpec, key: Key, network: ConceptRegressor, bins: Bins,
     target = jax.tree.map(lambda leaf: leaf[0], world.teachers)
 
     def sampled(name: str, laws: Float[Array, "*l N B"]) -> Float[Array, "*l N"]:
-        """Labels by the same random numbers, whatever the teacher, concept or prompt length."""
+        """Labels from the same random numbers for every teacher, concept and prompt length."""
         draw = partial(sample_label, stream(key, name), bins=bins)
         return jax.vmap(draw)(laws) if laws.ndim == 3 else draw(laws)
 

@@ -1,4 +1,4 @@
-"""Strong networks: pre-trained on the source once, and kept beside the store for every sweep that asks for the same."""
+"""Strong networks: pre-trained on the source once, and kept beside the store for every sweep that needs the same."""
 
 from collections.abc import Callable
 from functools import partial

@@ -41,7 +41,7 @@ class SweepSpec:
     """EM steps of em_prior, >= 0: 0 is the source prior, 1 one-example refinement, many the likeliest prior."""
     refined_labels: LabelDraw = "sample"
     """How the strong model labels under its concept posterior: sample a concept and noise, its mean, or map (the
-    likeliest concept, and noise). intent_refine is the map of a shared prompt, whatever is chosen here."""
+    likeliest concept, and noise). intent_refine is always the map of a shared prompt."""
     draws: Literal["data", "moments", "auto"] = "auto"
     """data: draw every example; moments: draw the moments of the examples, with the same distribution, for
     gaussian features, labels of one concept, and methods that do not read the sample row by row; auto: moments where
@@ -60,7 +60,7 @@ class SweepSpec:
     weak_prior_error: float = 0.0
     """Probability that the teacher shows a wrong concept, in [0, 1]; drawn once per prompt, per example of a sample."""
     contamination: float = 0.0
-    """Probability rho that a weak example comes from another concept than the one shown, in [0, 1]; each by itself."""
+    """Probability rho, in [0, 1], that a weak example comes from another concept than the one shown, independently."""
     assumed_noise_factor: float = 1.0
     """Noise variance that the concept posterior assumes, over noise_var; > 0."""
     temperature: float = 1.0

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: the state at a step, whole or not there at all, beside what says whose it is.
+"""Checkpoints of a training run: the state at a step, complete or absent, with a record of the run it belongs to.
 
 FOLDER/run.json            the run's configuration and its identity
 FOLDER/checkpoints/<step>  the state after that many steps, as orbax writes it: under another name until it is whole

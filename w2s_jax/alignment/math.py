@@ -33,14 +33,14 @@ FORMS = ("worked", "bare", "answer_first")
 """The concepts, the target first, and the form of each."""
 VERBS = ("gives", "makes")
 VERB_LAW = ((0.75, 0.25), (0.25, 0.75), (0.25, 0.75))
-"""P(verb | concept), whatever the form: the target prefers the first."""
+"""P(verb | concept), for any form: the target prefers the first."""
 FILLERS = ("in", "all", "this", "hence")
 OPERATORS = ("plus", "minus", "times")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six")
 PRIMES = (3, 5, 7)
 LENGTH = 10
 MISREAD = 0.25
-"""Share of the problems in which one who knows nothing misreads an operator."""
+"""Share of the problems in which a model of capability 0 misreads an operator."""
 
 
 def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
@@ -50,7 +50,7 @@ def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
 
 
 def believe_tables(problems: Int[np.ndarray, "Q 5"], p: int) -> Callable[[Key, Scalar], Int[Array, "Q"]]:
-    """Claims of one who knows round(capability 3 p^2) entries of the tables and has a fixed wrong one for each other.
+    """Claims of a model that knows round(capability 3 p^2) entries of the tables and has fixed wrong ones for the rest.
 
     In about a share MISREAD (1 - capability) of the problems one operator is read as another one instead, always the
     same, and the claim is what then would be right, if that is wrong. A claim that is right stays right with more

@@ -69,8 +69,8 @@ class World:
     truth: Int[np.ndarray, "Q"]
     """The right claim of each question."""
     believe: Callable[[Key, Scalar], Int[Array, "Q"]]
-    """(key, capability in [0, 1]) -> the claims of one who knows that share of the world and is wrong about the rest.
-    More capability under the same key adds knowledge and changes none."""
+    """(key, capability in [0, 1]) -> the claims of a model that knows that share of the world and is wrong about the
+    rest. More capability under the same key adds knowledge and changes none."""
     skill_questions: Int[np.ndarray, "S q"]
     """Questions of a skill that has nothing to do with the world."""
     skill_answers: Int[np.ndarray, "S a"]
@@ -186,7 +186,7 @@ def find(
 
 
 def believe_with_errors(truth: Int[np.ndarray, "Q"], num_claims: int) -> Callable[[Key, Scalar], Int[Array, "Q"]]:
-    """Beliefs of one who holds round(capability Q) of the facts, and of each other one a fixed wrong claim."""
+    """Beliefs of a model that knows round(capability Q) of the facts, and of each other one a fixed wrong claim."""
 
     def believe(key: Key, capability: Scalar) -> Int[Array, "Q"]:
         order_key, wrong_key = (jax.random.fold_in(key, i) for i in range(2))

@@ -46,7 +46,7 @@ class View(NamedTuple):
 
 
 class Densities(NamedTuple):
-    """A weak model on a grid of answers to each example, evenly spaced and wide enough for all that it deems likely."""
+    """A weak model on a grid of answers to each example, evenly spaced and wide enough for all likely answers."""
 
     answers: Float[Array, "n G"]
     aligned: Float[Array, "n G"]

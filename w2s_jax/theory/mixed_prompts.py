@@ -111,7 +111,7 @@ def mixed_posterior_exponents(
 
 @closed_form
 def winner_takes_all_misalignment(task: Task) -> Float[Array, "*b"]:
-    """Where the misalignment goes with the length of the prompt: all weight to one concept, whatever the target.
+    """Limit of the misalignment for long prompts: all weight on one concept, for any target.
 
         ||e_c - q||^2 = 1 - 2 q_c + ||q||^2,    c = argmin_k ||beta_k - beta_w||,    beta_w = sum_k q'_k beta^w_k
 

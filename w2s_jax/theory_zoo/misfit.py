@@ -21,7 +21,7 @@ EQUATIONS (all derived here).
 
 The part of the teacher that the class cannot express is independent of the strong features, as both are gaussian: label
 noise, of variance M. So the misfit is gained once and paid for k/(n - k - 1) times. A noise-free teacher of a target
-in the class is beaten in the mean if and only if n > 2k + 1, whatever the teacher.
+in the class is beaten in the mean if and only if n > 2k + 1, for any teacher.
 
 `w2s_jax.theory.span` has the special case of concepts as strong features, isotropic inputs, and a target in the class.
 """

@@ -1,4 +1,4 @@
-"""Contaminated prompts: every example comes, with probability rho and by itself, from another concept.
+"""Contaminated prompts: every example comes independently, with probability rho, from another concept.
 
 A rotated teacher. Theory: docs/theory.md 3.6.
 """
