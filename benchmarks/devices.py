@@ -23,7 +23,7 @@ class Machine(NamedTuple):
 
 
 def start(devices: int) -> None:
-    """Set JAX up as the sweeps do, one device a core, and ignore compiled programs of earlier runs: compile times are reported."""
+    """Set JAX up as the sweeps do, one device a core, without cached programs, since compile times are reported."""
     import jax
 
     from sims.engine import runtime
