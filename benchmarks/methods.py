@@ -4,7 +4,7 @@
 
 Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
 at their defaults and data in memory; for each kind of labels in a process of its own. Naive fine-tuning is timed again
-beside each method, by turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
+with each method, in turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
 that of the turns' ratios; compile time is apart. What a fit costs here is the work of a small student: with a network
 it is the reads of `Cost` that count.
 """
@@ -30,7 +30,7 @@ RIVAL = "naive_ft"
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    about = "Times a fit of every published method, beside that of naive fine-tuning."
+    about = "Times a fit of every published method, relative to naive fine-tuning."
     return run.command(argv, "methods", about, "few tasks, short runs", lambda quick: rows_of(quick=quick), report)
 
 

@@ -1,4 +1,4 @@
-"""Draws every figure whose results are there, as PDF and PNG, and names the command that makes what is missing."""
+"""Draws every figure whose results exist, as PDF and PNG, and prints the command that makes missing results."""
 
 import argparse
 import difflib

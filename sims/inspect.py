@@ -112,7 +112,7 @@ def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
             yield "grid", f"{name}: {', '.join(map(str, values))}"
     yield "grid", ", ".join(f"{name} {value}" for name, value in fields.items() if not isinstance(value, tuple))
     if "leaves" not in store.about:
-        yield "store", "made by an earlier version, which noted neither what it must hold nor who computed what"
+        yield "store", "made by an earlier version, which recorded neither expected contents nor runs"
     yield "provenance", f"created {attributes['created']}, commit {attributes['commit']}, on {attributes['device']}"
     yield "provenance", manifest.words(attributes["versions"])
     if len(origins := store.origins()) > 1:

@@ -195,7 +195,7 @@ class ConceptRegressor(nnx.Module):
         return jnp.concatenate([jnp.zeros_like(pairs, shape=(1, pairs.shape[1])), pairs])
 
     def _read(self, hidden) -> Float[Array, "n B"]:
-        # In the default type, float32 or wider, whatever the blocks compute in: masses then sum to 1.
+        # In the default type, float32 or wider, for any type of the blocks: masses then sum to 1.
         return jax.nn.log_softmax(self.head(hidden).astype(float))
 
     def _check(self, places: int, what: str) -> None:

@@ -139,7 +139,7 @@ def kl(log_p: Float[Array, "*b B"], log_q: Float[Array, "*b B"]) -> Float[Array,
     >>> round(float(kl(p, q)), 4), float(kl(p, p))
     (0.1438, 0.0)
     """
-    shown = log_p > -jnp.inf  # a bin of mass zero costs nothing, whatever q says of it
+    shown = log_p > -jnp.inf  # a bin of mass zero costs nothing, for any q
     return jnp.where(shown, jnp.exp(log_p) * (jnp.where(shown, log_p, 0.0) - jnp.where(shown, log_q, 0.0)), 0.0).sum(-1)
 
 

@@ -73,7 +73,7 @@ def start(
     missing = [name for name, value in given.items() if value is None]
     if cluster and len(missing) < 3:
         given_too = next(name for name in given if name not in missing)
-        raise InputError(f"--cluster finds out by itself what {given_too} says, but both were given; leave one out.")
+        raise InputError(f"--cluster already determines {given_too}, but both were given; leave one out.")
     if not cluster and len(missing) == 3:
         return alone()
     if not cluster:

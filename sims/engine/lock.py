@@ -190,7 +190,7 @@ def _read(file: Path, now: float) -> Owner | None:
     run, _, rank = file.stem.rpartition("-")
     unknown = dict.fromkeys(("host", "place", "pid", "born", "started", "command"), "unknown")
     try:
-        with file.open() as opened:  # opening asks a network file system for the age anew
+        with file.open() as opened:  # opening asks a network file system for the age again
             age = now - os.fstat(opened.fileno()).st_mtime
             said = json.load(opened)
     except FileNotFoundError:

@@ -95,7 +95,7 @@ def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], opti
         return path
     runtime.devices()
     with RunLock(path, ranks.run, ranks.index) as lock:
-        # Looked at again, now that no other run can change it: what was published meanwhile is never computed anew.
+        # Looked at again, now that no other run can change it: what was published meanwhile is never computed again.
         if _is_done(path, spec, target, tell):
             return path
         held = precision.read_published(path)
@@ -212,7 +212,7 @@ def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
         work.tell(f"going on: {len(every) - len(missing)} blocks are already there")
     own = [unit for unit in hosts.share(every, work.ranks) if unit in missing]
     if own:
-        # Rank 0 clears away what killed runs left beside the store when it signs, so not what is written from now on.
+        # Rank 0 removes files of killed runs beside the store when it signs, so none that are written from now on.
         hosts.wait(lambda: 0 in hosts.signed(work.lock), work.lock, work.ranks)
         _compute(work, store, counts, own)
     hosts.wait(_all_marked(store, counts, sorted(missing.difference(own))), work.lock, work.ranks)

@@ -102,7 +102,7 @@ class Store:
         if units:
             about["runs"] = manifest.with_run(self.about.get("runs", []), origin, units)
         if about:
-            with saving(self.path, "noting who computes"):
+            with saving(self.path, "recording the run"):
                 self._note(**about)
 
     def origins(self) -> list[tuple[dict, int]]:

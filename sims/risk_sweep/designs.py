@@ -71,7 +71,7 @@ def designs_of_rows(
     features = features * jnp.sqrt(feature_var)[None, :]
     weak_noise = normals(stream(key, "weak_noise"), (total,))
     refined_noise = normals(stream(key, "refined_noise"), (total,))
-    # Drawn once: without a barrier the compiler draws the features anew for each of their many uses.
+    # Drawn once: without a barrier the compiler draws the features again for each of their many uses.
     rows = jax.lax.optimization_barrier(Rows(features, weak_noise, refined_noise))
     means = (concepts[:-1] - concepts[-1:]) @ rows.features.T
     means = jnp.concatenate([means, jnp.zeros_like(means[:1])])

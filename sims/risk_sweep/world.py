@@ -38,7 +38,7 @@ class Grid(NamedTuple):
 
 
 class World(NamedTuple):
-    """One replicate: its tasks and draws. Prompts live in canonical coordinates, all that a posterior can see."""
+    """One replicate: its tasks and draws. Prompts are in canonical coordinates, all that a posterior reads."""
 
     key: Key
     teachers: Task

@@ -51,7 +51,7 @@ class Clock(NamedTuple):
     """Probability that it has not rung yet."""
 
 
-@jax.jit  # a leaf: without it, every call outside a jit would compile the loop anew
+@jax.jit  # a leaf: without it, every call outside a jit would compile the loop again
 def race_moments(
     factor: OneFactor,
     target_prior: Float[Array, ""],
