@@ -112,7 +112,7 @@ def _evidence(world: World, teacher: Task, dataset: Dataset) -> Float[Array, "K 
     return concept_evidence(teacher, dataset, assumed_noise_var=reading.assumed_noise_var) / reading.temperature
 
 
-# --- Refinement with prompts of its own: the labels may be sorted (w2s_jax/sorted_labels.py) ---------------------
+# --- Refinement with independent prompts: the labels may be sorted (w2s_jax/sorted_labels.py) --------------------
 
 
 def _shared_log_posterior(spec: SweepSpec, world: World) -> Float[Array, "W S I K"]:

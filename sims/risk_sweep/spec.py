@@ -67,7 +67,7 @@ class SweepSpec:
     """Temperature of the concept posterior, > 0; it divides the log likelihood."""
     prompt_rounds: int = dataclasses.field(default=0, metadata=LATER)
     """Rounds of K prompts over which a replicate averages what shared prompts do: the risks of icl_refine_shared and
-    intent_refine, and the misalignments of refinement with prompts of its own (docs/theory.md 2); >= 2, or 0 for the
+    intent_refine, and the misalignments of refinement with fresh prompts (docs/theory.md 2); >= 2, or 0 for the
     one prompt that the replicate itself refines with. Win rates and sign accuracies are always those of that one."""
     seed: int = 0
     """Seed of every random stream, >= 0."""

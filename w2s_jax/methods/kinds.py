@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     """(labels, answers) -> how badly each fits."""
 
     def source(self, view: View) -> Float[Array, "d"]:
-        """Coefficients of the strong model as it was pre-trained."""
+        """Coefficients of the source (strong model, not aligned)."""
         return self.mixture(view, known(view.source).source_prior)
 
 
