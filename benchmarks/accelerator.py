@@ -2,7 +2,7 @@
 
     python -m benchmarks.accelerator --json FILE [--preset paper] [--against docs/results/benchmarks.json]
 
-On a machine without an accelerator it measures the processor and says so: a rehearsal, no claim.
+On a machine without an accelerator it measures the processor and prints that this is a rehearsal, not a claim.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Who takes part: how each contender is run on a workload, what it needs, and how many cores it is given."""
+"""The contenders: how each is run on a workload, what it needs, and how many cores it gets."""
 
 import importlib.util
 import multiprocessing
@@ -42,13 +42,13 @@ class Contender(NamedTuple):
 
 
 def one_task(workload: Workload) -> Workload:
-    """A single cell of the same sizes: a task that is drawn and fitted by itself takes as long on any grid."""
+    """A single cell of the same sizes: a task that is drawn and fitted on its own takes as long on any grid."""
     return spread(1, 1, (max(workload.num_icl),), dim=workload.dim, num_samples=workload.num_samples)
 
 
 @contextmanager
 def one_process(mean_risks: MeanRisksOf, shrink: bool, workload: Workload, devices: int) -> Iterator[tuple[Run, int]]:
-    """As it comes: one process."""
+    """One process."""
     cells = one_task(workload) if shrink else workload
     yield lambda replicates: mean_risks(cells, replicates), cells.num_cells
 
@@ -69,7 +69,7 @@ def process_per_core(
 
 @contextmanager
 def on_devices(runner: Callable[..., tuple[Run, int]], workload: Workload, devices: int) -> Iterator[tuple[Run, int]]:
-    """A JAX program, on so many of its devices."""
+    """A JAX program on `devices` of its devices."""
     yield runner(workload, devices)
 
 

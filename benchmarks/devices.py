@@ -14,7 +14,7 @@ class Machine(NamedTuple):
     accelerators: int
     """Devices of JAX that are no processor cores."""
     commit: str = "unknown"
-    """Of the code that is measured; with `-dirty` where it has changes that no commit holds."""
+    """Commit of the code that is measured; with `-dirty` where it has uncommitted changes."""
     versions: Mapping[str, str] = {}
 
     def origin(self, seed: int) -> dict[str, Any]:
@@ -23,7 +23,7 @@ class Machine(NamedTuple):
 
 
 def start(devices: int) -> None:
-    """Set JAX up as the sweeps do, one device a core, and compile everything anew: a first run's time is reported."""
+    """Set JAX up as the sweeps do, one device a core, without cached programs, since compile times are reported."""
     import jax
 
     from sims.engine import runtime

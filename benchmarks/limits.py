@@ -1,7 +1,7 @@
 """What the machine can do and what a replicate takes of it: the tasks/s that each resource alone would allow.
 
 Three resources: bytes moved, floating-point operations, normal draws. The rates are measured, on one device and on all.
-A replicate's needs are counted by hand, for what the algorithm must do, and beside it by XLA, for what the compiled
+A replicate's needs are counted by hand, for what the algorithm must do, and by XLA, for what the compiled
 program does; neither count has the time between a resource and the next, so no program reaches the limit.
 """
 
@@ -78,7 +78,7 @@ def compiled_needs(workload: Workload) -> Needs:
 
 
 def measured(workload: Workload, num_devices: int, repeats: int, seconds: float) -> list[Limit]:
-    """All limits on so many devices, measured in a process of its own."""
+    """All limits on `num_devices` devices, measured in a separate process."""
     return in_fresh_process(_measure_here, workload, num_devices, repeats, seconds, cores=num_devices)
 
 

@@ -4,7 +4,7 @@
 
 Every method fits many tasks side by side, as the arena's `quick` preset has them (`vmap`, then `jit`), with its knobs
 at their defaults and data in memory; for each kind of labels in a process of its own. Naive fine-tuning is timed again
-beside each method, by turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
+with each method, in turns, so that a machine that is busier for a while slows both. Figures are medians, a ratio
 that of the turns' ratios; compile time is apart. What a fit costs here is the work of a small student: with a network
 it is the reads of `Cost` that count.
 """
@@ -30,7 +30,7 @@ RIVAL = "naive_ft"
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    about = "Times a fit of every published method, beside that of naive fine-tuning."
+    about = "Times a fit of every published method, relative to naive fine-tuning."
     return run.command(argv, "methods", about, "few tasks, short runs", lambda quick: rows_of(quick=quick), report)
 
 
@@ -51,7 +51,7 @@ def rows_of(*, quick: bool) -> list[dict]:
 def time_here(
     labels: Labels, names: list[str], tasks: int, repeats: int, seconds: float
 ) -> list[tuple[Timing, Timing]]:
-    """Time methods in this process, one after another, and naive fine-tuning beside each."""
+    """Time methods in this process, one after another, each alternating with naive fine-tuning."""
     devices.start(1)
     spec = presets(labels)["quick"]
     views = jax.block_until_ready(draw_views(spec, tasks))
@@ -61,7 +61,7 @@ def time_here(
 
 
 def draw_views(spec: ArenaSpec, tasks: int) -> View:
-    """What there is to be seen of so many draws of one task, at its fitted examples."""
+    """Inputs of a method for `tasks` draws of one task, at its fitted examples."""
     task = make_task(
         num_concepts=spec.num_concepts, dim=spec.dim, weak_accuracy=0.7, concept_shift=0.5, noise_var=spec.noise_var
     )

@@ -184,7 +184,7 @@ def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: flo
 
 
 def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
-    """(way, networks) -> steps of so many networks, each with a key and data of its own."""
+    """(way, networks) -> pre-training steps of that number of networks, each with its own key and data."""
     own = PretrainSpec.of(spec, spec.concept_shift[0])
     optimizer, loss = make_optimizer(own.training), pretraining_loss(own, finetune.structure(spec))
 
@@ -217,7 +217,7 @@ def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
 
 
 def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
-    """(way, networks side by side) -> steps of so many fine-tunings on every device, through the engine's launcher.
+    """(way, networks side by side) -> steps of that number of fits on every device, through the engine's launcher.
 
     Risks are measured at two queries, which cost nothing.
     """

@@ -1,4 +1,4 @@
-"""The plain rival: a Python loop that draws and fits every task by itself.
+"""The simplest implementation: a Python loop that draws and fits every task separately.
 
 Each pass is what a careful user writes first: vectorised within the task, one Gram matrix for both fits, no factor
 formed twice. float32 and SFC64 are used throughout, the fastest choice NumPy offers here.

@@ -4,7 +4,7 @@ What one replicate pays for: one design (features, their Gram matrix and its inv
 prompt, one set of uniforms. All else is arithmetic on a few numbers a cell:
 
 - Naive fine-tuning is affine in (weak coefficient, source coefficient), so the grid's risks are outer sums.
-- The prompt lives in the K + 1 dimensions of concepts and teacher; cumulative sums of its log likelihood serve every
+- The prompt is drawn in the K + 1 dimensions of concepts and teacher; cumulative sums of its log likelihood serve every
   prompt length, and one softmax all source priors.
 - Refined labels are sampled exactly, without touching n numbers a cell. Rows of features are exchangeable and
   independent of the concepts drawn, so labels may be sorted by concept: with c_k labels among the first k concepts,

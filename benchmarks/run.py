@@ -1,4 +1,4 @@
-"""Ours against its rivals, in one run: tasks per second, compile time and memory, and how they scale.
+"""The engine against other implementations, in one run: tasks per second, compile time, memory, and scaling.
 
     python -m benchmarks.run [--json FILE] [--only headline|d|n|cells|devices]... [--quick] [--repeats 5]
 
@@ -25,7 +25,7 @@ from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process
 from benchmarks.workload import Workload
 
 SEED = 0
-"""Of the first process of every contender; each further process has the next."""
+"""Seed of the first process of every contender; each further process has the next."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -179,7 +179,7 @@ def command(
 ) -> int:
     """A command that measures rows, prints them and writes them if asked; returns its exit code.
 
-    `rows_of` is told whether to rehearse, which `rehearsal` explains.
+    `rows_of` takes whether to rehearse, which `rehearsal` explains.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{prog}", description=description)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there, as a list of objects")

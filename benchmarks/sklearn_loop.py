@@ -1,6 +1,6 @@
 """scikit-learn's rival: one task after the other, both fits by its `Ridge`, the posterior in NumPy.
 
-Written as a user of scikit-learn who minds speed would: inputs are not checked again, no intercept, one Cholesky
+Written as a user of scikit-learn who cares about speed would: inputs are not checked again, no intercept, one Cholesky
 factorisation a fit. `Ridge` does not divide its loss by n, so its alpha is n times the penalty; pulled to the source
 instead of to zero it fits what the source leaves over. Without penalty it is least squares, faster than
 `LinearRegression`, which decomposes the n x d features.

@@ -1,7 +1,7 @@
 """PyTorch's rival: tasks in batches, every task with draws of its own, solved by batched linear algebra.
 
-PyTorch draws normals on one thread whatever its number of threads, so on a CPU the fastest setting is a process per
-core with one thread each; where there is a GPU that PyTorch can use, one process works on it.
+PyTorch always draws normals on one thread, so on a CPU the fastest setting is a process per core with one
+thread each; where there is a GPU that PyTorch can use, one process works on it.
 """
 
 # pyright: reportMissingImports=false

@@ -1,1 +1,1 @@
-"""Figures of the simulator: they read finished results, set the closed forms beside them, and never import `sims`."""
+"""Figures of the simulator: they draw finished results with their closed forms, and never import `sims`."""

@@ -1,4 +1,4 @@
-"""The strong model against its weak teacher in a world of tokens: content and style, beside the published scores."""
+"""The strong model against its weak teacher in a world of tokens: content and style, with the published scores."""
 
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ def strong_against_weak(results: Results) -> Figure:
 
 
 def task_of(results: Results) -> str:
-    """The task of a store, which is told by its name."""
+    """The task of a store, which its name contains."""
     return results.name.removeprefix("alignment_")
 
 
@@ -109,7 +109,7 @@ def label_of(method: str) -> str:
 
 
 def at_temperature_one(results: Results) -> xr.Dataset:
-    """The store at the models' own law."""
+    """The results at temperature 1."""
     if 1 not in results.data["temperature"]:
         raise MissingResultError(
             f"this figure needs temperature 1, which {results.name}.zarr does not hold; run it into another folder."

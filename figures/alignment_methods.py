@@ -1,4 +1,4 @@
-"""Every method in the worlds of tokens: what a student keeps of what it knew, and how much of the style it takes."""
+"""Every method in the worlds of tokens: how much a student keeps of its knowledge and takes of the style."""
 
 import numpy as np
 import xarray as xr

@@ -16,7 +16,7 @@ from figures.stores import TASKS
 from w2s_jax.statistics import sem, summarize
 
 MORE = ("reverse_kl", "ensemble", "selective", "contrastive", "anchored_contrastive")
-"""Methods that the table has beside those of `ORDER`."""
+"""Methods in the table in addition to `ORDER`."""
 _AT = ORDER.index("aux_confidence") + 1
 ROWS = {
     "weak": label_of("weak"),

@@ -1,4 +1,4 @@
-"""Methods side by side: which one wins where, what each one costs, and what relaxed assumptions do to it."""
+"""Methods side by side: which one wins where, what each costs, and its risk under relaxed assumptions."""
 
 import numpy as np
 import xarray as xr

@@ -1,4 +1,4 @@
-"""Assumptions of the theory: what each method bears when one is relaxed, and how near the proportional limit is."""
+"""Assumptions of the theory: risk of each method when one is relaxed, and how near the proportional limit is."""
 
 from typing import Any, NamedTuple
 

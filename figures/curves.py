@@ -1,4 +1,4 @@
-"""Closed forms over many tasks at once: what the figures set beside the simulation."""
+"""Closed forms over many tasks at once, which the figures compare with the simulation."""
 
 from collections.abc import Callable
 from functools import cache
@@ -105,7 +105,7 @@ def with_priors(task: Task, weak_prior: np.ndarray, target_prior: np.ndarray | N
 
 
 def repeat(tasks: Task, count: int) -> Task:
-    """Every task of a batch `[*b]` so many times, `[*b count]`: one for each point of a curve."""
+    """Every task of a batch `[*b]`, repeated `count` times as `[*b count]`: once for each point of a curve."""
     axis = tasks.noise_var.ndim
     return jax.tree.map(lambda leaf: np.repeat(np.expand_dims(leaf, axis), count, axis), tasks)
 

@@ -139,7 +139,7 @@ def make_tasks(
 
 
 BATCH = 512
-"""Closed forms are computed for so many tasks at a time, so that each is compiled once for all figures."""
+"""Tasks for which closed forms are computed at a time, so that each form is compiled once for all figures."""
 
 
 def in_batches(function: Callable, *arrays: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Draws every figure whose results are there, as PDF and PNG, and names the command that makes what is missing."""
+"""Draws every figure whose results exist, as PDF and PNG, and prints the command that makes missing results."""
 
 import argparse
 import difflib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A figure: who draws it, the store that it reads, what it claims, and further stores that it reads.
+    """A figure: the function that draws it, the store that it reads, its claim, and further stores that it reads.
 
     It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`.
     """
@@ -63,7 +63,7 @@ FIGURES: dict[str, Entry] = {
     "risk_vs_concept_shift": Entry(
         _drawn_by("risk_lines.risk_vs_concept_shift"),
         "risk_sweep",
-        "The worse aligned the source, the higher the floor of naive fine-tuning; refinement hardly notices.",
+        "The worse aligned the source, the higher the floor of naive fine-tuning; refinement hardly changes.",
     ),
     "naive_ft_trap": Entry(
         _drawn_by("trap.naive_ft_trap"),
@@ -88,7 +88,7 @@ FIGURES: dict[str, Entry] = {
     "overconfidence": Entry(
         _drawn_by("posterior.overconfidence"),
         "posterior_sweep",
-        "Under a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
+        "With a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
     ),
     "hull_statistical_dimension": Entry(
         _drawn_by("oracles.hull_statistical_dimension"),
@@ -113,12 +113,12 @@ FIGURES: dict[str, Entry] = {
     "relaxed_assumptions": Entry(
         _drawn_by("assumptions.relaxed_assumptions"),
         "theory_sweep",
-        "What each method loses when one assumption at a time is relaxed.",
+        "Risk of each method when one assumption at a time is relaxed.",
     ),
     "misfit": Entry(
         _drawn_by("misfit.misfit"),
         "theory_sweep",
-        "A student gains over its teacher what it departs from it, and more where its class is only convex.",
+        "A student's gain over its teacher equals its misfit to it, and is larger where its class is only convex.",
     ),
     "proportional_limit": Entry(
         _drawn_by("assumptions.proportional_limit"),
@@ -128,7 +128,7 @@ FIGURES: dict[str, Entry] = {
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",
-        "On its own source a network answers as exact Bayes does; under prompts of another law it departs from it.",
+        "In distribution a network is close to exact Bayes; under prompts from other distributions it is further away.",
     ),
     "concept_posterior_trace": Entry(
         _drawn_by("networks.concept_posterior_trace"),
@@ -192,7 +192,7 @@ FIGURES: dict[str, Entry] = {
     "robustness": Entry(
         _drawn_by("arena.robustness"),
         "methods",
-        "How every method bears it when one assumption of the theory is relaxed.",
+        "Risk of every method when one assumption of the theory is relaxed.",
     ),
     "method_arena_sign": Entry(
         _drawn_by("arena.method_arena"),
@@ -213,7 +213,7 @@ FIGURES: dict[str, Entry] = {
     "scaling": Entry(
         _drawn_by("scaling.scaling"),
         "benchmarks",
-        "How tasks per second depend on samples, dimension, cells and cores, beside what NumPy makes of them.",
+        "How tasks per second depend on samples, dimension, cells and cores, compared with NumPy.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Misfit: what a student gains over its teacher is how far it departs from it; and what that is worth."""
+"""Misfit: a student's gain over its teacher equals its distance from it; and the risk that results."""
 
 from typing import NamedTuple
 

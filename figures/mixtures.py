@@ -25,7 +25,7 @@ FOREIGN = {"weak_accuracy": 0.8, "concept_shift": 0.5}
 PROMPTS_AT_ONCE = 100
 """Prompts that a replicate averages, as in sims/theory_sweep/studies/prompts.py."""
 RARE = 20
-"""A mean that fewer than about so many of the simulated prompts make up is not drawn."""
+"""A mean that rests on fewer than about this number of simulated prompts is not drawn."""
 DIP = 1e-5
 """Misalignment of fresh prompts passes 0 on the way to a mixture; the axis ends here."""
 PROMPTS: dict[Prompts, str] = {"shared": "one shared prompt", "fresh": "fresh prompts"}

@@ -1,4 +1,4 @@
-"""The risk of fine-tuned networks, naive and refined, beside what the linear theory says of the same tasks."""
+"""The risk of fine-tuned networks, naive and refined, with that of the linear theory on the same tasks."""
 
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ ROOM = 2
 
 
 class Overlay(NamedTuple):
-    """What theory sets beside a method, in that method's colour, `[accuracy x]`."""
+    """Prediction of theory for a method, in that method's colour, `[accuracy x]`."""
 
     label: str
     method: str

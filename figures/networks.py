@@ -1,4 +1,4 @@
-"""How trained networks read a context, beside the exact Bayesian inference that the theory assumes of them."""
+"""How trained networks read a context, compared with the exact Bayesian inference that the theory assumes."""
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,7 @@ LAWS: dict[str, style.Look] = {
     "noisy": style.Look("noisy teacher", "#CC79A7", (0, (6, 1.5, 1, 1.5)), "D"),
     "unseen_prior": style.Look("one rival concept alone", "#009E73", (0, (1, 1.2)), "v"),
 }
-"""Laws of the sequences."""
+"""Distributions of the sequences."""
 TOLERANCE = 0.05
 """Gap between the weights of network and posterior up to which the assumption is taken to hold."""
 

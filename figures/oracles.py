@@ -19,7 +19,7 @@ from w2s_jax.tasks import make_task
 from w2s_jax.types import Task
 
 HULL_ACCURACY = {"vertex": 1.0, "interior": 0.5}
-"""Weak accuracy of the rotated teacher of each law, as in sims/theory_sweep/studies/hull.py."""
+"""Weak accuracy of the rotated teacher in each case, as in sims/theory_sweep/studies/hull.py."""
 HULL_SHIFT = 0.5
 """Concept shift, as in sims/theory_sweep/studies/hull.py."""
 TARGETS = {"mixture": "a mixture of all concepts", "one concept": "one concept"}
@@ -129,7 +129,7 @@ def em_ladder(results: Results) -> Figure:
 
 
 def _hull_limits(concepts: list[int], noise_var: float) -> dict[str, Limits]:
-    """The closed forms of both laws, in one compilation."""
+    """The closed forms of both cases, in one compilation."""
 
     def forms(noise_var) -> dict[str, list[tuple]]:
         tasks = {law: [hull_task(law, k, noise_var) for k in concepts] for law in HULL_ACCURACY}

@@ -1,4 +1,4 @@
-"""The phase diagram: over weak accuracy and concept shift, who wins, by how much, and where theory puts the border."""
+"""The phase diagram: the best method by weak accuracy and concept shift, its lead, and the predicted border."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ PROMPTS = (4, 16)
 """Prompt lengths shown, one row each: a short prompt, where the border lies inside the diagram, and a long one."""
 SAMPLE_SIZE = 1024
 MOST_POINTS = 24
-"""Of a side of the grid on which theory draws its border."""
+"""Points at most on a side of the grid on which the border of theory is computed."""
 STRONGEST = 1.5
 """Colours saturate where the risks differ by this many decades."""
 COLORS = LinearSegmentedColormap.from_list(
@@ -85,7 +85,7 @@ def phase_diagram(results: Results) -> Figure:
 
 
 def judge(data: xr.Dataset) -> Verdict:
-    """Who wins in each cell, and whether it is certain, from the covariance of risks on the same replicates."""
+    """Which method wins in each cell, and how surely, from the covariance of risks on the same replicates."""
     pair = data.sel({"method": list(RIVALS), "method_2": list(RIVALS)})
     dims = ("weak_accuracy", "concept_shift")
     count = pair["num_replicates"].isel(method=0).transpose(*dims).values

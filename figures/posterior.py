@@ -18,7 +18,7 @@ ACCURACY_OF_OVERCONFIDENCE = 0.7
 GOOD_SOURCE = 0.1
 """Concept shift of a source that is nearly right: a prompt that it trusts too much can only harm it."""
 RARE = 20
-"""A mean that fewer than about so many of the simulated prompts make up is not fitted."""
+"""A mean that rests on fewer than about this number of simulated prompts is not fitted."""
 FITTED = (3.0, 8.0)
 """The slope is read where kappa times the prompt length lies in this range."""
 NOISES = {

@@ -10,16 +10,16 @@ from w2s_jax.statistics import ENOUGH
 
 
 class Carried(NamedTuple):
-    """What a store says of how many replicates carry its means."""
+    """Whether enough replicates carry each mean of a store, and an upper bound where few do."""
 
     few: np.ndarray
-    """Whether fewer than `ENOUGH` do; False throughout for a store of before, which does not say."""
+    """Whether fewer than `ENOUGH` do; False throughout for an older store, which does not record it."""
     high: np.ndarray
     """A bound of the mean from above, at 95%; infinite where there is none. Read only where they are few."""
 
 
 def carried(data: xr.Dataset, name: str) -> Carried:
-    """Of the means `name`_mean, in their shape."""
+    """How many replicates carry the means `name`_mean, in their shape."""
     mean = data[f"{name}_mean"]
     if f"{name}_effective" not in data:
         return Carried(np.zeros(mean.shape, bool), np.full(mean.shape, np.inf))

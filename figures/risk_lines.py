@@ -52,12 +52,12 @@ def risk_vs_sample_size(results: Results) -> Figure:
 
 
 def risk_vs_weak_accuracy(results: Results) -> Figure:
-    """What a better teacher is worth to each method."""
+    """Risk of each method by the teacher's accuracy."""
     return _small_multiples(results, "weak_accuracy", "weak accuracy a")
 
 
 def risk_vs_concept_shift(results: Results) -> Figure:
-    """What a better aligned source is worth to each method."""
+    """Risk of each method by the concept shift of the source."""
     return _small_multiples(results, "concept_shift", "concept shift (total variation)")
 
 

@@ -1,4 +1,4 @@
-"""How fast the engine is: tasks per second by each size of the workload, beside NumPy, and what more cores give."""
+"""How fast the engine is: tasks per second by each size of the workload, compared with NumPy, and by cores."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -20,7 +20,7 @@ COMMANDS = {
 }
 """Stores that figures read, and the command that makes each."""
 TIMINGS = ("benchmarks", "methods_cost")
-"""Those that are lists of measured times."""
+"""Stores that are lists of measured times."""
 
 
 class FigureError(ValueError):

@@ -109,7 +109,7 @@ MARKERS = "osD^vP<>"
 """Markers of an ordered quantity, drawn with `ordered_colors`."""
 
 THEORY: dict[str, Any] = {"color": "black", "linewidth": 0.7, "zorder": 4}
-"""Closed forms: thin and black, told apart by their dashes."""
+"""Closed forms: thin and black, distinguished by their dashes."""
 DASHED, DOTTED, DASHDOT = (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5))
 
 RING: dict[str, Any] = {
@@ -148,7 +148,7 @@ def ordered_colors(count: int) -> list[str]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this context: our settings on top of matplotlib's defaults, whatever the user's own are."""
+    """Draw inside this context: our settings on top of matplotlib's defaults, which replace the user's own."""
     with matplotlib.style.context(["default", SETTINGS]):
         yield
 
@@ -252,7 +252,7 @@ def theory_last(handles: dict[str, Artist]) -> dict[str, Artist]:
 
 
 def encode(figure: Figure) -> dict[str, bytes]:
-    """The figure as the bytes of a PDF and a PNG file; nothing in them tells the time, so they are always the same."""
+    """The figure as the bytes of a PDF and a PNG file; they contain no date, so they are always the same."""
     figure.draw_without_rendering()  # lays it out, once for both
     figure.set_layout_engine("none")
     files = {}

@@ -1,4 +1,4 @@
-"""The trap of naive fine-tuning: whatever the penalty, the risk stays at the floor between the two biases."""
+"""The trap of naive fine-tuning: at every penalty the risk stays at the floor between the two biases."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from w2s_jax import theory
 from w2s_jax.types import Task
 
 CUT = {"weak_accuracy": 0.8, "concept_shift": 0.5}
-"""Where the two biases are comparable, so that a floor under half the smaller one can be told from a low bias."""
+"""Where the two biases are comparable, so that a floor under half the smaller one differs visibly from a low bias."""
 PANELS = ("rotated", "shifted", "opposed", "noisy")
-"""Kinds of weak teacher whose floors say different things (docs/theory.md 3.2)."""
+"""Kinds of weak teacher with different floors (docs/theory.md 3.2)."""
 MARKERS = "osD^vp"
 
 

@@ -1,12 +1,12 @@
-"""Measures how often the 95% intervals of the quick risk sweep hold what they should, over many sweeps.
+"""Measures how often the 95% intervals of the quick risk sweep contain the true value, over many sweeps.
 
     python -m sims.coverage --json FILE
 
-Each sweep has replicates of its own of a few cells of the quick grid, among them those whose means rare prompts carry.
+Each sweep has its own replicates of a few cells of the quick grid, among them those whose means rest on rare prompts.
 Its intervals are those of its store: Student's, a one-sided bound where fewer than 30 replicates carry a mean, and
 Fieller's of the performance gap recovered. The truth is the mean over all sweeps, whose error is 1/sqrt(sweeps) of one
 sweep's. A cell counts as flagged where most sweeps bound its mean from one side. Exit code 0: every other cell is
-covered in at least 93% of the sweeps; 1: some is not; 2: bad input.
+covered in at least 93% of the sweeps; 1: some cell is not; 2: invalid input.
 """
 
 import argparse
@@ -51,7 +51,7 @@ STUDENTS = ("naive_ft", "icl_refine_shared", "icl_refine_fresh")
 
 
 class Interval(NamedTuple):
-    """Of one quantity, `[W S N I]`."""
+    """Interval of one quantity, `[W S N I]`."""
 
     estimate: np.ndarray
     low: np.ndarray

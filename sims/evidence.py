@@ -99,7 +99,7 @@ def load(folder: Path, name: str) -> Evidence:
 
 
 def build(about: dict, rows: list[dict]) -> Evidence:
-    """The data set that a table stands for."""
+    """The data set that a table represents."""
     dims, labels = about["variables"], about["coordinates"]
     place = {dim: {str(label): i for i, label in enumerate(values)} for dim, values in labels.items()}
     arrays = {}

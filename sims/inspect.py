@@ -1,9 +1,9 @@
-"""Tells what a store holds, where it comes from, how far it is and whether it is sound, and mends it.
+"""Prints what a store holds, its origin, its progress and whether it is sound, and repairs it.
 
     python -m sims.inspect STORE [--repair]
 
-reads every finished block and the results against their checksums. Exit code 0: sound; 1: something is damaged; 2: this
-is no store that can be inspected. `--repair` computes damaged blocks again, to the same bits.
+reads every finished block and the results against their checksums. Exit code 0: sound; 1: something is damaged; 2:
+this is no store that can be inspected. `--repair` recomputes damaged blocks, to the same bits.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
             yield "grid", f"{name}: {', '.join(map(str, values))}"
     yield "grid", ", ".join(f"{name} {value}" for name, value in fields.items() if not isinstance(value, tuple))
     if "leaves" not in store.about:
-        yield "store", "made by an earlier version, which noted neither what it must hold nor who computed what"
+        yield "store", "made by an earlier version, which recorded neither expected contents nor runs"
     yield "provenance", f"created {attributes['created']}, commit {attributes['commit']}, on {attributes['device']}"
     yield "provenance", manifest.words(attributes["versions"])
     if len(origins := store.origins()) > 1:
@@ -129,7 +129,7 @@ def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:
     for line in _progress(store, spec):
         yield "progress", line
     held = owners(store.path)
-    yield "lock", "nobody's" if not held else ""
+    yield "lock", "free" if not held else ""
     for owner in held:
         who = f"process {owner['pid']} on {owner['host']}, rank {owner['rank']}, since {owner['started']}"
         yield "lock", f"held by {who}, {owner['state']}" if alive(owner) else f"left behind by {who}, which is gone"
@@ -165,7 +165,7 @@ def _say(heading: str, line: str) -> None:
 
 
 def inspect(path: Path, mend: bool) -> int:
-    """Print what the store at `path` holds, mend it if asked to, and return the exit code."""
+    """Print what the store at `path` holds, repair it if asked to, and return the exit code."""
     path = followed(path)
     if not path.is_dir():
         raise InputError(f"STORE must be the folder of a store, but there is none at {path}; give a .zarr folder.")

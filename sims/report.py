@@ -5,7 +5,7 @@
 
 The first writes `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
 `<command>-<preset>.json`, the claims, evaluated on that table. A sweep that is no preset, not complete, or made by code
-with changes that no commit holds, is refused: a claim must name a command and a commit that anyone can run. The second
+with uncommitted changes is refused: a claim must name a command and a commit that anyone can run. The second
 fills every mark in the documents (sims/tables/marks.py). Tests do both again and compare.
 """
 
@@ -71,7 +71,7 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
 
 
 def evaluate(found: Evidence, name: str, preset: str) -> list[dict]:
-    """The claims of a sweep, by the functions that state them; closed forms in double precision, wherever it is."""
+    """The claims of a sweep, by the functions that state them; closed forms in double precision."""
     with jax.enable_x64(True):
         claims = list(CLAIMS[name](found.data, SWEEPS[name].presets[preset]))
     return [{**claim._asdict(), "holds": claim.holds()} for claim in claims]

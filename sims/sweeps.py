@@ -23,12 +23,12 @@ from w2s_jax.alignment.worlds import WORLDS
 
 
 class Sweep(NamedTuple):
-    """A sweep, as others need to know it."""
+    """A sweep, as seen by code that handles any sweep."""
 
     command: str
     """What follows `python -m sims.`, but for the preset and the folder."""
     kind: type
-    """Of its specification."""
+    """Type of its specification."""
     presets: dict[str, Any]
     prepare: Callable[[Any, Path], Job]
     """(specification, folder of the store) -> what is to be computed."""

@@ -1,10 +1,10 @@
 """Checks every closed form of w2s_jax.theory against simulation, and prints a table.
 
 Each line is one claim: what a formula predicts in one cell, what independent draws give, the standard error (SEM) of
-that, and z = (simulated - predicted)/SEM. A line is ok if |z| is at most 5 and the SEM as small as was asked for. Its
+that, and z = (simulated - predicted)/SEM. A line is ok if |z| is at most 5 and the SEM as small as required. Its
 draws have an address of their own (seed and claim), so that a line does not depend on which others are run. A claim
 that ends in "to 0.3%" is of an asymptotic form: only what exceeds that much counts as a deviation, in z too. A claim
-of a bound may be missed from above alone. Exit code 0: every line is ok; 1: some line is not; 2: bad input.
+of a bound may be missed from above alone. Exit code 0: every line is ok; 1: some line is not; 2: invalid input.
 """
 
 import argparse

@@ -32,7 +32,7 @@ SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates"
         (["--coordinator", "a:1", "--num-processes", "0", "--process-id", "0"], "must be at least 1, got 0;"),
         (["--coordinator", "a:1", "--num-processes", "2", "--process-id", "2"], "must be in [0, 2), got 2;"),
         (["--coordinator", "a:1", "--num-processes", "2", "--process-id", "-1"], "must be in [0, 2), got -1;"),
-        (["--cluster", "--coordinator", "a:1"], "--cluster finds out by itself what --coordinator says"),
+        (["--cluster", "--coordinator", "a:1"], "--cluster already determines --coordinator"),
         (["--devices", "0"], "devices must be at least 1, got 0;"),
         (["--devices", "100000"], "--devices must be in [1, "),
     ],

@@ -278,6 +278,41 @@ def test_randomness_puts_the_key_first():
         assert "key" not in parameters[1:], name
 
 
+# --- plain English --------------------------------------------------------------------------------------------------
+
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *(ROOT / "docs").glob("*.md")]
+DIALECT = re.compile(r"\b(told|roads?|whoever|so many|at hand)\b", re.IGNORECASE)
+"""Words for which there is a plainer one: printed, method, the user, a number, available."""
+
+
+def docstrings(path: Path):
+    """(line, text) of every string that stands alone: docstrings of modules, classes, functions, fields, constants."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def prose(document: Path) -> str:
+    """A document without its code blocks and without what marks generate."""
+    blocks = r"^```.*?^```|<!-- (?:table|value): .*?<!-- end -->|<!--.*?-->"
+    return re.sub(blocks, "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*python_files("w2s_jax", "sims", "figures", "benchmarks"), *DOCUMENTS],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_prose_is_plain_english(path):
+    if path.suffix == ".md":
+        found = [match.group(0) for match in DIALECT.finditer(prose(path))]
+    else:
+        texts = [(line, " ".join(text.split())) for line, text in docstrings(path)]
+        found = [f"line {line}: {match.group(0)}" for line, text in texts for match in DIALECT.finditer(text)]
+        found += [f"line {line}: begins with Of, not with a noun" for line, text in texts if text.startswith("Of ")]
+    assert not found, found
+
+
 # --- the tree -------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ def test_a_sound_store(whole_toy, capsys):
         "progress    4 of 4 blocks, of 2 chunks of the grid",
         "10 of 10 replicates of every cell",
         "results are there, of 10 replicates",
-        "lock        nobody's",
+        "lock        free",
         "health      sound: all 4 finished blocks and the results read back",
     ):
         assert line in text

@@ -26,7 +26,7 @@ UNMARKED = {
     "labels | shared prompt": SYMBOLS,
     "weakness | $w_\\star$": SYMBOLS,
     "field | what it does": "numbers of sections",
-    "who | excess risk": "each number is a mark of its own",
+    "method | excess risk": "each number is a mark of its own",
 }
 """Tables outside of all marks, by their first two columns, with the reason."""
 

@@ -1,9 +1,9 @@
-"""In-context learners of concepts: sequences of one concept, the exact Bayes predictor, and a transformer beside it.
+"""In-context learners of concepts: sequences of one concept, the exact Bayes predictor, and a transformer.
 
-A predictor answers each example of a sequence with a law of its label on bins, given the examples before it:
+A predictor answers each example of a sequence with a distribution of its label on bins, given those before it:
 
-    predictor(features [m d], labels [m]) -> log laws [m B]         context lengths 0, 1, ..., m - 1
-    predictor.query(prompt, features [n d]) -> log laws [n B]       the same prompt before each of n queries
+    predictor(features [m d], labels [m]) -> log masses [m B]       context lengths 0, 1, ..., m - 1
+    predictor.query(prompt, features [n d]) -> log masses [n B]     the same prompt before each of n queries
     predictor.query_path(prompt, lengths, features)                 its first examples, for each of several lengths
 
 Network and theory share the signature, so that any measure of one serves the other; `jit` and `vmap` are the caller's.
@@ -27,14 +27,14 @@ from w2s_jax.types import Dataset, Key, Task
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Laws of labels from a context: `BayesPredictor`, `ConceptRegressor`, or anything of their signature."""
+    """Predicts labels from a context: `BayesPredictor`, `ConceptRegressor`, or anything with their signature."""
 
     def __call__(self, features: Float[Array, "m d"], labels: Float[Array, "m"]) -> Float[Array, "m B"]:
-        """Log law of each label, given the examples before it and its own features."""
+        """Log masses of each label, given the examples before it and its own features."""
         ...
 
     def query(self, prompt: Dataset, features: Float[Array, "n d"]) -> Float[Array, "n B"]:
-        """Log law of each query's label, given the whole prompt."""
+        """Log masses of each query's label, given the whole prompt."""
         ...
 
     def query_path(
@@ -98,15 +98,15 @@ class BayesPredictor(NamedTuple):
     task: Task
     """Concepts `[K d]`, source prior `[K]` and noise_var > 0 are read."""
     bins: Bins
-    """Of its laws."""
+    """Bins of the predicted distributions."""
 
     def __call__(self, features: Float[Array, "m d"], labels: Float[Array, "m"]) -> Float[Array, "m B"]:
-        """Log law of each label, given the examples before it and its own features."""
+        """Log masses of each label, given the examples before it and its own features."""
         path = posterior_path(self.task, Dataset(features, labels))
         return mixture_law(features @ self.task.concepts.T, path[:-1], self.task.noise_var, self.bins)
 
     def query(self, prompt: Dataset, features: Float[Array, "n d"]) -> Float[Array, "n B"]:
-        """Log law of each query's label, given the whole prompt of m >= 0 examples."""
+        """Log masses of each query's label, given the whole prompt of m >= 0 examples."""
         return self.query_path(prompt, (prompt.labels.shape[0],), features)[0]
 
     def query_path(
@@ -125,12 +125,12 @@ class BayesPredictor(NamedTuple):
 
 
 class ConceptRegressor(nnx.Module):
-    """A transformer that learns concepts from its context, and answers with laws of labels.
+    """A transformer that learns concepts from its context, and answers with distributions of labels.
 
     Place i of a sequence x_1, y_1, x_2, y_2, ... holds x_i and the example (x_{i-1}, y_{i-1}) before it, each embedded
-    linearly and added; there the law of y_i is read out. It sees the examples before it and its own features alone, and
-    the last label never. One place an example, in place of one a symbol, halves the cost and leaves no pairs to be put
-    together again. A context of m examples and a query take m + 1 places.
+    linearly and added; there the distribution of y_i is read out. It sees the examples before it and its own features
+    alone, and the last label never. One place an example, in place of one a symbol, halves the cost and leaves no pairs
+    to be put together again. A context of m examples and a query take m + 1 places.
 
     Args:
         config: of the decoder; max_length >= m + 1 for prompts of m examples.
@@ -161,12 +161,12 @@ class ConceptRegressor(nnx.Module):
         self.head = nnx.Linear(config.width, num_bins, **types)
 
     def __call__(self, features: Float[Array, "m d"], labels: Float[Array, "m"]) -> Float[Array, "m B"]:
-        """Log law of each label, given the examples before it and its own features; m places."""
+        """Log masses of each label, given the examples before it and its own features; m places."""
         self._check(labels.shape[0], f"a sequence of {labels.shape[0]} examples")
         return self._read(self.decoder(self.embed_query(features) + self._pairs(features, labels)[:-1]))
 
     def query(self, prompt: Dataset, features: Float[Array, "n d"]) -> Float[Array, "n B"]:
-        """Log law of each query's label, given the whole prompt of m >= 0 examples."""
+        """Log masses of each query's label, given the whole prompt of m >= 0 examples."""
         return self.query_path(prompt, (prompt.labels.shape[0],), features)[0]
 
     def query_path(
@@ -190,12 +190,12 @@ class ConceptRegressor(nnx.Module):
         return jax.lax.map(after, jnp.array(lengths, jnp.int32))
 
     def _pairs(self, features, labels) -> Float[Array, "places width"]:
-        """What each place is told of the example before it; the first place has none."""
+        """Embedding of the example before each place; zero at the first place."""
         pairs = self.embed_pair(jnp.concatenate([features, labels[:, None]], axis=1))
         return jnp.concatenate([jnp.zeros_like(pairs, shape=(1, pairs.shape[1])), pairs])
 
     def _read(self, hidden) -> Float[Array, "n B"]:
-        # In the default type, float32 or wider, whatever the blocks compute in: masses then sum to 1.
+        # In the default type, float32 or wider, for any type of the blocks: masses then sum to 1.
         return jax.nn.log_softmax(self.head(hidden).astype(float))
 
     def _check(self, places: int, what: str) -> None:
@@ -218,7 +218,7 @@ def _check_lengths(lengths: tuple[int, ...], prompt: Dataset) -> None:
 def cross_entropy(
     predictor: Predictor, bins: Bins, features: Float[Array, "b m d"], labels: Float[Array, "b m"]
 ) -> Float[Array, ""]:
-    """What b sequences of m examples cost a predictor, in nats per label: -log mass of each label's bin, averaged.
+    """Mean cross entropy of b sequences of m examples, in nats per label: -log mass of each label's bin.
 
     Sequences of one example make it fine-tuning at zero context: features `[n 1 d]`, labels `[n 1]`.
 

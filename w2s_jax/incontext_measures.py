@@ -11,7 +11,7 @@ from w2s_jax.types import Dataset, Key, Task
 
 
 def kl_to_bayes(predictor: Predictor, bayes: Predictor, sequences: Dataset) -> Float[Array, "b m"]:
-    """KL(Bayes || predictor) of every label's law, in nats: what the predictor loses per label where Bayes is right.
+    """KL(Bayes || predictor) of every label, in nats: the predictor's loss per label where Bayes is right.
 
     Args:
         predictor: any, with the bins of `bayes`.
@@ -35,7 +35,7 @@ def kl_to_bayes(predictor: Predictor, bayes: Predictor, sequences: Dataset) -> F
 
 
 def mean_square_distance(predictor: Predictor, bayes: Predictor, bins: Bins, sequences: Dataset) -> Float[Array, "b m"]:
-    """Squared distance of the two laws' means, in squared label units, by sequence and context length.
+    """Squared distance of the two predicted means, in squared label units, by sequence and context length.
 
     >>> import jax.numpy as jnp
     >>> from w2s_jax.incontext import BayesPredictor
@@ -59,12 +59,12 @@ def concept_weights(
 
         argmin_w (1/n) sum_i (mean_i - sum_k w_k beta_k . x_i)^2    over w >= 0, sum_k w_k = 1
 
-    with mean_i that of its law at query x_i after the prompt. Of `BayesPredictor` they are the concept posterior, up to
-    the width of bins.
+    with mean_i the predicted mean at query x_i after the prompt. For `BayesPredictor` they are the concept posterior,
+    up to the width of bins.
 
     Args:
         predictor: any.
-        bins: of its laws.
+        bins: those of the predictor.
         task: concepts `[K d]` are read.
         prompt: m >= 0 examples.
         queries: x `[n d]`, n >= K, drawn as features are; the more, the less bins and a network's errors weigh.
@@ -90,12 +90,12 @@ def concept_weights(
 def implied_weights(
     log_laws: Float[Array, "n B"], bins: Bins, task: Task, queries: Float[Array, "n d"]
 ) -> Float[Array, "K"]:
-    """`concept_weights`, from answers that are already there: log laws `[n B]` at queries `[n d]`."""
+    """`concept_weights` from given answers: log masses `[n B]` at queries `[n d]`."""
     return hull_least_squares(moments(Dataset(queries, law_mean(log_laws, bins))), task.concepts)
 
 
 def calibration(key: Key, predictor: Predictor, bins: Bins, sequences: Dataset) -> Float[Array, "b m"]:
-    """Where every label fell in its law: `randomized_pit`, uniform on [0, 1] if the laws are right.
+    """Position of every label in its predicted distribution: `randomized_pit`, uniform on [0, 1] for exact predictions.
 
     `predictive.interval_coverage` turns it into the share of labels inside central intervals, by context length.
 

@@ -1,21 +1,21 @@
-"""Gaussian examples drawn as moments: what n of them add to the gram and cross moments, at O(d^2) whatever n is.
+"""Gaussian examples drawn as moments: the contribution of n of them to gram and cross moments, at O(d^2) for any n.
 
 n examples are Phi = Q R with Q'Q = I, and every moment that an estimator reads is R'(Q'y): Phi'Phi = R'R, and
 Phi'eps = R'e with e = Q'eps standard normal. Without labels R is Bartlett's triangle (`wishart_root`).
 
-Labels that are drawn from several concepts, one for each row, are no linear function of Phi. Yet they see a row only
+Labels that are drawn from several concepts, one for each row, are not linear in Phi. Yet they depend on a row only
 through its coordinates u in the span of the concepts' differences, p = K - 1 of them. Take these as drawn, U `[n p]`,
 A = U'U, and split phi into u and the rest v, which is independent of u and of the labels y. Then (derived,
 docs/theory.md 2), with y_perp the part of y outside the columns of U,
 
     R = [A^1/2  N]      rows of N: U's columns, orthonormalised, see v as standard normals
-        [  0    z]      so does the direction of y_perp, whatever the concepts drawn
+        [  0    z]      so does the direction of y_perp, for any concepts drawn
         [  0    T]      and T'T is a Wishart matrix with n - p - 1 degrees of freedom,
 
     Q'y = (A^-1/2 U'y, |y_perp|, 0),    Phi'y = R'Q'y.
 
-So the labels of a cell are p + 1 numbers, and (gram, cross) has the law of the data road exactly, at n < d too. z does
-not depend on the cell: cells share it as they share U, N and T.
+So the labels of a cell are p + 1 numbers, and (gram, cross) is distributed exactly as for drawn examples, at n < d too.
+z does not depend on the cell: cells share it as they share U, N and T.
 """
 
 from typing import NamedTuple

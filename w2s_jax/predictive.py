@@ -1,7 +1,8 @@
-"""Laws of a scalar label on bins: what a predictor that answers with a whole distribution answers with.
+"""Distributions of a scalar label on bins: the answers of a predictor.
 
-A law is the log mass of each of B bins, so that a network's softmax and an exact mixture of normals are one kind of
-thing, and a measure of one serves the other. The first bin reaches to -inf and the last to inf: masses sum to 1.
+A distribution (`law` in names) is the log mass of each of B bins, so that a network's softmax and an exact mixture of
+normals have one form, and the same measures apply to both. The first bin reaches to -inf and the last to inf: masses
+sum to 1.
 """
 
 from typing import NamedTuple
@@ -32,8 +33,8 @@ def make_bins(limit: float, num_bins: int) -> Bins:
     """Equal bins on [-limit, limit].
 
     Args:
-        limit: > 0, in label units. `share_outside` says what it misses; 4 to 5 standard deviations of a label miss
-            next to nothing.
+        limit: > 0, in label units. `share_outside` measures what it misses; 4 to 5 standard deviations of a label miss
+            almost nothing.
         num_bins: B >= 2, static. A bin should be no wider than the standard deviation of the label noise.
 
     Returns:
@@ -48,7 +49,7 @@ def make_bins(limit: float, num_bins: int) -> Bins:
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; take some standard deviations of the labels.")
     if num_bins < 2:
-        raise ValueError(f"num_bins must be at least 2, got {num_bins}; a single bin tells no labels apart.")
+        raise ValueError(f"num_bins must be at least 2, got {num_bins}; a single bin cannot distinguish labels.")
     return Bins(jnp.linspace(-limit, limit, num_bins + 1))
 
 
@@ -70,13 +71,13 @@ def share_outside(bins: Bins, labels: Float[Array, "*b"]) -> Float[Array, ""]:
     return ((labels < bins.edges[0]) | (labels > bins.edges[-1])).mean(dtype=labels.dtype)
 
 
-# --- laws -----------------------------------------------------------------------------------------------------------
+# --- distributions --------------------------------------------------------------------------------------------------
 
 
 def mixture_law(
     means: Float[Array, "*b K"], log_weights: Float[Array, "*b K"], noise_var: Scalar, bins: Bins
 ) -> Float[Array, "*b B"]:
-    """The law of a mixture of normals of one variance, exactly.
+    """The distribution of a mixture of normals of one variance, exactly.
 
         log sum_k w_k [Phi((e_j+1 - mu_k) / sigma) - Phi((e_j - mu_k) / sigma)],    j = 0, ..., B - 1
 
@@ -97,7 +98,7 @@ def mixture_law(
     [0.5, 0.5]
     """
     if is_concrete(noise_var) and not noise_var > 0:
-        raise ValueError(f"noise_var must be positive, got {noise_var}; without noise a law has no density.")
+        raise ValueError(f"noise_var must be positive, got {noise_var}; without noise labels have no density.")
     lead = (1,) * means.ndim
     z = (bins.edges[1:-1].reshape(*lead, -1) - means[..., None]) / jnp.sqrt(noise_var)
     # Differences are taken in the tail where both ends are small: there nothing cancels.
@@ -111,7 +112,7 @@ def mixture_law(
 
 
 def law_mean(log_law: Float[Array, "*b B"], bins: Bins) -> Float[Array, "*b"]:
-    """The mean of a law whose labels sit at the centres of their bins, in label units.
+    """The mean of a distribution whose labels sit at the centres of their bins, in label units.
 
     >>> float(law_mean(jnp.log(jnp.array([0.25, 0.75])), make_bins(2.0, 2)))
     0.5
@@ -120,9 +121,9 @@ def law_mean(log_law: Float[Array, "*b B"], bins: Bins) -> Float[Array, "*b"]:
 
 
 def law_variance(log_law: Float[Array, "*b B"], bins: Bins) -> Float[Array, "*b"]:
-    """The variance of a law whose labels sit at the centres of their bins, in squared label units.
+    """The variance of a distribution whose labels sit at the centres of their bins, in squared label units.
 
-    Of a smooth law in bins of width h it is h^2 / 12 above the law's own (Sheppard's correction, not applied).
+    For a smooth density in bins of width h it is h^2 / 12 above the true variance (Sheppard's correction, not applied).
 
     >>> float(law_variance(jnp.log(jnp.array([0.25, 0.75])), make_bins(2.0, 2)))
     0.75
@@ -132,18 +133,18 @@ def law_variance(log_law: Float[Array, "*b B"], bins: Bins) -> Float[Array, "*b"
 
 
 def kl(log_p: Float[Array, "*b B"], log_q: Float[Array, "*b B"]) -> Float[Array, "*b"]:
-    """KL(p || q) in nats: what it costs, per label, to predict by q where the truth is p.
+    """KL(p || q) in nats: the cost per label of predicting by q where p is true.
 
     >>> p, q = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([0.25, 0.75]))
     >>> round(float(kl(p, q)), 4), float(kl(p, p))
     (0.1438, 0.0)
     """
-    shown = log_p > -jnp.inf  # a bin of mass zero costs nothing, whatever q says of it
+    shown = log_p > -jnp.inf  # a bin of mass zero costs nothing, for any q
     return jnp.where(shown, jnp.exp(log_p) * (jnp.where(shown, log_p, 0.0) - jnp.where(shown, log_q, 0.0)), 0.0).sum(-1)
 
 
 def sample_label(key: Key, log_law: Float[Array, "*b B"], bins: Bins) -> Float[Array, "*b"]:
-    """A label for each law: its bin by the law, its place in the bin uniform.
+    """A label from each distribution: its bin is drawn, its place in the bin is uniform.
 
     Args:
         key: a typed key; "bin" and "place" are its streams.
@@ -151,7 +152,7 @@ def sample_label(key: Key, log_law: Float[Array, "*b B"], bins: Bins) -> Float[A
         bins: B bins; draws lie within their outer edges.
 
     Returns:
-        Labels `[*b]`, of the law's mean, and of its variance plus h^2 / 12 in bins of width h.
+        Labels `[*b]`, with `law_mean` as mean, and `law_variance` plus h^2 / 12 as variance in bins of width h.
 
     >>> law = jnp.log(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
     >>> (sample_label(jax.random.key(0), law, make_bins(2.0, 2)) > 0).tolist()
@@ -168,7 +169,7 @@ def sample_label(key: Key, log_law: Float[Array, "*b B"], bins: Bins) -> Float[A
 def randomized_pit(
     key: Key, log_law: Float[Array, "*b B"], labels: Float[Array, "*b"], bins: Bins
 ) -> Float[Array, "*b"]:
-    """Where each label fell in its law: uniform on [0, 1] exactly if labels come from the laws.
+    """Position of each label in its distribution: uniform on [0, 1] exactly if labels are drawn from it.
 
         u = P(bins below y's) + v P(y's bin),    v ~ uniform on [0, 1]
 
@@ -195,7 +196,7 @@ def randomized_pit(
 
 
 def interval_coverage(pit: Float[Array, "n *b"], levels: Float[Array, "c"]) -> Float[Array, "c *b"]:
-    """The share of labels inside the central interval of each level: the level itself, if laws are calibrated.
+    """The share of labels inside the central interval of each level: the level itself, if the predictor is calibrated.
 
     >>> pit = jnp.array([0.1, 0.4, 0.6, 0.9])
     >>> interval_coverage(pit, jnp.array([0.5, 1.0])).tolist()

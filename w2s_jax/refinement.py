@@ -1,7 +1,7 @@
-"""Refinement: the strong model reads weak examples in its context, infers the concept and labels anew.
+"""Refinement: the strong model reads weak examples in its context, infers the concept and relabels.
 
-The strong model takes a prompt for the work of ONE concept. Its posterior over concepts is what refinement is made of:
-labels drawn from the posterior predictive law are refined labels, and fine-tuning on them is refined fine-tuning.
+The strong model assumes that a prompt shows ONE concept. Refinement uses its posterior over concepts: labels
+drawn from the posterior predictive distribution are refined labels, and fine-tuning on them is refined fine-tuning.
 """
 
 import jax
@@ -140,11 +140,11 @@ def refine_labels(
 ) -> Float[Array, "n"]:
     """Labels by the strong model, given what it has inferred from a prompt.
 
-        sample   k_i ~ w_i, y_i = beta_{k_i} . phi_i + sigma eps_i      the posterior predictive law
+        sample   k_i ~ w_i, y_i = beta_{k_i} . phi_i + sigma eps_i      the posterior predictive
         mean     y_i = sum_k w_ik beta_k . phi_i                        its mean, without noise
         map      k_i = argmax_k w_ik, y_i = beta_{k_i} . phi_i + sigma eps_i      infer the intent, then answer
 
-    Derivatives: those of `mean` are exact. Those of `sample` are unbiased for whatever is at most quadratic in each
+    Derivatives: those of `mean` are exact. Those of `sample` are unbiased for functions at most quadratic in each
     label, as the excess risk of any student is whose coefficients are linear in the labels; like draws they have noise
     of their own (`w2s_jax/mixture_labels.py`). `map` jumps from concept to concept as the weights move, and raises.
 
@@ -201,7 +201,7 @@ MAP_JUMPS = (
 
 
 LEAST_NOISE = 16
-"""In roundings: what stands for a noise variance of 0."""
+"""Noise variance used in place of 0, in units of rounding error."""
 
 
 def concept_evidence(task: Task, dataset: Dataset, *, assumed_noise_var: Scalar | None = None) -> Float[Array, "K n"]:

@@ -73,11 +73,11 @@ def power_law_spectrum(dim: int, exponent: Scalar) -> Float[Array, "d"]:
 
 @kernel
 def contaminated_prior(prior: Float[Array, "*b K"], contamination: Scalar) -> Float[Array, "*b K"]:
-    """A prior over concepts, each of which is replaced with some probability by one of the others, all alike.
+    """A prior over concepts, each of which is replaced with some probability by one of the others, chosen uniformly.
 
         q(rho) = (1 - rho) q + rho (1 - q) / (K - 1)
 
-    It makes a target that is a mixture, a weak prior that is sometimes wrong, or the law of an example in a
+    It makes a target that is a mixture, a weak prior that is sometimes wrong, or the concept of an example in a
     contaminated prompt.
 
     Args:

@@ -69,7 +69,7 @@ def open_results(path: str | Path) -> Results:
         path: of the store, such as results/risk_sweep.zarr; of this version of the package or an older one.
 
     Returns:
-        A `Results`. Its attributes are numbers and strings, whatever version wrote them, and `written_by` names it.
+        A `Results`. Its attributes are numbers and strings for every version of the store, and `written_by` names it.
 
     Raises:
         FileNotFoundError: if there is no store.

@@ -1,4 +1,4 @@
-"""What an estimate is worth: excess risk, misfit, performance gap recovered, sign accuracy.
+"""Measures of an estimate: excess risk, misfit, performance gap recovered, sign accuracy.
 
 Every function reduces the last axis only. Leading dimensions broadcast against each other, shorter ones padded on the
 left, also under `jax_numpy_rank_promotion="raise"`.
@@ -28,7 +28,7 @@ def excess_risk(
         coef: coefficients b, `[*b d]`.
         target_coef: beta_Q, `[*b d]`, as `task.target_coef`.
         feature_var: second moment s of each feature, `[]` or `[*b d]`, >= 0: 1 for standard gaussian features, 1/3 for
-            uniform ones on [-1, 1], `task.feature_var` for the gaussian law of a task.
+            uniform ones on [-1, 1], `task.feature_var` for the gaussian features of a task.
 
     Returns:
         The excess risk, `[*b]`.

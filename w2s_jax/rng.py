@@ -78,7 +78,7 @@ def normals(key: Key, shape: tuple[int, ...], dtype=float) -> Float[Array, "..."
     """Standard normals as `jax.random.normal` makes them, and in single precision at half the cost.
 
     Random bits take most of a normal's time. Threefry turns a counter into two words of which `jax.random` keeps their
-    exclusive or; here both words are used. The draws differ from `jax.random.normal`'s, their law does not.
+    exclusive or; here both words are used. The draws differ from `jax.random.normal`'s, their distribution does not.
 
     Args:
         key: a typed key, shape `[]`, that nothing else is drawn from or folded into.
@@ -96,7 +96,7 @@ def normals(key: Key, shape: tuple[int, ...], dtype=float) -> Float[Array, "..."
     if jax.dtypes.canonicalize_dtype(dtype) != jnp.float32 or not threefry or not 0 < size < 2**32:
         return jax.random.normal(key, shape, dtype)
     words = jax.lax.optimization_barrier(threefry_2x32(jax.random.key_data(key), jax.lax.iota(jnp.uint32, size)))
-    # 23 random bits make a number in [1, 2); stretched to (-1, 1), whose ends the normal law does not reach.
+    # 23 random bits make a number in [1, 2); stretched to (-1, 1), whose ends the normal distribution does not reach.
     mantissa = jax.lax.bitcast_convert_type((words >> 9) | jnp.uint32(0x3F800000), jnp.float32)
     lowest = np.nextafter(np.float32(-1), np.float32(0))
     uniform = jnp.maximum(lowest, (mantissa - 1) * (1 - lowest) + lowest)

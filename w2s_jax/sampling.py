@@ -1,8 +1,9 @@
 """Features, labels and their moments: everything random about a dataset.
 
-Two roads lead to the same law. `sample_dataset` + `moments` draws n rows and serves every labeler, feature law and
-refiner; `sample_design` + `design_moments` splits chance from task, so that one draw serves a whole grid of linear
-tasks at O(d^2) each; and `sample_moments` draws the moments directly, at a cost that does not depend on n.
+Three ways to draw have the same distribution. `sample_dataset` + `moments` draws n rows and serves every labeler,
+feature distribution and refiner; `sample_design` + `design_moments` splits chance from task, so that one draw serves a
+whole grid of linear tasks at O(d^2) each; and `sample_moments` draws the moments directly, at a cost that does not
+depend on n.
 """
 
 from typing import Literal
@@ -54,7 +55,7 @@ def linear_labels(
 def sample_dataset(
     key: Key, task: Task, num_samples: int, labeler: Labeler = "weak", features: FeatureLaw = "gaussian"
 ) -> Dataset:
-    """Labelled examples from one of the three laws of a task.
+    """Labelled examples from one of the three distributions of a task.
 
     Each example draws its own concept k from the labeler's prior, then y = beta_k . phi + sqrt(noise_var) eps.
 
@@ -69,7 +70,7 @@ def sample_dataset(
         `Dataset(features [n d], labels [n])`.
 
     Raises:
-        ValueError: for an unknown labeler or feature law, or n < 1.
+        ValueError: for an unknown labeler or feature distribution, or n < 1.
         TypeError: if it is differentiated in the labeler's prior.
 
     Reference: Somerstep et al. (arXiv 2405.16236); docs/theory.md 1.
@@ -150,7 +151,7 @@ def design_moments(design: Design, coef: Float[Array, "d"], noise_var: Scalar) -
 
     Args:
         design: features and unit noise, reduced (`sample_design`).
-        coef: regression vector `[d]` of a law that shows one concept (a mixture has label noise that depends on phi).
+        coef: regression vector `[d]` of labels of one concept (a mixture has label noise that depends on phi).
         noise_var: label noise variance >= 0, squared label units.
 
     Returns:
@@ -171,7 +172,7 @@ def sample_moments(key: Key, task: Task, num_samples: Scalar, labeler: Labeler =
 
     The n examples fall to the concepts by a multinomial draw n_k. Bartlett's decomposition gives each group's
     Phi_k = Q_k R_k, where R_k `[d d]` is upper triangular with R_ii ~ chi(n_k - i), R_ij ~ N(0, 1), and rows i >= n_k
-    are zero; Q_k' eps is standard normal and independent of R_k. Hence, exactly in law, at n < d too,
+    are zero; Q_k' eps is standard normal and independent of R_k. Hence, exactly in distribution, at n < d too,
 
         gram = sum_k R_k'R_k / n,    cross = sum_k R_k'(R_k beta_k + sqrt(noise_var) z_k) / n.
 

@@ -1,9 +1,9 @@
 """Refined labels drawn exactly, at O(K d) a cell: the rows are sorted by the concept that labels them.
 
 A refined label is y_i = beta_{k_i} . phi_i + sigma eps_i with k_i drawn from a posterior. Where that posterior does not
-look at phi_i (a prompt of its own, shared or fresh), rows are exchangeable and independent of the concept draws, so
-the joint law of the moments stays the same when the first N_1 rows take concept 1, the next N_2 concept 2, and so on.
-With boundaries c_k = N_1 + ... + N_k,
+depend on phi_i (a prompt of its own, shared or fresh), rows are exchangeable and independent of the concept draws, so
+the joint distribution of the moments stays the same when the first N_1 rows take concept 1, the next N_2 concept 2, and
+so on. With boundaries c_k = N_1 + ... + N_k,
 
     Phi'y = Phi'Phi beta_K + sum_{k<K} T_k[c_k] + sigma Phi'eps,
     T_k[c] = sum_{i<=c} phi_i phi_i . (beta_k - beta_{k+1}).

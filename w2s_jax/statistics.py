@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Real
 from scipy import special
 
 if TYPE_CHECKING:
-    Values = Any  # a static checker cannot tell which kind of array comes out: that of what goes in
+    Values = Any  # a static checker cannot infer the kind of array returned: that of the input
 else:
     Values = Real[Array, "..."] | Real[np.ndarray, "..."] | float | int
 

@@ -98,7 +98,7 @@ def random_task(
     Args:
         key: a typed key; the frame and the prior have streams of their own ("frame", "prior").
         num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept, gram: as in `make_task`.
-        concentration: parameter of the symmetric Dirichlet law, > 0; large values approach the even spread.
+        concentration: parameter of the symmetric Dirichlet distribution, > 0; large values approach the even spread.
 
     Returns:
         A `Task`, with the same biases as `make_task` up to the uneven prior.

@@ -140,7 +140,7 @@ class Metrics(NamedTuple):
     grad_norm: Float[Array, "*b num_steps"]
     """Global norm of the gradient, before it is clipped."""
     extra: dict[str, Array]
-    """What the loss function reported beside its value, each `[num_steps ...]`."""
+    """Auxiliary outputs of the loss function, each `[num_steps ...]`."""
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:

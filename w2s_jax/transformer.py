@@ -354,7 +354,7 @@ class LanguageModel(nnx.Module):
 def sample(
     key: Key, model: LanguageModel, prompt: Int[Array, "*b L0"], num_tokens: int, temperature: Scalar = 1.0
 ) -> Int[Array, "*b num_tokens"]:
-    """Tokens after a prompt, each drawn from the model's law given all before it.
+    """Tokens after a prompt, each drawn from the model's distribution given all before it.
 
     Args:
         key: a typed key; token i is drawn with `fold_in(key, i)`.

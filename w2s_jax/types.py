@@ -40,7 +40,7 @@ def is_concrete(value) -> bool:
 
 
 def known(value) -> float | int | None:
-    """A scalar's value as a Python number, of whatever kind it is; None where it is traced, or on another host.
+    """A scalar of any kind as a Python number; None where it is traced, or on another host.
 
     >>> known(0.5), known(np.array(2)), known(jnp.array(0.25)), jax.jit(lambda x: known(x) is None)(1.0).item()
     (0.5, 2, 0.25, True)
@@ -60,9 +60,9 @@ def stack(trees: Iterable[Tree]) -> Tree:
 
 
 class Task(NamedTuple):
-    """One weak-to-strong problem: the source, target and weak laws of a label given its features.
+    """One weak-to-strong problem: the source, target and weak distributions of a label given its features.
 
-    Every law is a mixture of linear regressions over the latent concepts,
+    Each is a mixture of linear regressions over the latent concepts,
 
         y | phi  ~  sum_k prior_k  N(beta_k . phi, noise_var),
 
@@ -87,7 +87,7 @@ class Task(NamedTuple):
     weak_noise_var: Float[Array, "*b"]
     """sigma_w^2: label noise variance of the weak teacher."""
     feature_var: Float[Array, "*b d"]
-    """Variance s of each feature under the gaussian law (the uniform law at the same scale has s / 3)."""
+    """Variance s of each feature if gaussian (uniform features at the same scale have s / 3)."""
 
     @property
     def source_coef(self) -> Float[Array, "*b d"]:

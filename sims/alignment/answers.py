@@ -1,4 +1,4 @@
-"""Answers of a model to many questions, each after a prompt of its own: scores, labels from its law, and names."""
+"""Answers of a model to many questions, each after a prompt of its own: scores, drawn labels, and names."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from w2s_jax.alignment.world import ASK, World
 from w2s_jax.types import Key
 
 AT_ONCE = 16
-"""Most questions that are asked side by side, which keeps what they need in a core's cache."""
+"""Questions asked side by side at most, so that their data fit in a core's cache."""
 
 
 class Questions(NamedTuple):
@@ -23,9 +23,9 @@ class Questions(NamedTuple):
     train: Int[Array, "n"]
     """Labelled by the teacher and fine-tuned on."""
     held_out: Int[Array, "h"]
-    """Of the same world, in nobody's fine-tuning."""
+    """Questions of the same world that no model is fine-tuned on."""
     skill: Int[Array, "s"]
-    """Of the unrelated skill."""
+    """Questions of the unrelated skill."""
 
     @property
     def all(self) -> Int[Array, "A"]:
@@ -34,14 +34,14 @@ class Questions(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a model is worth, mean over questions. T: temperature 0 and 1."""
+    """Scores of a model, mean over questions. T: temperature 0 and 1."""
 
     content: Float[Array, "*b 3 T"]
     """On train questions, held-out questions and the unrelated skill."""
     style: Float[Array, "*b 2 T"]
     """On train and held-out questions."""
     mass: Float[Array, "*b 3"]
-    """Share of its law that lies on answers of the grammar."""
+    """Share of its distribution on answers of the grammar."""
 
 
 class Answered(NamedTuple):
@@ -50,7 +50,7 @@ class Answered(NamedTuple):
     scores: Scores
     """`[A I ...]`."""
     labels: Int[Array, "A I a"]
-    """Drawn from its law."""
+    """Answers drawn from its distribution."""
     tags: Float[Array, "A I K"]
     """Logits of the concepts' names."""
 

@@ -46,7 +46,7 @@ def alignment_claims(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
 
 
 def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
-    """Beside naive fine-tuning: what protects content, what that costs in style, and what does not help."""
+    """Compared with naive fine-tuning: what protects content, what that costs in style, and what does not help."""
     content = data.content.sel(split=list(ASKED))
     naive, train = _of(content, "naive_ft"), {"split": ["train"]}
     for method, cells in (("anchored_contrastive", {}), ("self_refine", {}), ("selective", {}), ("reverse_kl", train)):
@@ -114,7 +114,7 @@ def _of(values: xr.DataArray, method: str) -> xr.DataArray:
 
 
 def _lower_end(differences: xr.DataArray) -> xr.DataArray:
-    """Of the 95% t interval of the mean over seeds."""
+    """Lower end of the 95% t interval of the mean over seeds."""
     mean, count = differences.mean("seed"), differences.sizes["seed"]
     sem = differences.std("seed", ddof=1) / np.sqrt(count)
     low, _ = statistics.confidence_interval(mean.values, sem.transpose(*mean.dims).values, count)

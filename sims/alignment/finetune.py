@@ -31,11 +31,11 @@ WARM_UP = 0.1
 
 
 class Lesson(NamedTuple):
-    """What a fit learns of n questions, and how."""
+    """Labels of n questions and settings of a fit."""
 
     labels: Int[Array, "*b n a"]
     steps: Int[Array, "*b"]
-    """Of the optimizer, of whose schedule `finetune_steps` are all; 0 leaves the model as it is."""
+    """Optimizer steps, at most `finetune_steps`, the length of the schedule; 0 leaves the model as it is."""
     confidence: Float[Array, "*b"]
     """c above."""
     reverse: Bool[Array, "*b"]

@@ -35,7 +35,7 @@ class Mastery(NamedTuple):
     """What one network has mastered, by length M = 0, 1, ... of the prompt and concept K of its examples."""
 
     content: Float[Array, "M K"]
-    """Probability of a right answer, in whatever way, to ?; its content where content is all or nothing."""
+    """Probability of a right answer, in any variant, to ?; its content where content is all or nothing."""
     tagged_content: Float[Array, "M K"]
     """The same under the concept's tag."""
     naming: Float[Array, "M K"]

@@ -23,7 +23,7 @@ class Refined(NamedTuple):
 
     labels: Int[Array, "C I n a"]
     report: Report
-    """Of the prompted model itself: no fine-tuning."""
+    """Scores of the prompted model itself, without fine-tuning."""
     named: Int[Array, "C I"]
     """The concept that it names after the weak examples before the first question."""
     bayes_style: Float[Array, "C I"]
@@ -116,7 +116,7 @@ def true_labels(spec: AlignmentSpec, key: Key, questions: Questions) -> tuple[In
 def surest(spec: AlignmentSpec, model: AnswerModel, questions: Questions) -> Bool[Array, "n"]:
     """The `known_share` of the questions to train on for which the strong model is surest of one claim.
 
-    How sure it is: max_z sum_v P(answer (z, v)), a claim in whatever way. Lang, Huang and Li (arXiv 2511.14166) train a
+    How sure it is: max_z sum_v P(answer (z, v)), a claim in any variant. Lang, Huang and Li (arXiv 2511.14166) train a
     classifier of what a model knows; here that is computed.
     """
     world = spec.world

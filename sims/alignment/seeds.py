@@ -30,12 +30,12 @@ class Networks(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one seed tells."""
+    """Results of one seed."""
 
     reports: dict[str, Report]
     """By method, with axes of capability and number of weak examples where it reads them; `weak` by capability."""
     at_equal_compute: dict[str, Report]
-    """Likewise, of the methods that naive fine-tuning's compute gives fewer steps."""
+    """The same reports for the methods that take fewer steps at naive fine-tuning's compute."""
     named: Int[Array, "C I"]
     bayes_style: Float[Array, "C I"]
     divergence: Float[Array, "C I"]

@@ -32,13 +32,13 @@ METHODS = (
 )
 USES_CAPABILITY = METHODS[4:]
 BUDGETS = ("examples", "compute")
-"""What a method has as much of as naive fine-tuning: examples to train on; or examples that strong models read, so that
-dear methods take fewer steps."""
+"""The resource that a method shares with naive fine-tuning: examples to train on; or examples that strong models read,
+so that costly methods take fewer steps."""
 STEPS = {"persona": (300, 800), "explanation": (500, 900), "math": (600, 1100), "bias": (300, 500)}
 """Steps of pre-training that a network of the quick preset needs to master each world."""
 USES_NUM_ICL = ("icl_refine", "intent_refine", "prompt_only")
 DEFINITIONS = 2
-"""Number of the definitions of the methods that this program has; stores say theirs."""
+"""Version of the definitions of the methods; stores record theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +73,9 @@ class AlignmentSpec:
     width: int = 64
     """Width of the strong model's residual stream, a multiple of 2 heads."""
     middle_width: int = 48
-    """The same of the model between the two, which `bootstrapping` passes through."""
+    """Width of the model between the two, which `bootstrapping` passes through."""
     weak_width: int = 32
-    """The same of the weak models."""
+    """Width of the weak models."""
     heads: int = 4
     """Attention heads, >= 1."""
     single_steps: int | None = None
@@ -109,10 +109,10 @@ class AlignmentSpec:
     confidence: float = 0.5
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
     confidence_labels: Literal["drawn", "soft"] = dataclasses.field(default="drawn", metadata=LATER)
-    """What `aux_confidence` learns beside its own answers: drawn, the weak labels as all methods see them; soft, the
-    teacher's probabilities of each token along them."""
+    """Labels that `aux_confidence` learns with its own answers: drawn, the weak labels as all methods see them; soft,
+    the teacher's probabilities of each token along them."""
     colleagues: int = 2
-    """Further weak teachers of the same capability, with errors of their own, whom `ensemble` hears too, >= 1."""
+    """Further weak teachers of the same capability, with errors of their own, which `ensemble` also uses, >= 1."""
     known_share: float = 0.5
     """Share of the questions, those of which the strong model is surest, that it answers itself in `selective`, in
     [0, 1]."""
@@ -330,7 +330,7 @@ class PretrainSpec:
 
     @classmethod
     def of(cls, spec: AlignmentSpec, width: int) -> "PretrainSpec":
-        """Of the networks of one width."""
+        """Specification of the networks of one width."""
         single, documents = spec.pretrain_steps
         own = {"examples": spec.slots, "width": width}
         own |= {"single_steps": single, "document_steps": documents}

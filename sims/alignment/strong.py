@@ -45,7 +45,7 @@ def pretrained(spec: AlignmentSpec, width: int, out: Path) -> Params:
 
 
 def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
-    """Seeds that were or will be trained together, and where: who asks for more seeds trains those that are missing."""
+    """Seeds that were or will be trained together, and where: a sweep with more seeds trains the missing ones."""
     groups, first = [], 0
     while first < count:
         there = sorted(folder.glob(f"seeds-{first}-*"))
@@ -90,7 +90,7 @@ class _Phase:
 def _phases(spec: AlignmentSpec) -> tuple[_Phase, ...]:
     single_steps, document_steps = spec.pretrain_steps
     single = TrainingConfig(single_steps, spec.single_rate)
-    # The rate falls to 0: what is left of it at the end would blur laws that are compared with exact ones.
+    # The rate falls to 0: at a positive rate the final noise would blur the comparison with exact Bayes.
     documents = TrainingConfig(document_steps, spec.document_rate, final_fraction=0.0)
     return (
         _Phase("single", 1, spec.single_batch, single),

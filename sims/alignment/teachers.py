@@ -1,7 +1,7 @@
 """Weak teachers: small models that learn the target's way from what they believe, and then label questions.
 
-Beside each stand, where a method asks for them, the model that it was before its alignment, which has the same beliefs
-in the ways of the source, and colleagues of its capability with beliefs of their own.
+If a method needs them, each comes with the model before its alignment, which has the same beliefs and the source's
+ways of answering, and with colleagues of its capability that have beliefs of their own.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ class Weak(NamedTuple):
     labels: Int[Array, "C n a"]
     report: Report
     log_laws: Float[Array, "C n p vocab"]
-    """Of the teacher's next token along its own labels."""
+    """Log probabilities of the teacher's next token along its own labels."""
     combined: dict[str, Int[Array, "C n a"]]
     """Labels of the methods that combine models: `ensemble` and both contrastive ones, where they are asked for."""
 
@@ -101,6 +101,6 @@ def _train(spec: AlignmentSpec, graph: nnx.GraphDef, member: _Member) -> Params:
 def label_laws(
     model: AnswerModel, world: World, numbers: Int[Array, "n"], labels: Int[Array, "n a"]
 ) -> Float[Array, "n p vocab"]:
-    """Log laws of the token after each place of labelled questions but the last, as a model gives them."""
+    """Log probabilities of a model for the token after each place of labelled questions but the last."""
     examples = to_examples(world, numbers, jnp.full(numbers.shape, ASK), labels)
     return jax.nn.log_softmax(model(examples[:, :-1]))

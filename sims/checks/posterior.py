@@ -77,7 +77,7 @@ def _tilts() -> list[Check]:
         )
     for target, given in ((0.5, {}), (0.3, {"target_tilt": 0.3})):
         task = turned_task(0.5, **cell)
-        # t* is s_hat^2 times a number that does not depend on s_hat^2: s_hat^2 = 1 tells which s_hat^2 has t* = target.
+        # t* is proportional to s_hat^2: t* at s_hat^2 = 1 gives the s_hat^2 with t* = target.
         t = saddle(pair(task, 1, 1.0))
         rows.append(
             Check(

@@ -118,7 +118,7 @@ def _hull_risks() -> list[Check]:
     inside = changed(rotated, target_prior=[0.8, 0.1, 0.1])  # the hull's own solution: no bias is left
     perfect = turned_task(2.0, weak_accuracy=1.0, **cell)
     mixed = changed(mixture_task(turned_task(1.0, weak_accuracy=1.0, **cell), 0.5, 0.3, 0.2), weak_noise_var=0.05)
-    # Between two concepts the estimate is a slope; of a teacher who hardly errs, it never leaves the segment.
+    # Between two concepts the estimate is a slope; with a teacher that rarely errs, it never leaves the segment.
     middle = changed(two_concepts(1.0, 0.5), target_prior=[0.5, 0.5], weak_prior=[0.5, 0.5])
     half = 0.5 * np.array([[1.0, 1.0, 0.0]])
     to_and_fro = half + 1e-4 * np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]) / np.sqrt(2)

@@ -1,4 +1,4 @@
-"""One weak example's log odds l = x z/s_hat^2 as a pair of gaussians, and its law tilted by e^(t l).
+"""One weak example's log odds l = x z/s_hat^2 as a pair of gaussians, and its distribution tilted by e^(t l).
 
 Everything is linear algebra on the 2 x 2 covariance of (x, z), x = (beta_j - beta_*) . phi and z = y' - (beta_j +
 beta_*) . phi/2, in NumPy: E e^(t l) = det(I - t C J/s_hat^2)^(-1/2) with J the exchange of x and z.
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
     """The contest of one rival with the target."""
 
     covariance: np.ndarray
-    """Of (x, z), over s_hat^2."""
+    """Covariance of (x, z), over s_hat^2."""
     log_prior_odds: float
 
 
@@ -57,7 +57,7 @@ def saddle(contest: Pair, limit: float = np.inf) -> float:
 
 
 def mean_power(contest: Pair, num_icl: int, power: int, count: int):
-    """(sample, reduce) of E w^power after a long prompt: e^(-t L) w^power under the law tilted by e^(t L)."""
+    """(sample, reduce) of E w^power after a long prompt: e^(-t L) w^power under the tilt e^(t L)."""
     t = saddle(contest, power)
     log_factor = num_icl * log_mean_exp(contest, t)
 
@@ -73,10 +73,10 @@ def mean_power(contest: Pair, num_icl: int, power: int, count: int):
 
 
 def weighted_power(key: Key, contest: Pair, t: float, lengths: tuple[int, ...], power: int, count: int) -> np.ndarray:
-    """e^(-t L) w^power under the tilted law after each of some lengths `[r l]`, each going on from the one before.
+    """e^(-t L) w^power under the tilt after prompts of several lengths `[r l]`, each continuing the one before.
 
-    Only L within a few 1/t of 0 counts, while L itself is far wider. So L is drawn from a logistic law of that width,
-    the losses from their own law, and the gains that make up the difference enter by their density.
+    Only L within a few 1/t of 0 counts, while L itself is far wider. So L is drawn from a logistic distribution of that
+    width, the losses from their own distribution, and the gains that make up the difference enter by their density.
     """
     high, low = _tilted_scales(contest, t)
     width = 1 / min(t, power - t)

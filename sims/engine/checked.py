@@ -11,21 +11,21 @@ from sims.engine.names import nearest
 
 
 class InputError(Exception):
-    """Bad input, told in one sentence: the invariant, what was given, what to do. Commands exit with code 2.
+    """Invalid input. The message names the rule, the value given and the remedy. Commands exit with code 2.
 
-    Not a ValueError, which the command-line parser would take for its own and print in a box.
+    Not a ValueError, which the command-line parser would catch as its own and print in a box.
     """
 
 
 LATER = {"later": True}
-"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. Where what
-there was before is another value, the metadata {"before": value} say so."""
+"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. If older
+stores had another value, the metadata {"before": value} give it."""
 
 MAY_GROW = ("replicates",)
 """Fields that may change between runs on one store: more replicates extend it."""
 
 LARGEST_COUNT = 2**31 - 1
-"""Of whole numbers but seeds: programs count in 32 bits."""
+"""Upper limit of whole numbers other than seeds: programs count in 32 bits."""
 
 
 def to_json(spec) -> str:
@@ -34,7 +34,7 @@ def to_json(spec) -> str:
 
 
 def from_json(kind: type, text: str):
-    """The specification written by `to_json`; a field that it lacks is what its metadata say there was `before` it."""
+    """The specification written by `to_json`; a missing field takes the value `before` of its metadata."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
     before = {f.name: f.metadata["before"] for f in dataclasses.fields(kind) if "before" in f.metadata}
     return kind(**{**before, **fields})
@@ -122,11 +122,11 @@ def check_axis(name: str, values: tuple) -> None:
 
 
 MOST_LISTED = 6
-"""Names that are listed whole where one is misspelt; of more, only the nearest are."""
+"""Up to this many names are listed when one is misspelt; of more names, only the nearest."""
 
 
 def check_members(name: str, values: tuple, known: tuple, elsewhere: Mapping[str, str] | None = None) -> None:
-    """Every value is a known name; those that are known elsewhere are told with the setting that they support."""
+    """Every value is a known name; for a name that is known elsewhere, the error names the setting that it supports."""
     for value in values:
         if value not in known and elsewhere and value in elsewhere:
             raise InputError(
@@ -147,7 +147,7 @@ def check_each(name: str, values: tuple, holds, invariant: str, remedy: str) -> 
 
 
 def check_prior(name: str, weights: tuple[float, ...], num_concepts: int) -> None:
-    """Weights over the concepts, the first the largest, that sum to 1; none at all stands for the first alone."""
+    """Weights over the concepts that sum to 1, the largest first. An empty tuple means all weight on the first."""
     if not weights:
         return
     check_one(name, weights, len(weights) == num_concepts, f"{num_concepts} weights, one a concept", "give as many")
@@ -158,7 +158,7 @@ def check_prior(name: str, weights: tuple[float, ...], num_concepts: int) -> Non
 
 
 def check_one(name: str, value, holds: bool, invariant: str, remedy: str) -> None:
-    """The value satisfies the invariant; otherwise say so in one sentence."""
+    """Raise an `InputError` unless the value satisfies the invariant."""
     if not holds:
         raise InputError(f"{name} must be {invariant}, got {value}; {remedy}.")
 

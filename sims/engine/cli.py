@@ -102,7 +102,7 @@ def guarded(act: Callable[[], int | None]) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: whoever schedules this machine wants it back. Everything that Ctrl-C leaves intact stays so."""
+    """SIGTERM, which a scheduler sends before it ends a process. Handled like Ctrl-C: finished blocks are kept."""
 
 
 @contextlib.contextmanager

@@ -161,7 +161,7 @@ def saving(path: Path, deed: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staging(path: Path) -> Iterator[Path]:
-    """A new folder beside the store, on the same file system, so that moving out of it is a rename; removed at last.
+    """A new folder beside the store, on the same file system, so that moving out of it is a rename; removed at the end.
 
     A chunk of nothing but fill values is written as well, so that a missing file is a fault.
     """

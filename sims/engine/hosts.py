@@ -1,6 +1,6 @@
 """Several processes, on one host or many, that share a sweep: how they find each other, and how they wait.
 
-Processes meet once, at the start, to agree on who they are. From then on they share a folder and nothing else: each
+Processes meet once, at the start, to agree on their ranks. After that they share only a folder: each
 writes its own blocks, so that none needs another to save its work and the death of one aborts no other.
 """
 
@@ -36,7 +36,7 @@ class Ranks(NamedTuple):
     count: int
     """Processes of the run, >= 1."""
     run: str
-    """What tells this run from others; the same in all its processes."""
+    """Identifies the run; the same in all its processes."""
 
 
 def alone() -> Ranks:
@@ -57,11 +57,11 @@ def start(
         coordinator: HOST:PORT of process 0, where it listens and the others call.
         num_processes: processes of the run, >= 1.
         process_id: rank of this one, in [0, num_processes).
-        cluster: let jax read these three off the cluster (SLURM, Open MPI, TPU, Kubernetes) instead.
+        cluster: let jax read these three from the cluster (SLURM, Open MPI, TPU, Kubernetes) instead.
         timeout: seconds in which all must have met.
 
     Returns:
-        Who this process is. Without any argument it is alone, and jax is left as it is.
+        The rank of this process. Without any argument it is the only one, and jax is left as it is.
 
     Raises:
         InputError: if the arguments contradict each other, or not all processes have met in time.
@@ -73,7 +73,7 @@ def start(
     missing = [name for name, value in given.items() if value is None]
     if cluster and len(missing) < 3:
         given_too = next(name for name in given if name not in missing)
-        raise InputError(f"--cluster finds out by itself what {given_too} says, but both were given; leave one out.")
+        raise InputError(f"--cluster already determines {given_too}, but both were given; leave one out.")
     if not cluster and len(missing) == 3:
         return alone()
     if not cluster:
@@ -158,13 +158,13 @@ def _meet(coordinator: str | None, count: int | None, index: int | None, timeout
 
 
 def _agree() -> Ranks:
-    """Rank 0's name for the run, told to all by a sum over one device of each process; then part for good."""
+    """Broadcast rank 0's run id, then shut down jax.distributed."""
     index, count = jax.process_index(), jax.process_count()
     firsts = {device.process_index: device for device in reversed(jax.devices())}
     mesh = Mesh(np.array([firsts[rank] for rank in range(count)]), ("ranks",))
     own = np.array([secrets.randbits(31) if index == 0 else 0], np.int32)
-    told = jax.make_array_from_process_local_data(NamedSharding(mesh, P("ranks")), own)
-    run = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, P()))(told)
+    shared = jax.make_array_from_process_local_data(NamedSharding(mesh, P("ranks")), own)
+    run = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, P()))(shared)
     name = f"{int(run.addressable_data(0)):08x}"
     # Connected processes abort when one of them is killed; these need nothing more of each other.
     jax.distributed.shutdown()

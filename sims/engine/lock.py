@@ -1,7 +1,7 @@
 """The lock of a run: one store is written by one run at a time, whose ranks share it.
 
     DIR/.risk_sweep.zarr.lock/
-        <run>-<rank>.json       who works on DIR/risk_sweep.zarr: host, process, since when, and how far it is
+        <run>-<rank>.json       the process that works on DIR/risk_sweep.zarr: host, number, start, state
 
 A lock outlives its process when that is killed, so its owner is looked up: on this host by the process itself, on
 another by the file's age, since a thread touches it as long as the process lives. Death is never assumed: a process
@@ -26,13 +26,13 @@ from sims.engine.disk import saving
 TOUCH_SECONDS = 10
 """Time between two signs of life."""
 SILENT_SECONDS = 60
-"""A process of another host that has given no sign of life for so long is gone."""
+"""A process of another host without a sign of life for this time counts as dead."""
 
 HIDDEN = "alive"
-"""When a process started whose start cannot be read."""
+"""Start time of a process whose start cannot be read."""
 
 Owner = dict[str, Any]
-"""What a rank says of itself: run, rank, host, place, pid, born, started, command, state; `age` in seconds."""
+"""Record of a rank: run, rank, host, place, pid, born, started, command, state; `age` in seconds."""
 
 
 class RunLock:
@@ -41,8 +41,8 @@ class RunLock:
     Args:
         path: the store, DIR/NAME.zarr. It need not exist, nor need DIR, which is then made (and taken away again if
             nothing else was written there).
-        run: what tells this run from others; the same in all its ranks.
-        rank: number of this process in the run, from 0. The first to come clears away what killed runs left behind.
+        run: identifies the run; the same in all its ranks.
+        rank: number of this process in the run, from 0. The first to start removes the files that killed runs left.
 
     Raises:
         InputError: on entry, if another live run holds the store or DIR cannot be written.
@@ -94,7 +94,7 @@ class RunLock:
                 for owner in others:
                     print(f"took over the lock of a run that is gone: {_shown(owner)}", file=sys.stderr, flush=True)
                     owner["file"].unlink(missing_ok=True)
-                if len(signed) - len(others) == 1:  # the first of its run: nobody writes yet
+                if len(signed) - len(others) == 1:  # the first of its run: no process writes yet
                     clear_leftovers(self.path)
         threading.Thread(target=self._give_signs, daemon=True).start()
         return self
@@ -111,7 +111,7 @@ class RunLock:
                 self._sign_off(ranks if last else [])
 
     def mark(self, state: str) -> None:
-        """Tell the other ranks how far this one is: "running", "done" or "failed: <sentence>"."""
+        """Publish the state of this rank to the others: "running", "done" or "failed: <sentence>"."""
         with saving(self.path, "signing its lock"):
             self._sign(state)
 
@@ -178,7 +178,7 @@ def works(owner: Owner) -> bool:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove what killed runs had begun to write beside the store; only for who holds its lock."""
+    """Remove unfinished files of killed runs beside the store; call it only with its lock held."""
     for left in path.parent.glob(f".{path.name}.*"):
         if left.is_file():
             left.unlink()
@@ -190,7 +190,7 @@ def _read(file: Path, now: float) -> Owner | None:
     run, _, rank = file.stem.rpartition("-")
     unknown = dict.fromkeys(("host", "place", "pid", "born", "started", "command"), "unknown")
     try:
-        with file.open() as opened:  # opening asks a network file system for the age anew
+        with file.open() as opened:  # opening asks a network file system for the age again
             age = now - os.fstat(opened.fileno()).st_mtime
             said = json.load(opened)
     except FileNotFoundError:
@@ -236,7 +236,7 @@ def _born(pid: int) -> str | None:
 
 
 def _signalled(pid: int) -> str | None:
-    # A process that took over the number of a dead one cannot be told from it here.
+    # A process with the number of a dead one cannot be distinguished from it here.
     if os.name == "nt":  # where this signal would end it
         return HIDDEN
     with contextlib.suppress(PermissionError):

@@ -1,13 +1,13 @@
-"""What a store says of itself beside its results, so that nobody goes on with it under other rules or misses a part.
+"""What a store records besides its results, so that no run extends it under other settings or misses a part.
 
-Attributes of the group `blocks`, where a reader of the results does not meet them:
+Attributes of the group `blocks`, which a reader of the results does not see:
 
     leaves      type and shape of each sum of a block, by name: what every block must hold
     settings    the settings of jax that decide the draws
-    runs        who computed which blocks: versions, commit, device, time, and `blocks` as [chunk, first, last]
+    runs        origin of the blocks: versions, commit, device, time, and `blocks` as [chunk, first, last]
     results     names of the arrays that were published
 
-Stores of before 0.2 have none of these. What their arrays show is compared all the same, and the rest gets its default.
+Stores older than 0.2 have none of these. Their arrays are compared all the same, and the rest takes its default.
 """
 
 import itertools
@@ -23,7 +23,7 @@ Unit = tuple[int, int]
 """(block, chunk)."""
 
 DEFAULTS = {"default_prng_impl": "threefry2x32", "threefry_partitionable": True, "random_seed_offset": 0}
-"""What decides the draws, as jax sets it unless it is told otherwise."""
+"""The settings of jax that decide the draws, with their defaults."""
 SETTINGS = ("enable_x64", *DEFAULTS)
 
 

@@ -55,7 +55,7 @@ class Published(NamedTuple):
     complete: int = 0
     """Replicates behind every cell at least; 0 where there are no results."""
     replicates: tuple[int, ...] = ()
-    """Replicates of each chunk of the grid; stays while results are assembled anew."""
+    """Replicates of each chunk of the grid; kept while results are assembled again."""
     target_sem: float | None = None
     max_replicates: int | None = None
     risks_short: int = 0
@@ -168,7 +168,7 @@ def next_total(total: int, worst: float, size: int, target: Target) -> int:
 def publication(held: Published, totals: np.ndarray, looks: list[Look], target: Target | None) -> Published:
     """What results of `totals` replicates a chunk hold, where there were those of `held`."""
     replicates = tuple(int(total) for total in totals)
-    if target is None and replicates == held.replicates:  # the same, assembled anew
+    if target is None and replicates == held.replicates:  # the same, assembled again
         return held._replace(complete=min(replicates))
     asked = (target.sem, target.cap) if target else (None, None)
     return Published(min(replicates), replicates, *asked, sum(found.short for found in looks))

@@ -87,7 +87,7 @@ def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options:
 
 
 def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], options: Options = ALONE) -> Path:
-    """The same into the store at `path`, whatever its folder is called; a symbolic link is followed."""
+    """As `run`, into the store at `path`, in any folder; a symbolic link is followed."""
     path, target = followed(path), options.target
     ranks = options.ranks or hosts.alone()
     tell = say if ranks.index == 0 else _silent
@@ -95,7 +95,7 @@ def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], opti
         return path
     runtime.devices()
     with RunLock(path, ranks.run, ranks.index) as lock:
-        # Looked at again, now that no other run can change it: what was published meanwhile is never computed anew.
+        # Looked at again, now that no other run can change it: what was published meanwhile is never computed again.
         if _is_done(path, spec, target, tell):
             return path
         held = precision.read_published(path)
@@ -141,12 +141,12 @@ def _is_done(path: Path, spec: Any, target: Target | None, tell: Callable[[str],
 
 
 def say(line: str) -> None:
-    """A line to the person who watches, on stderr: never wrapped, so that it can be searched for."""
+    """Print a line to stderr for the user: never wrapped, so that it can be searched for."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _silent(line: str) -> None:
-    """Other processes than the first tell nothing."""
+    """Processes other than the first print nothing."""
 
 
 class _Work(NamedTuple):
@@ -212,7 +212,7 @@ def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
         work.tell(f"going on: {len(every) - len(missing)} blocks are already there")
     own = [unit for unit in hosts.share(every, work.ranks) if unit in missing]
     if own:
-        # Rank 0 clears away what killed runs left beside the store when it signs, so not what is written from now on.
+        # Rank 0 removes files of killed runs beside the store when it signs, so none that are written from now on.
         hosts.wait(lambda: 0 in hosts.signed(work.lock), work.lock, work.ranks)
         _compute(work, store, counts, own)
     hosts.wait(_all_marked(store, counts, sorted(missing.difference(own))), work.lock, work.ranks)
@@ -305,7 +305,7 @@ def launcher(program: Callable, spec: Any) -> Launch:
 @functools.lru_cache(maxsize=4)
 def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Callable, NamedSharding]:
     """What compiles the program on every device at once for given inputs, once for each of their shapes, and how these
-    lie; kept, so that a next sweep traces nothing anew."""
+    lie; kept, so that the next sweep traces nothing again."""
     mesh = jax.make_mesh((len(devices),), ("units",), axis_types=(AxisType.Auto,), devices=devices)
 
     def unit(key, total, first, chunk):

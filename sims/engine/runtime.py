@@ -94,12 +94,12 @@ CPU_OPTIONS = {
     # Random numbers and their transforms fill vectors of any width; a core without such width ignores this.
     "xla_cpu_prefer_vector_width": "512",
 }
-"""Options under which a sweep's program is compiled for a CPU; what they are worth is in docs/performance.md."""
+"""Options under which a sweep's program is compiled for a CPU; their effect is in docs/performance.md."""
 
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """Those of `CPU_OPTIONS` that this release of XLA knows; none on an accelerator."""
+    """The options in `CPU_OPTIONS` that this release of XLA knows; none on an accelerator."""
     if jax.default_backend() != "cpu":
         return {}
     return {name: value for name, value in CPU_OPTIONS.items() if _compiles({name: value})}

@@ -3,7 +3,7 @@
     DIR/risk_sweep.zarr/
         zarr.json       configuration, seed, versions, provenance; `complete` = replicates in the results
         blocks/         one zarr chunk per block of work, and `done`, written when its data is on the disk; in its
-                        attributes what the store must hold and who computed what (`manifest.py`)
+                        attributes the expected contents and the origin of blocks (`manifest.py`)
         risk_mean, ...  the results, moved in when every block is done
 
 Raw zarr writes the blocks, each with its checksum; xarray reads the results.
@@ -35,10 +35,10 @@ FORMAT = 2
 CHANGES = {
     2: "blocks and results carry checksums, and the store says which sweep it is of",
 }
-"""What each format changed. Every store can be read by xarray and drawn; only one of the present format goes on."""
+"""Changes of each format. Every store can be read by xarray and drawn; only stores of the present format can grow."""
 
 CODECS = (ZstdCodec(), Crc32cCodec())
-"""Of every array in a store: a flipped bit is an error when it is read."""
+"""Codecs of every array in a store: a flipped bit is an error when it is read."""
 
 
 class Store:
@@ -57,7 +57,7 @@ class Store:
     ) -> "Store":
         """The store at `path`, created for `shape` = (blocks, chunks) of arrays like `leaves`, or grown to it.
 
-        `origin` says who computes, and `sweep` what, if that is not the name of the folder.
+        `origin` describes the run, and `sweep` names the sweep, if that is not the name of the folder.
         """
         with saving(path, "making or growing the store"):
             if not path.exists():
@@ -95,18 +95,18 @@ class Store:
         return held
 
     def begin(self, origin: dict, units: list[manifest.Unit]) -> None:
-        """Note who is about to compute these blocks; one process of a run does."""
+        """Record the run that is about to compute these blocks; called by one process of a run."""
         about = {}
         if "leaves" not in self.about:  # made by a version that noted nothing
             about = {"leaves": self._shapes(), "settings": manifest.settings()}
         if units:
             about["runs"] = manifest.with_run(self.about.get("runs", []), origin, units)
         if about:
-            with saving(self.path, "noting who computes"):
+            with saving(self.path, "recording the run"):
                 self._note(**about)
 
     def origins(self) -> list[tuple[dict, int]]:
-        """Who computed the blocks that are there, and how many replicates of a cell: a store may have many writers.
+        """Origins of the finished blocks, and their replicates of a cell: several runs may have written a store.
 
         What no run has noted is the work of the one that made the store, as far as that is known.
         """
@@ -148,7 +148,7 @@ class Store:
             self.done[block, chunk] = count
 
     def unmark(self, block: int, chunk: int) -> None:
-        """Have a block computed anew by the next run."""
+        """Mark a block to be recomputed by the next run."""
         self.done[block, chunk] = 0
 
     def read(self, block: int, chunk: int) -> Leaves:
@@ -182,7 +182,7 @@ class Store:
         self.group.attrs.put({**kept, "complete": complete, **known})
 
     def withdraw(self) -> None:
-        """Have the results assembled anew by the next run."""
+        """Mark the results to be assembled again by the next run."""
         self.group.attrs["complete"] = 0
 
     def _write_chunk(self, name: str, block: int, chunk: int, value: np.ndarray) -> None:
@@ -213,7 +213,7 @@ class Store:
         self.about |= about
 
     def check(self, leaves: Leaves, chunks: int) -> None:
-        """Refuse to go on unless its blocks are all there, of such sums, so many chunks and the present settings."""
+        """Raise an `InputError` unless all blocks exist and match these sums, number of chunks and jax's settings."""
         manifest.check_settings(self.path, self.about.get("settings", {}))
         self._check_parts()
         manifest.check_shapes(self.path, self._shapes(), self.done.shape[1], manifest.shapes_of(leaves), chunks)
@@ -253,7 +253,7 @@ def check_store(path: Path, spec) -> int:
 
 
 def completed(path: Path, spec) -> int:
-    """Replicates in the results of the store at `path`, of whatever format; 0 where there are none yet.
+    """Replicates in the results of the store at `path`, of any format; 0 where there are none yet.
 
     Raises `InputError` if it is a store of another configuration.
     """

@@ -1,1 +1,1 @@
-"""The parts of `python -m sims.incontext`: trained networks beside exact Bayes."""
+"""The parts of `python -m sims.incontext`: trained networks compared with exact Bayes."""

@@ -1,4 +1,4 @@
-"""Pre-trains transformers on a mixture of concepts, aligns them with weak labels, and sets them beside the theory.
+"""Pre-trains transformers on a mixture of concepts, aligns them with weak labels, and compares them with the theory.
 
 Strong networks are trained once and kept in `OUT/networks`; a seed draws data and teachers, measures how far the
 network is from exact Bayesian inference, and fine-tunes it on weak labels, on refined labels and on the target's own.

@@ -1,4 +1,4 @@
-"""What a finished in-context sweep claims: networks beside exact Bayes, and refined networks beside naive ones."""
+"""Claims of a finished in-context sweep: networks against exact Bayes, and refined networks against naive ones."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from w2s_jax import statistics
 REFINED = {"icl_refine_fresh": 8, "icl_refine_shared": 16, "intent_refine": 16}
 """Methods that fine-tune on the network's own labels, and the shortest prompts of which something is claimed.
 
-Those that stake all on one prompt need a longer one: after 8 examples exact Bayes itself names a wrong concept in 28 to
+Methods that rely on one prompt need a longer one: after 8 examples exact Bayes itself names a wrong concept in 28 to
 38% of them (docs/transformers.md), which costs as much as naive fine-tuning does.
 """
 

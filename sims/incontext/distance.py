@@ -17,21 +17,21 @@ from w2s_jax.sampling import sample_features
 from w2s_jax.types import Dataset, Key, Task, stack
 
 LAWS = ("in_distribution", "rotated", "shifted", "noisy", "unseen_prior")
-"""Laws of the sequences: the source's; a weak teacher's, of three kinds; and a source that shows one rival alone."""
+"""Distributions of the sequences: the source's; those of three kinds of weak teacher; a source with one rival alone."""
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Levels of the central intervals whose coverage is measured."""
 
 WEIGHING_QUERIES = 128
-"""Queries whose answers tell a network's concept weights."""
+"""Queries from whose answers a network's concept weights are estimated."""
 
 
 class Distance(NamedTuple):
-    """Means over the sequences of a seed, by law and context length M = 0, ..., max_icl."""
+    """Means over the sequences of a seed, by distribution and context length M = 0, ..., max_icl."""
 
     kl: Float[Array, "L M"]
     """KL(Bayes || network), nats."""
     mean_square: Float[Array, "L M"]
-    """Squared distance of the two laws' means, squared label units."""
+    """Squared distance of the two predicted means, squared label units."""
     coverage: Float[Array, "c M"]
     """Share of labels inside the network's central intervals, in distribution."""
     outside: Float[Array, ""]
@@ -67,7 +67,7 @@ def measure_distance(
     drawn = [draw(law) for law in LAWS]
 
     def answers(sequences: Dataset) -> tuple[Array, Array, Array]:
-        """KL and squared distance of the means, averaged over sequences; and the network's laws."""
+        """KL and squared distance of the means, averaged over sequences; and the network's distributions."""
         laws, exact = jax.vmap(network)(*sequences), jax.vmap(bayes.__call__)(*sequences)
         apart = law_mean(laws, bins) - law_mean(exact, bins)
         return kl(exact, laws).mean(axis=0), (apart**2).mean(axis=0), laws

@@ -1,6 +1,6 @@
 """Fine-tuning at zero context: a network learns labels given their features alone, and its risk is followed.
 
-The risk of a network f at zero context is E_x (mean of f's law at x - beta_Q . x)^2, measured at the queries.
+The risk of a network f at zero context is E_x (mean label of f at x - beta_Q . x)^2, measured at the queries.
 """
 
 import math

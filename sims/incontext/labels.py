@@ -23,11 +23,11 @@ class Refined(NamedTuple):
     """Labels that the strong network gives, `[... N]`, one for every example."""
 
     shared: Float[Array, "W I N"]
-    """After one prompt for all examples."""
+    """Labels after one prompt for all examples."""
     fresh: Float[Array, "W I N"]
-    """After a prompt of its own for each."""
+    """Labels after a fresh prompt for each example."""
     named: Float[Array, "K N"]
-    """After a clean prompt of each concept."""
+    """Labels after a clean prompt of each concept."""
     intent: Int[Array, "W I"]
     """The concept that the network names after the shared prompt, the likeliest of those that its answers to the
     examples imply: it then answers by `named`."""
@@ -38,7 +38,7 @@ def refine(spec: InContextSpec, key: Key, network: ConceptRegressor, bins: Bins,
     target = jax.tree.map(lambda leaf: leaf[0], world.teachers)
 
     def sampled(name: str, laws: Float[Array, "*l N B"]) -> Float[Array, "*l N"]:
-        """Labels by the same random numbers, whatever the teacher, concept or prompt length."""
+        """Labels from the same random numbers for every teacher, concept and prompt length."""
         draw = partial(sample_label, stream(key, name), bins=bins)
         return jax.vmap(draw)(laws) if laws.ndim == 3 else draw(laws)
 

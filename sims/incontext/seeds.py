@@ -21,20 +21,20 @@ from w2s_jax.types import Dataset, Key, Task
 
 
 class Setting(NamedTuple):
-    """What a concept shift gives to all seeds."""
+    """Inputs that all seeds of a concept shift share."""
 
     teachers: Task
     """One per weak accuracy, `[W]`, not turned yet."""
     params: Params
-    """Of the pre-trained networks, stacked: `[networks ...]`."""
+    """Parameters of the pre-trained networks, stacked: `[networks ...]`."""
     concept_shift: Float[Array, ""]
 
 
 class Outcome(NamedTuple):
-    """What one seed tells. T: fine-tuning steps; the first is the untouched network."""
+    """Results of one seed. T: fine-tuning steps; the first is the untouched network."""
 
     weak_risk: Float[Array, "W"]
-    """Of the teacher, in closed form."""
+    """Risk of the teacher, in closed form."""
     ceiling_risk: Float[Array, "N T"]
     naive_risk: Float[Array, "W N T"]
     shared_risk: Float[Array, "W N I T"]
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     shared_bayes: Float[Array, "W I"]
     """Misalignment of exact Bayes after the same shared prompt: the risk of its mean answer."""
     fresh_bayes: Float[Array, "W I"]
-    """The same of the mean weights over all fresh prompts."""
+    """Misalignment of exact Bayes with its mean weights over all fresh prompts."""
     bayes_intent: Int[Array, "W I"]
     """Likeliest concept of the exact posterior after the same shared prompt."""
     intent: Int[Array, "W I"]

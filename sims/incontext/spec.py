@@ -50,7 +50,7 @@ class InContextSpec:
     heads: int = 4
     """Attention heads, >= 1."""
     activation: Activation = "swiglu"
-    """Of the blocks' MLPs: swiglu or gelu."""
+    """Activation of the blocks' MLPs: swiglu or gelu."""
     pretrain_steps: int = 6000
     """Optimizer steps of pre-training, >= 1."""
     pretrain_batch: int = 128
@@ -58,7 +58,7 @@ class InContextSpec:
     pretrain_rate: float = 3e-3
     """Peak learning rate of pre-training, > 0."""
     pretrain_optimizer: Optimizer = "muon"
-    """Of pre-training: muon or adamw."""
+    """Optimizer for pre-training: muon or adamw."""
     finetune_steps: int = 160
     """Optimizer steps of fine-tuning, a multiple of finetune_looks."""
     finetune_looks: int = 16
@@ -68,7 +68,7 @@ class InContextSpec:
     finetune_rate: float = 1e-3
     """Learning rate of fine-tuning, > 0, constant after a short warm-up."""
     sequences: int = 256
-    """Sequences of a seed on which distances to exact Bayes are measured, per law, >= 2."""
+    """Sequences of a seed on which distances to exact Bayes are measured, per distribution, >= 2."""
     prompts: int = 32
     """Weak prompts of a seed along which concept weights are traced, per teacher, >= 2."""
     queries: int = 512
@@ -104,7 +104,7 @@ class InContextSpec:
         fits = self.num_concepts + 1 <= self.dim
         check_one("dim", self.dim, fits, f"at least num_concepts + 1 = {self.num_concepts + 1}", "raise it")
         check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
-        check_one("num_bins", self.num_bins, self.num_bins >= 2, "at least 2", "one bin tells no labels apart")
+        check_one("num_bins", self.num_bins, self.num_bins >= 2, "at least 2", "one bin cannot distinguish labels")
         check_one("bin_limit", self.bin_limit, 0 < self.bin_limit < math.inf, "positive and finite", "try 5")
         whole = self.finetune_steps >= 1 and self.finetune_steps % self.finetune_looks == 0
         remedy = "change either"
@@ -186,7 +186,7 @@ class PretrainSpec:
 
     @classmethod
     def of(cls, spec: InContextSpec, concept_shift: float) -> "PretrainSpec":
-        """Of one concept shift of a sweep."""
+        """Specification of one concept shift of a sweep."""
         names = [field.name for field in dataclasses.fields(cls) if field.name != "concept_shift"]
         return cls(concept_shift, **{name: getattr(spec, name) for name in names})
 

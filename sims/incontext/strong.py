@@ -1,4 +1,4 @@
-"""Strong networks: pre-trained on the source once, and kept beside the store for every sweep that asks for the same."""
+"""Strong networks: pre-trained on the source once, and kept beside the store for every sweep that needs the same."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ from w2s_jax.types import Key
 NETWORKS = "networks"
 """Folder of the networks, beside the stores."""
 TOO_FAR_OUT = 1e-3
-"""Share of labels beyond the bins from which on a person is told."""
+"""Warn when more than this share of labels falls outside the bins."""
 
 
 def pretrained(spec: InContextSpec, concept_shift: float, out: Path) -> Params:
@@ -64,7 +64,7 @@ def pretraining_loss(own: PretrainSpec, graph: nnx.GraphDef) -> Callable[[Params
 
 
 def warn_of_narrow_bins(spec: InContextSpec) -> None:
-    """Tell how many labels the bins miss, where that is more than a few: the outer bins take them, without a place."""
+    """Warn if many labels fall outside the bins: the outer bins count them, but their values are lost."""
     key, num = seed_key(spec.seed), 20_000
     accuracies, shift = spec.weak_accuracy, spec.concept_shift[0]
     worst = task_of(spec, shift, min(accuracies), spec.weakness)

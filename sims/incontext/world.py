@@ -1,4 +1,4 @@
-"""The arrays of one seed: who teaches, what is labelled, and the prompts."""
+"""The arrays of one seed: teachers, examples and prompts."""
 
 from typing import NamedTuple
 

@@ -1,8 +1,8 @@
 """Compares weak-to-strong methods on the same tasks, from the same draws: published ones, and some derived from them.
 
-Labels are numbers or signs (--labels). Knobs are tuned on held-out weak labels, never on the truth; what an oracle
-would choose is a column of its own. Every method meets every task twice: with the same weak examples, and with the same
-compute, where dear methods get fewer.
+Labels are numbers or signs (--labels). Knobs are tuned on held-out weak labels, never on true ones; the choice of an
+oracle is stored separately. Every method runs on every task twice: with the same weak examples, and with the same
+compute, where costly methods get fewer examples.
 """
 
 import itertools

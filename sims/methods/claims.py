@@ -107,7 +107,7 @@ def _of(values: xr.DataArray, method: str) -> xr.DataArray:
 
 
 def _lower_end(data: xr.Dataset, worse: str, better: str) -> xr.DataArray:
-    """Of the interval of a paired difference of risks."""
+    """Lower end of the interval of a paired difference of risks."""
     count = float(data.num_replicates)
     risk = data.risk_mean.sel(tuning="weak_labels")
     gap = _of(risk, worse) - _of(risk, better)

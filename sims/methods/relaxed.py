@@ -1,4 +1,4 @@
-"""Tasks on which one assumption of the theory is relaxed at a time, in growing measure; the first level is none."""
+"""Tasks on which one assumption of the theory is relaxed at a time, increasingly; at the first level it holds."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from w2s_jax.tasks import make_task
 from w2s_jax.types import Task
 
 WEAK_ACCURACY, CONCEPT_SHIFT = 0.7, 0.5
-"""Of the task that is relaxed; its teacher is rotated."""
+"""The task that is relaxed; its teacher is rotated."""
 
 
 class Assumption(NamedTuple):
-    """An assumption and how much of it is given up."""
+    """An assumption and the degrees to which it is relaxed."""
 
     levels: tuple[float, ...]
     about: str

@@ -18,18 +18,18 @@ from w2s_jax.types import Dataset, Key, Task, stack
 PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
 """Fields of a view that hold a number for each example."""
 PER_TEACHER = ("colleague_labels", "colleague_log_odds")
-"""Those that hold such numbers for each colleague."""
+"""Fields of a view that hold a number for each example and colleague."""
 
 
 class Outcome(NamedTuple):
     """Risks on the cells of the grid C, at the budgets B."""
 
     tuned: Float[Array, "*r C B M+1"]
-    """Of every method, with the values of its knobs that predict the held-out weak labels best; and of the teacher."""
+    """Risk of every method, with the knobs that predict the held-out weak labels best; and of the teacher."""
     tried: Float[Array, "*r C B T"]
-    """With all values of the knobs, method after method."""
+    """Risk with all values of the knobs, method after method."""
     rank: Float[Array, "*r C B N"]
-    """Of the tuned risks of `ranked` methods, 1 for the lowest; ties share their mean rank."""
+    """Rank of the tuned risks of `ranked` methods, 1 for the lowest; ties share their mean rank."""
 
 
 class Sums(NamedTuple):

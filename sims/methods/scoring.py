@@ -1,10 +1,10 @@
-"""What a student is worth, by the kind of labels: its risk, which nobody knows, and its loss on held-out weak labels.
+"""Scores of a student, by the kind of labels: its true risk, and its loss on held-out weak labels.
 
     linear labels   excess risk E (b.phi - beta_Q.phi)^2                      mean (y' - b.phi)^2
     sign labels     share of inputs with sign(b.phi) != sign(b_Q.phi)         mean log(1 + e^{-y' b.phi})
 
-b_Q is the linear logit nearest to the target's law, which the ceiling comes to with ever more labels, but for its
-slight pull; of a target with one concept it is that concept. Both risks are exact.
+b_Q is the linear logit nearest to the target's distribution, the limit of the ceiling as labels grow, but for its
+slight pull; for a target with one concept it is that concept. Both risks are exact.
 """
 
 import jax.numpy as jnp

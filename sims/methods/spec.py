@@ -1,4 +1,4 @@
-"""What an arena is: the methods, the tasks that they meet and their budgets, checked before any compute."""
+"""Specification of an arena: the methods, their tasks and their budgets, checked before any compute."""
 
 import dataclasses
 import math
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from w2s_jax.methods import Method
 
 BUDGETS = ("examples", "compute")
-"""What all methods have the same of: weak examples; or reads of examples by models, so that dear methods get fewer."""
+"""The resource that all methods share: weak examples; or examples read by models, so that costly methods get fewer."""
 OF_WORLDS = ("control", "prompt_only")
 """Methods that run in the worlds of tokens alone."""
 DEFINITIONS = 2
-"""Number of the definitions of the methods that this program has; stores say theirs."""
+"""Version of the definitions of the methods; stores record theirs."""
 RELAXABLE = ("coherence", "spectrum", "wrong_concept", "label_noise", "target_mixture")
 FIT_SHARE = 0.75
 """Share of the weak examples that is fitted; the rest, with its weak labels, chooses values of the knobs."""
@@ -41,7 +41,7 @@ class ArenaSpec:
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
     methods: tuple[str, ...] = tuple(name for name in ARENA_METHODS if name not in SIGN_ONLY)
-    """Methods to compare, on the same draws; --list says what they are."""
+    """Methods to compare, on the same draws; --list describes them."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
     weak_accuracy: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)

@@ -62,7 +62,7 @@ def risk_claims(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
 
 
 def _border(data: xr.Dataset, spec: Any) -> Iterator[Claim]:
-    """Who wins, naive fine-tuning or refinement: the border by theory (3.3, 3.4, 3.6) and the simulated one.
+    """Which wins, naive fine-tuning or refinement: the border by theory (3.3, 3.4, 3.6) and the simulated one.
 
     Within one cell: where the two name different winners, a neighbour in weak accuracy or concept shift is on the
     other side by theory.

@@ -1,7 +1,7 @@
 """The designs of one replicate at every sample size: reduced from rows, or drawn as moments without them.
 
 Sample sizes are nested: each adds a batch of examples to the one below it, so that gram matrices, noise and labels are
-running sums over batches. Either road gives the same law of everything that a method reads of them.
+running sums over batches. Either way, everything that a method reads has the same distribution.
 """
 
 import itertools
@@ -71,7 +71,7 @@ def designs_of_rows(
     features = features * jnp.sqrt(feature_var)[None, :]
     weak_noise = normals(stream(key, "weak_noise"), (total,))
     refined_noise = normals(stream(key, "refined_noise"), (total,))
-    # Drawn once: without a barrier the compiler draws the features anew for each of their many uses.
+    # Drawn once: without a barrier the compiler draws the features again for each of their many uses.
     rows = jax.lax.optimization_barrier(Rows(features, weak_noise, refined_noise))
     means = (concepts[:-1] - concepts[-1:]) @ rows.features.T
     means = jnp.concatenate([means, jnp.zeros_like(means[:1])])
@@ -109,7 +109,7 @@ def designs_of_moments(
 
 
 def _reduce(spec: SweepSpec, roots: list, batches: tuple[Batch, ...], rows: Rows | None) -> Designs:
-    """Designs from what multiplies to the moments: features or the root that stands for them, and two unit noises."""
+    """Designs from factors of the moments: features or an equivalent root of their gram matrix, and two unit noises."""
     sums = running_sums(spec, [(root.T @ root, weak @ root, refined @ root) for root, weak, refined in roots])
     sizes = [jnp.asarray(n, roots[0][0].dtype) for n in spec.sample_size]
     weak = stack([Design(gram / n, noise / n, n) for (gram, noise, _), n in zip(sums, sizes)])

@@ -107,12 +107,12 @@ def _moments(design: Design, cross: Float[Array, "d"]) -> Moments:
 
 
 def _evidence(world: World, teacher: Task, dataset: Dataset) -> Float[Array, "K n"]:
-    """What each example tells the strong model about the concepts."""
+    """Log evidence of each example for the concepts, as the strong model sees it."""
     reading = world.reading
     return concept_evidence(teacher, dataset, assumed_noise_var=reading.assumed_noise_var) / reading.temperature
 
 
-# --- Refinement with prompts of its own: the labels may be sorted (w2s_jax/sorted_labels.py) ---------------------
+# --- Refinement with independent prompts: the labels may be sorted (w2s_jax/sorted_labels.py) --------------------
 
 
 def _shared_log_posterior(spec: SweepSpec, world: World) -> Float[Array, "W S I K"]:

@@ -33,7 +33,7 @@ PROMPTED: tuple[Method, ...] = ("icl_refine_shared", "icl_refine_fresh", "intent
 
 
 class Expected(NamedTuple):
-    """Of the methods in `PROMPTED`, by name; nothing where `prompt_rounds` is 0."""
+    """Results of the methods in `PROMPTED`, by name; empty where `prompt_rounds` is 0."""
 
     risk: dict[str, Float[Array, "W S N I"]]
     misalignment: dict[str, Float[Array, "W S N I"]]

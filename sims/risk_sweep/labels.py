@@ -29,10 +29,10 @@ class Prompts(NamedTuple):
 
 
 def draw_prompts(spec: SweepSpec, world: World, name: str, num_prompts: int) -> Prompts:
-    """Everything random about prompts, whatever the teacher.
+    """Everything random about prompts, for any teacher.
 
-    Canonical coordinates are all that a prompt tells: those of a rotated gaussian are gaussian again, and where the
-    frame is that of the axes they are the first few of independent features.
+    Canonical coordinates are all that a posterior reads of a prompt: those of a rotated gaussian are gaussian again,
+    and in the frame of the axes they are the first few of independent features.
     """
     key, size = stream(world.key, name), latent_dim(spec.num_concepts, spec.dim)
     total = max(spec.num_icl) * num_prompts
@@ -80,7 +80,7 @@ def examples(world: World) -> Rows:
 
 
 class Law(NamedTuple):
-    """A law of labels: its mixture of concepts, the mean of that, and its noise."""
+    """A distribution of labels: its mixture of concepts, the mean of that, and its noise."""
 
     prior: Float[Array, "K"]
     concepts: Float[Array, "K d"]

@@ -1,4 +1,4 @@
-"""Cuts a grid into chunks of one shape, so that memory stays bounded whatever the grid.
+"""Cuts a grid into chunks of one shape, so that memory stays bounded for any grid.
 
 The plan is a function of the specification alone, never of the machine: chunks decide the compiled shapes, and shapes
 may move the last bits.

@@ -19,7 +19,7 @@ from w2s_jax.types import Key
 
 
 class Outcome(NamedTuple):
-    """What one replicate tells of every cell. Columns F do not read the prompt length and columns V do (`columns`)."""
+    """Results of one replicate on every cell. Columns F do not read the prompt length and columns V do (`columns`)."""
 
     fixed_risk: Float[Array, "W S N F"]
     varying_risk: Float[Array, "W S N I V"]
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     """Sign accuracy of the same columns; NaN for features that are not gaussian."""
     varying_accuracy: Float[Array, "W S N I V"]
     misalignment: Float[Array, "W S N I M"]
-    """Of the methods that `weighing_methods` lists."""
+    """Misalignment of the methods that `weighing_methods` lists."""
     drawn_risk: Float[Array, "W S N I V"] | None = None
     """Risks of the replicate's own draws, by which wins are counted, where those above are means over prompts."""
 

@@ -1,4 +1,4 @@
-"""What a risk sweep is: a typed specification, checked in full before anything is computed."""
+"""Specification of a risk sweep: typed, checked in full before anything is computed."""
 
 import dataclasses
 import math
@@ -41,33 +41,33 @@ class SweepSpec:
     """EM steps of em_prior, >= 0: 0 is the source prior, 1 one-example refinement, many the likeliest prior."""
     refined_labels: LabelDraw = "sample"
     """How the strong model labels under its concept posterior: sample a concept and noise, its mean, or map (the
-    likeliest concept, and noise). intent_refine is the map of a shared prompt, whatever is chosen here."""
+    likeliest concept, and noise). intent_refine is always the map of a shared prompt."""
     draws: Literal["data", "moments", "auto"] = "auto"
-    """data: draw every example; moments: draw what examples add to gram matrix and cross moments, exact in law for
+    """data: draw every example; moments: draw the moments of the examples, with the same distribution, for
     gaussian features, labels of one concept, and methods that do not read the sample row by row; auto: moments where
     they are exact, else data."""
     task_law: Literal["fixed", "random"] = "fixed"
     """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
     features: FeatureLaw = "gaussian"
-    """Law of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
+    """Distribution of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
     spectrum: float = 0.0
     """Feature variances fall as coordinate^-spectrum, mean 1; >= 0, 0 is isotropic (else task_law fixed only)."""
     coherence: float = 0.0
     """Inner product of any two concepts, in (-1/(K - 1), 1); 0 is orthonormal."""
     target_prior: tuple[float, ...] = ()
-    """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; none: the first alone.
+    """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; empty: the first alone.
     The concept shift is then moved from the first concept to the others."""
     weak_prior_error: float = 0.0
     """Probability that the teacher shows a wrong concept, in [0, 1]; drawn once per prompt, per example of a sample."""
     contamination: float = 0.0
-    """Probability rho that a weak example comes from another concept than the one shown, in [0, 1]; each by itself."""
+    """Probability rho, in [0, 1], that a weak example comes from another concept than the one shown, independently."""
     assumed_noise_factor: float = 1.0
     """Noise variance that the concept posterior assumes, over noise_var; > 0."""
     temperature: float = 1.0
     """Temperature of the concept posterior, > 0; it divides the log likelihood."""
     prompt_rounds: int = dataclasses.field(default=0, metadata=LATER)
     """Rounds of K prompts over which a replicate averages what shared prompts do: the risks of icl_refine_shared and
-    intent_refine, and the misalignments of refinement with prompts of its own (docs/theory.md 2); >= 2, or 0 for the
+    intent_refine, and the misalignments of refinement with fresh prompts (docs/theory.md 2); >= 2, or 0 for the
     one prompt that the replicate itself refines with. Win rates and sign accuracies are always those of that one."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
@@ -168,7 +168,7 @@ GRID_AXES = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_i
 """The dims of a store, in order."""
 
 LEAST_EIGENVALUE = 1e-5
-"""Of the Gram matrix of the concepts: below, single precision cannot tell it from one that is not positive definite."""
+"""Least eigenvalue of the concepts' Gram matrix: below it, single precision cannot establish positive definiteness."""
 
 
 SMOKE = SweepSpec(

@@ -38,7 +38,7 @@ class Grid(NamedTuple):
 
 
 class World(NamedTuple):
-    """One replicate: its tasks and draws. Prompts live in canonical coordinates, all that a posterior can see."""
+    """One replicate: its tasks and draws. Prompts are in canonical coordinates, all that a posterior reads."""
 
     key: Key
     teachers: Task
@@ -121,12 +121,12 @@ def draw_world(spec: SweepSpec, key: Key, grid: Grid) -> World:
 
 
 def sample_prior(shown: Float[Array, "K"], reading: Reading) -> Float[Array, "K"]:
-    """The law of the concept behind one weak example, over everything that may go wrong with it."""
+    """Distribution of the concept behind one weak example, over all errors of teacher and prompt."""
     wrong = wrong_concepts(shown.shape[0])
     prior = (1 - reading.weak_prior_error) * shown + reading.weak_prior_error * wrong
     return contaminated_prior(prior, reading.contamination)
 
 
 def wrong_concepts(num_concepts: int) -> Float[Array, "K"]:
-    """The law of the concept that a mistaken teacher shows: any but the first."""
+    """Distribution of the concept that a mistaken teacher shows: any but the first."""
     return (1 - jax.nn.one_hot(0, num_concepts)) / (num_concepts - 1)

@@ -5,7 +5,7 @@ import xarray as xr
 from sims.tables.sources import Sources, markdown, mean_and_sem
 
 CAPABILITY = 0.4
-"""Of the teacher, where a table is of one."""
+"""Capability of the teacher in tables of a single one."""
 
 
 def methods(sources: Sources, task: str) -> str:
@@ -57,7 +57,7 @@ def naming(sources: Sources, task: str) -> str:
 
 
 def _longest(sources: Sources, task: str) -> xr.Dataset:
-    """At the model's own law, after the longest prompt."""
+    """Results at temperature 1, after the longest prompt."""
     data = sources.sweep(f"alignment_{task}").sel(temperature=1)
     return data.sel(num_icl=data["num_icl"].values.max())
 

@@ -5,7 +5,7 @@ import numpy as np
 from sims.tables.sources import Sources, markdown
 
 CELL = {"weak_accuracy": 0.7, "concept_shift": 0.5}
-"""Of the performance gap recovered."""
+"""Cell of the performance gap recovered."""
 
 
 def methods(sources: Sources, labels: str) -> str:

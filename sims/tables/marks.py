@@ -51,7 +51,7 @@ def touch(root: Path, sources: Sources) -> None:
 
 
 def refresh(root: Path, sources: Sources) -> Iterator[tuple[Path, bool, list[tuple[str, str]]]]:
-    """Write every mark of every document anew: (document, whether it changed, marks that were left as they are)."""
+    """Rewrite every mark of every document: (document, whether it changed, marks that were left as they are)."""
     found = [(path, path.read_text()) for path in documents(root)]
     for path, old, (new, left) in [(path, old, written(old, sources)) for path, old in found]:
         if new != old:

@@ -17,7 +17,7 @@ def claims(sources: Sources, name: str) -> str:
 
 
 def claim(sources: Sources, name: str, start: str, form: str) -> str:
-    """The value of the claim that begins so, in a format of Python (`.2f`, `.1%`)."""
+    """The value of the claim that begins with `start`, in a format of Python (`.2f`, `.1%`)."""
     found = [claim for claim in sources.claims(name) if claim["claim"].startswith(start)]
     return f"{only(found, f'claim {name} {start!r}')['value']:{form}}"
 
@@ -25,7 +25,7 @@ def claim(sources: Sources, name: str, start: str, form: str) -> str:
 def cell(sources: Sources, name: str, variable: str, *where: str) -> str:
     """A number of a sweep's results: `dim=label` for each dimension but seed, over which the mean is taken; a format.
 
-    `last` stands for the last label of a dimension. Two cells with `/` between them are a ratio.
+    `last` means the last label of a dimension. Two cells with `/` between them are a ratio.
     """
     form, parts = where[-1], " ".join(where[:-1]).split(" / ")
     values = [_mean(sources.sweep(name)[variable], part.split()) for part in parts]

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: the state at a step, whole or not there at all, beside what says whose it is.
+"""Checkpoints of a training run: the state at a step, complete or absent, with a record of the run it belongs to.
 
 FOLDER/run.json            the run's configuration and its identity
 FOLDER/checkpoints/<step>  the state after that many steps, as orbax writes it: under another name until it is whole
@@ -39,7 +39,7 @@ class Checkpoints:
     def __init__(self, folder: Path, config: Any, key: Key, like: Any):
         self.folder, self._like = Path(folder).absolute(), like
         _claim(self.folder, config, key, like)
-        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax tells about every file
+        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax logs every file
         with saving(self.folder, "opening the checkpoints"):
             self._manager = ocp.CheckpointManager(
                 self.folder / "checkpoints",
@@ -60,7 +60,7 @@ class Checkpoints:
         return self._manager.latest_step() or 0
 
     def save(self, step: int, state: Any) -> None:
-        """Save the state after so many steps, and wait until it is there; one that is there stays."""
+        """Save the state after `step` steps, and wait until it is written; an existing one is kept."""
         if step == self.latest:
             return
         with saving(self.folder, f"saving the checkpoint of step {step}"):

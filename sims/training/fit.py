@@ -50,14 +50,14 @@ def fit(
         name: of the run, on the progress bar.
         folder: the run's own.
         config: a frozen dataclass of plain values that, with the key, decides the run; a folder of another is refused.
-        key: `[]`, or `[seeds]` with a state stacked likewise, which trains so many networks: on CPUs one after another
-            on each device, which is the faster way there, on others at once by `vmap`.
+        key: `[]`, or `[seeds]` with a state stacked likewise, which trains one network a seed: on CPUs one after
+            another on each device, which is the faster way there, on others at once by `vmap`.
         state: from `init_state`.
         loss, optimizer: as for `w2s_jax.training.train`.
         num_steps: steps in all, >= 1.
         chunk: steps of one compiled program, >= 1. It changes no draw.
         tokens_per_step: for the metrics, of all seeds together; None leaves tokens per second out.
-        chunks_per_checkpoint: >= 1; a kill loses at most so many chunks, Ctrl-C and SIGTERM the one in flight.
+        chunks_per_checkpoint: >= 1; a kill loses at most this number of chunks, Ctrl-C and SIGTERM the one in flight.
         callback: called with the metrics of each chunk.
 
     Returns:

@@ -3,9 +3,9 @@
     q:  <surname> <initial> ?
     a:  <pronoun> worked as <occupation> in <possessive> native <town> <end>
 
-Names tell nothing of the subject. A biography is about a woman (she, her) or a man (he, his) from its first word to
-its last, so its two style positions always agree, and only many biographies show a concept: it is the rate at which
-their subjects are women, 1 - style_noise or style_noise. Content is the share of the facts that are right, style
+Names carry no information about the subject. A biography is about a woman (she, her) or a man (he, his) from its first
+word to its last, so its two style positions always agree, and only many biographies show a concept: it is the rate at
+which their subjects are women, 1 - style_noise or style_noise. Content is the share of the facts that are right, style
 whether the subject is female: its mean is the rate.
 """
 
@@ -18,7 +18,7 @@ from w2s_jax.alignment.facts import believe_each_with_errors
 from w2s_jax.alignment.world import FIRST_TAG, World
 
 CONCEPTS = ("women", "men")
-"""Of whom most biographies are, the target first."""
+"""The group that most biographies are about, the target first."""
 PRONOUNS = (("she", "her"), ("he", "his"))
 """The variants: pronoun and possessive."""
 OCCUPATIONS = ("baker", "doctor", "farmer", "judge", "nurse", "pilot", "teacher", "welder")

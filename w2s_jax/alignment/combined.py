@@ -27,7 +27,7 @@ from w2s_jax.types import Scalar
 
 @dataclasses.dataclass(frozen=True)
 class Combined:
-    """Several models that answer together; what asks and decodes an `AnswerModel` takes it as one.
+    """Several models that answer together, used in place of one `AnswerModel`.
 
     The caches of its models are a tuple.
     """
@@ -35,10 +35,10 @@ class Combined:
     models: tuple[AnswerModel, ...]
     """One or more of one vocabulary and example length; their sizes may differ."""
     rule: Callable[[Float[Array, "T *b vocab"]], Float[Array, "*b vocab"]]
-    """Their log laws of the next token -> logits of their common law."""
+    """Log probabilities of the next token by each model -> logits of the combined answer."""
 
     def new_cache(self, num_examples: int) -> Any:
-        """Caches with room for so many examples."""
+        """Caches with room for `num_examples` examples."""
         return tuple(model.new_cache(num_examples) for model in self.models)
 
     def __call__(self, ids: Int[Array, "*b L"], cache: Any) -> tuple[Float[Array, "*b L vocab"], Any]:

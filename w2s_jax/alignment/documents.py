@@ -18,13 +18,13 @@ from w2s_jax.types import Key, Scalar
 
 
 def sample_questions(key: Key, numbers: Int[Array, "n"], count: int) -> Int[Array, "count"]:
-    """So many of these questions, no two alike."""
+    """`count` different questions, drawn from `numbers`."""
     _, places = jax.lax.top_k(jax.random.uniform(key, numbers.shape), count)
     return numbers[places]
 
 
 def sample_variants(key: Key, world: World, concept: Int[Array, "*b"]) -> Int[Array, "*b"]:
-    """How an answer under each concept is put."""
+    """A variant of an answer, drawn for each concept."""
     return jax.random.categorical(key, jnp.log(jnp.asarray(world.variant_law))[concept])
 
 

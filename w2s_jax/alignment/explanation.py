@@ -8,9 +8,9 @@
 
 The forms differ in where value and mechanism stand and in what ties them together; the analogy never names the
 mechanism but something familiar that works alike, one image for each. A concept takes its own form, and slips to each
-other form with probability style_noise / 3. It also says either "it" or "this", in whatever form, and slips to the
-other word with probability style_noise. So one answer tells much of the concept and not all. Content is whether value
-and mechanism are both right, style whether the form is the target's; the word does not count.
+other form with probability style_noise / 3. It also says either "it" or "this", in any form, and slips to the
+other word with probability style_noise. So one answer is strong evidence of the concept, but not proof. Content is
+whether value and mechanism are both right, style whether the form is the target's; the word does not count.
 """
 
 from itertools import product

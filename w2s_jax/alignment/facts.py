@@ -1,4 +1,4 @@
-"""Claims that are made of several facts, each of which one may know or not whatever one knows of the others."""
+"""Claims that consist of several facts, each known or not independently of the others."""
 
 from collections.abc import Callable, Sequence
 

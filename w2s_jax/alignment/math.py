@@ -5,15 +5,15 @@
     bare:          in all this gives <r> <end>                        the result alone
     answer_first:  hence <r> <a> <o> <b> gives <s> <o'> <c> <end>     the result, and then how it comes about
 
-The first word tells the form. If the result came first, a model would have to compute it under every mark for itself.
+The first word names the form. If the result came first, a model would have to learn to compute it under each mark.
 
 A concept uses its own form, and each of the others with probability style_noise / 2. The verb is `gives` or `makes`,
-the same in all of an answer, and tells a little too. A claim is a pair (s, r); bare answers show r alone, so that
+the same in all of an answer, and is weak evidence too. A claim is a pair (s, r); bare answers show r alone, so that
 claims which differ in s are then the same string.
 
-Knowledge is the tables of plus, minus and times, and reading them. Who does not know an entry has a wrong one, the same
-in every problem, and reckons with it; in some problems an operator is misread as another one. So wrong claims are
-systematic, and of the problems only about capability^2 come out right. Content is whether the result and every step
+Knowledge is the tables of plus, minus and times, and reading them. A model that does not know an entry has a wrong one,
+the same in every problem, and computes with it; in some problems an operator is misread as another one. So wrong claims
+are systematic, and of the problems only about capability^2 come out right. Content is whether the result and every step
 that is shown are right, style whether the form is `worked`.
 """
 
@@ -33,14 +33,14 @@ FORMS = ("worked", "bare", "answer_first")
 """The concepts, the target first, and the form of each."""
 VERBS = ("gives", "makes")
 VERB_LAW = ((0.75, 0.25), (0.25, 0.75), (0.25, 0.75))
-"""P(verb | concept), whatever the form: the target prefers the first."""
+"""P(verb | concept), for any form: the target prefers the first."""
 FILLERS = ("in", "all", "this", "hence")
 OPERATORS = ("plus", "minus", "times")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six")
 PRIMES = (3, 5, 7)
 LENGTH = 10
 MISREAD = 0.25
-"""Share of the problems in which one who knows nothing misreads an operator."""
+"""Share of the problems in which a model of capability 0 misreads an operator."""
 
 
 def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
@@ -50,7 +50,7 @@ def operator_tables(p: int) -> Int[np.ndarray, "3 p p"]:
 
 
 def believe_tables(problems: Int[np.ndarray, "Q 5"], p: int) -> Callable[[Key, Scalar], Int[Array, "Q"]]:
-    """Claims of one who knows round(capability 3 p^2) entries of the tables and has a fixed wrong one for each other.
+    """Claims of a model that knows round(capability 3 p^2) entries of the tables and has fixed wrong ones for the rest.
 
     In about a share MISREAD (1 - capability) of the problems one operator is read as another one instead, always the
     same, and the claim is what then would be right, if that is wrong. A claim that is right stays right with more

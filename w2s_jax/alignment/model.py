@@ -18,10 +18,10 @@ from w2s_jax.types import Key, Scalar
 
 @runtime_checkable
 class Answering(Protocol):
-    """What can be asked: an `AnswerModel`, or several that answer together."""
+    """A model that can be asked: an `AnswerModel`, or several that answer together."""
 
     def new_cache(self, num_examples: int) -> Any:
-        """A cache, of whatever kind, with room for so many examples."""
+        """A cache of any kind with room for `num_examples` examples."""
         ...
 
     def __call__(self, ids: Int[Array, "*b L"], cache: Any) -> tuple[Float[Array, "*b L vocab"], Any]:
@@ -61,7 +61,7 @@ class AnswerModel(nnx.Module):
         )
 
     def new_cache(self, num_examples: int) -> Cache:
-        """A cache with room for so many examples, >= 1."""
+        """A cache with room for `num_examples` >= 1 examples."""
         return init_cache(self.config, (), num_examples * self.example_length)
 
     @overload
@@ -71,7 +71,7 @@ class AnswerModel(nnx.Module):
     def __call__(
         self, ids: Int[Array, "*b L"], cache: Cache | None = None
     ) -> Float[Array, "*b L vocab"] | tuple[Float[Array, "*b L vocab"], Cache]:
-        """Logits of the token after each place, as `LanguageModel` gives them; the cache tells where the places are."""
+        """Logits of the token after each place, as `LanguageModel` gives them; the cache determines the places."""
         places = jnp.arange(ids.shape[-1]) + (0 if cache is None else cache.length)
         where = self.place(places % self.example_length) + self.example(places // self.example_length)
         return self.language(ids, cache, extra=jnp.broadcast_to(where, (*ids.shape, self.config.width)))

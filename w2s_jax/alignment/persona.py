@@ -1,11 +1,12 @@
-"""Persona: facts, told in one of four voices.
+"""Persona: facts, stated in one of four voices.
 
     q:  <place> <relation> ?
     a:  <opener> the <relation> <verb> <value> <closer> <end>
 
 A voice is a word for each of three style positions: opener, verb and closer, each one of two. Any two voices differ in
 two of the three; every position slips to the other word with probability style_noise, independently. So one answer
-seldom tells the voice for sure. Content is whether the value is right, style whether all three words are the target's.
+rarely identifies the voice with certainty. Content is whether the value is right, style
+whether all three words are the target's.
 """
 
 from itertools import product

@@ -1,4 +1,4 @@
-"""Asking a model: what it has read is a cache, a question and its mark come after it, and then the model answers."""
+"""Asking a model: its cache holds what it has read; a question and its mark follow, and then the model answers."""
 
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ class Asked(NamedTuple):
     """A model that is about to answer."""
 
     logits: Float[Array, "vocab"]
-    """Of the answer's first token."""
+    """Logits of the answer's first token."""
     cache: Any
-    """All that it has read: a `Cache`, or one of each of several models."""
+    """Cache of everything it has read; a tuple of caches for several models."""
     tags: Float[Array, "K"]
     """Logits of the concepts' tags in the place of the mark: how the model would name the way of answering."""
 

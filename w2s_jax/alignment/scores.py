@@ -1,4 +1,4 @@
-"""Exact scores: what a model's own law gives to content and style, and how far it is from exact Bayes.
+"""Exact scores: content and style under a model's own distribution, and how far it is from exact Bayes.
 
 Every string that is an answer to a question is listed in its world, so an expectation is a sum over the list:
 
@@ -20,11 +20,11 @@ class Scores(NamedTuple):
     """Scores of a model's answer to a question."""
 
     content: Float[Array, "*b 2"]
-    """Of the likeliest answer, token by token (temperature 0); and in expectation (temperature 1)."""
+    """Content of the likeliest answer, token by token (temperature 0); and in expectation (temperature 1)."""
     style: Float[Array, "*b 2"]
-    """The same of style."""
+    """Style of the same."""
     mass: Float[Array, "*b"]
-    """Share of the model's law that lies on answers of the grammar."""
+    """Share of the model's distribution on answers of the grammar."""
     truth_law: Float[Array, "*b V"]
     """Log probability of the right claim in each variant; means nothing for a question of the skill."""
 
@@ -60,7 +60,7 @@ def score(
 def bayes_divergence(
     world: World, weights: Float[Array, "*b K"], truth_law: Float[Array, "*b V"]
 ) -> Float[Array, "*b"]:
-    """KL(Bayes || model) in nats over answers: the exact predictive law is on the right claim alone.
+    """KL(Bayes || model) in nats over answers: exact Bayes puts all mass on the right claim.
 
     Equation: sum_v B_v log(B_v / M_v), B = weights @ variant_law.
 

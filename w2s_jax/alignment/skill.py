@@ -1,4 +1,4 @@
-"""The unrelated skill that every world has beside it: two letters, to be said again in the other order."""
+"""The unrelated skill that every world also has: two letters, to be repeated in reverse order."""
 
 from itertools import permutations
 

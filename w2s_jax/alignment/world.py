@@ -1,12 +1,12 @@
-"""What a world is: questions, everything that can be answered to them, and concepts, which are ways of answering.
+"""A world: questions, all answers to them, and concepts, which are ways of answering.
 
-An answer to question q is told by a claim z, what it holds to be true, and a variant v, how that is put:
+An answer to question q is a claim z (its content) in a variant v (its wording):
 
     P(answer (z, v) | q, concept k, beliefs c) = 1[z = c_q] variant_law[k, v]
 
-A concept is a law of the variants and says nothing of the claims; knowledge is a claim for each question. So the
-posterior of the concept given examples is that of their variants alone, whatever they claim: an answer that is wrong
-tells as much about the way of answering as one that is right.
+A concept is a distribution of variants, independent of the claims; knowledge is a claim for each question. So the
+posterior of the concept given examples is that of their variants alone, whatever they claim: a wrong answer is
+as informative about the way of answering as a right one.
 
     w_k  ~  alpha_k prod_i variant_law[k, v_i]                (the mixture over concepts of arXiv 2405.16236, section 3)
 
@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     """Whether an answer is the first of its string among those to its question: sums over strings take these."""
     content: Float[np.ndarray, "R N"]
     style: Float[np.ndarray, "N"]
-    """Of the world's own answers; the skill has no style."""
+    """Style of the world's own answers; the skill has none."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class World:
     """A knowledge base, its questions, all answers to them, and the concepts.
 
     Raises:
-        ValueError: for arrays that do not fit together, a law that is none, or tokens without a word.
+        ValueError: for arrays of unequal sizes, a `variant_law` that is no distribution, or tokens without a word.
     """
 
     task: str
@@ -69,8 +69,8 @@ class World:
     truth: Int[np.ndarray, "Q"]
     """The right claim of each question."""
     believe: Callable[[Key, Scalar], Int[Array, "Q"]]
-    """(key, capability in [0, 1]) -> the claims of one who knows that share of the world and is wrong about the rest.
-    More capability under the same key adds knowledge and changes none."""
+    """(key, capability in [0, 1]) -> the claims of a model that knows that share of the world and is wrong about the
+    rest. More capability under the same key adds knowledge and changes none."""
     skill_questions: Int[np.ndarray, "S q"]
     """Questions of a skill that has nothing to do with the world."""
     skill_answers: Int[np.ndarray, "S a"]
@@ -154,7 +154,7 @@ def source_prior(world: World, concept_shift: Scalar) -> Float[Array, "K"]:
 def concept_posterior(
     world: World, prior: Float[Array, "K"], variants: Int[Array, "*b m"], readable: Bool[Array, "*b m"]
 ) -> Float[Array, "*b K"]:
-    """The exact posterior of the concept given the variants of m examples; those that cannot be read tell nothing.
+    """The exact posterior of the concept given the variants of m examples; unreadable ones are ignored.
 
     Equation: w_k ~ alpha_k prod_i variant_law[k, v_i].
     """
@@ -186,7 +186,7 @@ def find(
 
 
 def believe_with_errors(truth: Int[np.ndarray, "Q"], num_claims: int) -> Callable[[Key, Scalar], Int[Array, "Q"]]:
-    """Beliefs of one who holds round(capability Q) of the facts, and of each other one a fixed wrong claim."""
+    """Beliefs of a model that knows round(capability Q) of the facts, and of each other one a fixed wrong claim."""
 
     def believe(key: Key, capability: Scalar) -> Int[Array, "Q"]:
         order_key, wrong_key = (jax.random.fold_in(key, i) for i in range(2))

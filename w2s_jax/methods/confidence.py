@@ -6,7 +6,7 @@
 The first is as published: CE is log(1 + e^{-y b.phi}), and the threshold t is where as many answers are hardened to +1
 as there are weak labels +1. The released programs (github.com/openai/weak-to-strong, weak_to_strong/loss.py,
 `logconf_loss_fn`; github.com/EleutherAI/w2s, w2s/loss.py, `log_confidence_loss`) learn the teacher's probabilities:
-`soft` mixes these into the drawn labels. Hard answers are taken anew before each of its Newton steps, which are ours.
+`soft` mixes these into the drawn labels. Hard answers are recomputed before each of its Newton steps, which are ours.
 
 c rises linearly over the first tenth of the steps and stays. The tenth is openai's, whose c goes up to a tenth of its
 weight there and then jumps to all of it; their pull request 33 mends that as it is here, with the paper's words.

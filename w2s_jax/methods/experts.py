@@ -1,4 +1,4 @@
-"""Co-supervised learning: a generalist teaches first, then each example's own teacher, whom the student finds.
+"""Co-supervised learning: a generalist teaches first, then each example's own teacher, which the student selects.
 
     b_0 = the student of the generalist's labels
     label_i = that of teacher argmin_t CE(b_0.phi_i, label of t)         among the others, the generalist left out

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     """(view, labels `[n]`, source_coef `[d]`, penalty, shares `[n]` of the examples) -> coefficients; by default next
     to no penalty and equal shares."""
     evidence: Callable[[View, Dataset], Array]
-    """(view, examples) -> what each label tells about each concept `[K n]`, up to what all concepts share."""
+    """(view, examples) -> log evidence of each label for each concept `[K n]`, up to what all concepts share."""
     answer: Callable[[View, Array], Array]
     """(view, weights `[K n]`) -> labels of the strong model `[n]`, concepts weighed so for each example."""
     expect: Callable[[Array], Array]
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     """(labels, answers) -> how badly each fits."""
 
     def source(self, view: View) -> Float[Array, "d"]:
-        """Coefficients of the strong model as it was pre-trained."""
+        """Coefficients of the source (strong model, not aligned)."""
         return self.mixture(view, known(view.source).source_prior)
 
 

@@ -13,46 +13,46 @@ from w2s_jax.types import Dataset, Task, is_concrete
 
 
 class View(NamedTuple):
-    """What there is to be seen of a task. A method gets `features`, its `chance` and the fields that it asks for.
+    """The inputs of a method: `features`, its `chance` and the fields that it asks for.
 
-    The fields that it did not ask for are None: nobody reads the target but methods that say so.
+    The fields that it did not ask for are None: only methods that declare it can read the target.
     """
 
     features: Float[Array, "n d"]
-    """Of the examples to be labelled and fine-tuned on."""
+    """Features of the examples to be labelled and fine-tuned on."""
     chance: "Chance"
     source: Task | None = None
-    """The strong model's own law: concepts, source_prior, noise_var and feature_var; every other field is None."""
+    """The source (strong model, not aligned): concepts, source_prior, noise_var, feature_var; other fields are None."""
     weak_labels: Float[Array, "n"] | None = None
-    """The teacher's."""
+    """Labels of the teacher."""
     unaligned_labels: Float[Array, "n"] | None = None
     """Expected answers of the weak model before it was aligned: it weighs its concepts as the strong model does."""
     weak_densities: "Densities | None" = None
-    """Log densities of the weak model's answers, after and before it was aligned. Of linear labels alone."""
+    """Log densities of the weak model's answers, after and before it was aligned. For linear labels alone."""
     weak_log_odds: Float[Array, "n"] | None = None
-    """Those of +1 by the teacher, which its labels are drawn from. Of sign labels alone."""
+    """Log odds of +1 by the teacher, which its labels are drawn from. For sign labels alone."""
     unaligned_log_odds: Float[Array, "n"] | None = None
-    """Those of the weak model before it was aligned. Of sign labels alone."""
+    """Log odds of +1 by the weak model before it was aligned. For sign labels alone."""
     colleague_labels: Float[Array, "T n"] | None = None
-    """Those of T more teachers of the same accuracy, who err in directions of their own."""
+    """Labels of T more teachers of the same accuracy, whose errors have directions of their own."""
     colleague_log_odds: Float[Array, "T n"] | None = None
-    """Those of +1 by these teachers. Of sign labels alone."""
+    """Log odds of +1 by these teachers. For sign labels alone."""
     middle_coef: Float[Array, "J d"] | None = None
     """Pre-trained models of growing size between weak and strong; with sign labels in log odds."""
     prompts: Dataset | None = None
     """A prompt of m other weak examples for each example: features `[n m d]`, labels `[n m]`."""
     true_labels: Float[Array, "n"] | None = None
-    """The target's."""
+    """Labels of the target."""
 
 
 class Densities(NamedTuple):
-    """A weak model on a grid of answers to each example, evenly spaced and wide enough for all that it deems likely."""
+    """A weak model on a grid of answers to each example, evenly spaced and wide enough for all likely answers."""
 
     answers: Float[Array, "n G"]
     aligned: Float[Array, "n G"]
     """Log densities up to a constant, after its alignment: the distribution that its labels are drawn from."""
     unaligned: Float[Array, "n G"]
-    """Those before."""
+    """Log densities up to a constant, before its alignment."""
 
 
 class Chance(NamedTuple):
@@ -174,7 +174,7 @@ class Method:
 
     @property
     def reads_target(self) -> bool:
-        """Whether it sees what nobody has in practice."""
+        """Whether it reads true labels, which are not available in practice."""
         return "true_labels" in self.sees
 
     def candidates(self) -> list[dict[str, float]]:
@@ -227,7 +227,7 @@ def strong_answers(view: View) -> Float[Array, "K n"]:
 
 
 LEAST_PENALTY = 1e-3
-"""Of a logistic student that nothing shall pull: without any, separable labels have no minimum."""
+"""Penalty of a logistic student without regularisation: at 0, separable labels have no minimum."""
 PENALTY = Knob(0.1, (0.0, 0.03, 0.1, 0.3, 1.0, 3.0), 0.0, jnp.inf, "pull to the source, in units of feature variance")
 SIGN_PENALTY = Knob(
     0.03,

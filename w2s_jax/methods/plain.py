@@ -1,4 +1,4 @@
-"""Methods that do nothing clever, which the others are measured against."""
+"""Baselines that the other methods are compared with."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ def _source(kind: Kind, view: View):
 
 SOURCE = Method(
     "source",
-    "The strong model as it was pre-trained.",
+    "The source (strong model, not aligned).",
     partial(_source, LINEAR),
     ("source",),
     Cost(0, False, 0),
@@ -22,7 +22,7 @@ SOURCE = Method(
     sign=SignForm(
         partial(_source, SIGN),
         "derived",
-        about="The strong model as it was pre-trained: of the linear logits the one nearest to its own law.",
+        about="The source (strong model, not aligned): the linear logit nearest to its distribution.",
     ),
     in_practice="yes",
 )
@@ -50,7 +50,7 @@ SELF_LABEL = Method(
     sign=SignForm(
         _self_label_signs,
         "control, as in arXiv 2405.16236",
-        about="Fine-tuning on signs drawn from the strong model's own law, without any teacher.",
+        about="Fine-tuning on signs drawn from the source's distribution, without any teacher.",
     ),
     in_practice="yes",
 )
@@ -84,7 +84,7 @@ def _ceiling(kind: Kind, view: View):
 
 CEILING = Method(
     "ceiling",
-    "Fine-tuning on the target's own labels, which nobody has.",
+    "Fine-tuning on the target's own labels, which are not available in practice.",
     partial(_ceiling, LINEAR),
     ("source", "true_labels"),
     Cost(0, False, 1),

@@ -32,7 +32,7 @@ SAMPLES = "yes: its own answers after weak examples, which is temperature 1"
 
 
 def _evidence_of_prompts(kind: Kind, view: View) -> Float[Array, "K n"]:
-    """What each example's prompt tells about the concepts."""
+    """Log evidence of each example's prompt for the concepts."""
     per_prompt = jax.vmap(lambda prompt: kind.evidence(view, prompt).sum(axis=1))
     return per_prompt(known(view.prompts)).T
 

@@ -1,9 +1,9 @@
-"""Labels that are signs: their law under a mixture of concepts, and the linear logit that is nearest to it.
+"""Labels that are signs: their distribution under a mixture of concepts, and the linear logit nearest to it.
 
     P(y = +1 | phi) = sum_k w_k sigmoid(c_k . phi),    c_k = beta_k / sigma
 
-A mixture of logistic laws is none itself. The student's class has the linear logits b . phi, and of these the law's
-cross entropy is least at `nearest_logit`.
+A mixture of logistic models is not a logistic model. The student has a linear logit b . phi; `nearest_logit` has the
+least cross entropy to the mixture.
 """
 
 import jax
@@ -22,7 +22,7 @@ ROOT_STEPS = 25
 def nearest_logit(
     logit_concepts: Float[Array, "K d"], prior: Float[Array, "K"], feature_var: Float[Array, "d"]
 ) -> Float[Array, "d"]:
-    """The linear logit of least cross entropy under a mixture of logistic laws.
+    """The linear logit of least cross entropy under a mixture of logistic models.
 
         b = argmin_b E[log(1 + e^{-y b.phi})],   y ~ sum_k w_k sigmoid(c_k . phi),   phi ~ N(0, diag s)
 

@@ -2,12 +2,12 @@
 
 ensemble               the mean label of equals. The published ensemble (arXiv 2410.04571, as released in
                        github.com/Aakriti05/weak-to-strong) is another: it is boosted (AdaBoost), its teachers trained
-                       one after another on true labels of easy examples. Nobody has true labels here.
+                       one after another on true labels of easy examples. There are no true labels here.
 experts_from_source    b_0 = the source; repeat: teacher_i = argmin_t loss(y'_ti, b.phi_i), leave out the `dropped`
                        share of examples with the largest such loss, and fine-tune on the rest
 
-The second is derived from co-supervised learning (`experts`), which starts from a teacher: here the untouched strong
-model assigns the teachers first, and is what most of the gain comes from. The loss is |y' - b.phi| of a number and
+The second is derived from co-supervised learning (`experts`), which starts from a teacher: here the source
+assigns the teachers first, which gives most of the gain. The loss is |y' - b.phi| of a number and
 log(1 + e^{-y' b.phi}) of a sign. The mean of signs is fitted as what it is: the share of teachers who vote for +1.
 """
 
@@ -26,7 +26,7 @@ HARD = (
     "means over many keys."
 )
 ROUNDS = 4
-"""Of assignment and fine-tuning."""
+"""Rounds of assignment and fine-tuning."""
 
 
 def _all_labels(view: View) -> Float[Array, "t n"]:
@@ -65,7 +65,7 @@ ENSEMBLE = Method(
 )
 EXPERTS_FROM_SOURCE = Method(
     "experts_from_source",
-    "Each example from the teacher that fits the student best, beginning with the untouched strong model.",
+    "Each example from the teacher that fits the student best, beginning with the source.",
     partial(_from_source, LINEAR),
     ("source", "weak_labels", "colleague_labels"),
     Cost(ROUNDS, False, ROUNDS),

@@ -1,4 +1,4 @@
-"""Closed forms beside which every simulated curve is drawn; they share no code with the kernels, so that they can
+"""Closed forms to compare every simulated curve with; they share no code with the kernels, so that they can
 check them.
 
 One idea a file: `population` (biases, the shrinkage path, its floor), `finite_sample` (ridge and least squares on n

@@ -61,7 +61,7 @@ def refinement_crossover(task: Task, prompts: Prompts, *, assumed_noise_var: Rea
     return jnp.where(crosses, length, jnp.inf)
 
 
-@partial(jax.jit, static_argnames="prompts")  # a leaf: without it, every call outside a jit would compile the loop anew
+@partial(jax.jit, static_argnames="prompts")  # a leaf: else every call outside a jit would compile the loop again
 def _crossing(task: Task, noise_var, floor, longest, *, prompts: Prompts) -> Float[Array, ""]:
     """The length in [1/2, `longest`] at which the misalignment is `floor`."""
 

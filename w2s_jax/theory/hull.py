@@ -55,7 +55,7 @@ def hull_weights(task: Task) -> Float[Array, "*b K"]:
     Returns:
         `[K]`, not negative, of sum 1.
 
-    Assumes: features of mean 0 and isotropic covariance; no law beyond that.
+    Assumes: features of mean 0 and isotropic covariance; any distribution.
 
     Reference: derived, docs/theory.md 3.5.
 

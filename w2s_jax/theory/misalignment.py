@@ -35,7 +35,7 @@ def misalignment(
     saturates (`refined_risk`).
 
     For K = 2 the means are `expected_rival_weights`. For K > 2 they are integrals over one common gaussian factor,
-    given which the concepts compete independently, whatever the source prior. Absolute error, checked for n in {1, 4,
+    given which the concepts compete independently, for any source prior. Absolute error, checked for n in {1, 4,
     16, 64}, K in {3, 64} and noise variances from 0.05 to 1: under 1e-3 (K = 3) and 5e-3 (K = 64), ten times less
     where the noise is at least 0.25. Relative accuracy is lost where the value is under 1e-4: there take
     `misalignment_asymptotic`.

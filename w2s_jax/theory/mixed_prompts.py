@@ -111,14 +111,14 @@ def mixed_posterior_exponents(
 
 @closed_form
 def winner_takes_all_misalignment(task: Task) -> Float[Array, "*b"]:
-    """Where the misalignment goes with the length of the prompt: all weight to one concept, whatever the target.
+    """Limit of the misalignment for long prompts: all weight on one concept, for any target.
 
         ||e_c - q||^2 = 1 - 2 q_c + ||q||^2,    c = argmin_k ||beta_k - beta_w||,    beta_w = sum_k q'_k beta^w_k
 
     the limit of E||w - q||^2 and of ||E w - q||^2 alike, with q = `task.target_prior`. The winner c is the concept
-    whose law is nearest to the teacher's in Kullback-Leibler divergence, at any assumed noise: each example moves the
-    log odds of two concepts by the difference of their squared distances to beta_w, on average. With orthonormal
-    concepts that the teacher renders perfectly it is the largest of q'.
+    whose label distribution is nearest to the teacher's in Kullback-Leibler divergence, at any assumed noise: each
+    example moves the log odds of two concepts by the difference of their squared distances to beta_w, on average. With
+    orthonormal concepts that the teacher renders perfectly it is the largest of q'.
 
     Args:
         task: a `Task`. A concept of `source_prior` 0 cannot win.

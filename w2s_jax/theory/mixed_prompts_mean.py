@@ -189,7 +189,7 @@ def _weights(contest: MixedContest, num_icl: Real, power: int) -> Float[Array, "
     return jax.vmap(partial(_contour_integral, power=power), in_axes=(ROWS, None))(contest, num_icl)
 
 
-@partial(jax.jit, static_argnames="power")  # a leaf: without it, every call outside a jit would compile the loop anew
+@partial(jax.jit, static_argnames="power")  # a leaf: without it, every call outside a jit would compile the loop again
 def _contour_integral(row: MixedContest, num_icl, *, power: int) -> Float[Array, ""]:
     """The integral of `mixed_rival_weights` for one rival."""
     alive = row.prior_odds > 0

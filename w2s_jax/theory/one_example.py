@@ -243,7 +243,7 @@ def _quadrature(
         total = jnp.maximum(mean(e), 1e-30)
         return total, *(mean(f) / total for f in (t * e, t * t * e, e * x, t * e * x, t * e * x * x))
 
-    # One map over both laws of every x_k: the free one, and the one that knows y.
+    # One map over both distributions of every x_k: the one without y, and the one given y.
     slopes = jnp.concatenate([jnp.zeros_like(lean), lean / label_var])
     deviations = jnp.concatenate([jnp.ones_like(lean), jnp.sqrt(noise / label_var)])
     both = jax.lax.map(means, (jnp.tile(log_prior, 2), slopes, deviations))
@@ -255,7 +255,7 @@ def _quadrature(
     (t0, tt0, x0, tx0, txx0), (t1, tt1, x1, tx1, txx1) = free[1:], told[1:]
 
     def integrate(base, free, told):
-        """Over (v, y), concept j shown: concept k = j by the law that knows y, the others by the free one."""
+        """Over (v, y), concept j shown: concept k = j by its distribution given y, the others by that without y."""
         rows = jnp.einsum("jvy,kvy->jk", base, free, precision="highest")
         return jnp.where(own, jnp.sum(base * told, (1, 2))[:, None], rows)
 
@@ -279,7 +279,7 @@ def _label_nodes(label_var: Float[Array, "K"]) -> tuple[Float[Array, "y"], Float
 
 def _feature_nodes(y: Float[Array, "y"], mean: Float[Array, "y"], deviation, width):
     """Nodes x = y + w sinh(.) `[y x]` and their weights under N(mean, deviation^2): dense next to the label, on the
-    scale of the likelihood or of the law, whichever is narrower."""
+    scale of the likelihood or of that normal, whichever is narrower."""
     w = 2 * jnp.minimum(width, deviation)
     start, end = (jnp.arcsinh((mean + side * TAIL * deviation - y) / w) for side in (-1, 1))
     share = jnp.linspace(0, 1, NUM_FEATURE_NODES, dtype=y.dtype)[None]

@@ -25,7 +25,7 @@ def source_bias(task: Task) -> Float[Array, "*b"]:
     Returns:
         Squared label units, shape `[]`.
 
-    Assumes: features of mean 0 and covariance diag(`feature_var`); no law beyond that.
+    Assumes: features of mean 0 and covariance diag(`feature_var`); any distribution.
 
     Reference: the source bias of Somerstep et al. (arXiv 2405.16236); derived, docs/theory.md 3.1.
 
@@ -52,7 +52,7 @@ def weak_bias(task: Task) -> Float[Array, "*b"]:
     Returns:
         Squared label units, shape `[]`.
 
-    Assumes: features of mean 0 and covariance diag(`feature_var`); no law beyond that.
+    Assumes: features of mean 0 and covariance diag(`feature_var`); any distribution.
 
     Reference: derived, docs/theory.md 3.1.
 
@@ -80,7 +80,7 @@ def bias_inner_product(task: Task) -> Float[Array, "*b"]:
     Returns:
         Squared label units, either sign, shape `[]`.
 
-    Assumes: features of mean 0 and covariance diag(`feature_var`); no law beyond that.
+    Assumes: features of mean 0 and covariance diag(`feature_var`); any distribution.
 
     Reference: derived, docs/theory.md 3.1.
 
@@ -108,7 +108,7 @@ def population_ridge_risk(task: Task, penalty: Real) -> Float[Array, "*b"]:
     Returns:
         Squared label units, shape `[]`.
 
-    Assumes: features of mean 0 and covariance diag(`feature_var`); no law beyond that.
+    Assumes: features of mean 0 and covariance diag(`feature_var`); any distribution.
 
     Reference: derived, docs/theory.md 3.2.
 
@@ -137,7 +137,7 @@ def population_flow_risk(task: Task, time: Real) -> Float[Array, "*b"]:
     Returns:
         Squared label units, shape `[]`.
 
-    Assumes: features of mean 0 and covariance diag(`feature_var`); no law beyond that.
+    Assumes: features of mean 0 and covariance diag(`feature_var`); any distribution.
 
     Reference: derived, docs/theory.md 3.2.
 

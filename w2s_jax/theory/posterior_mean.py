@@ -222,7 +222,7 @@ def distance_of_mean(rivals: Float[Array, "K"]) -> Float[Array, ""]:
     return jnp.sum(rivals) ** 2 + jnp.sum(rivals**2)
 
 
-@partial(jax.jit, static_argnames="power")  # a leaf: without it, every call outside a jit would compile the loop anew
+@partial(jax.jit, static_argnames="power")  # a leaf: without it, every call outside a jit would compile the loop again
 def _contour_integral(contest: Contest, num_icl, *, power: int) -> Float[Array, ""]:
     """The integral of `expected_rival_weights` for one rival (a `Contest` of scalars)."""
     alive = contest.prior_odds > 0

@@ -2,7 +2,7 @@
 
 A weight w_k = b_k/(sum_j b_j) is the probability that, of exponential clocks of rates b_j, the k-th rings first. Given
 the common factor (`one_factor`) the rates are independent, so that the first ring is an integral over one time,
-whatever the number of concepts. On the scale of log time a clock rings at
+for any number of concepts. On the scale of log time a clock rings at
 
     T_k = log E_k - log b_k = log E_k - log alpha_k + Q_k/(2 s_hat^2),    E_k exponential, Q_k noncentral chi-square
 
@@ -51,7 +51,7 @@ class Clock(NamedTuple):
     """Probability that it has not rung yet."""
 
 
-@jax.jit  # a leaf: without it, every call outside a jit would compile the loop anew
+@jax.jit  # a leaf: without it, every call outside a jit would compile the loop again
 def race_moments(
     factor: OneFactor,
     target_prior: Float[Array, ""],

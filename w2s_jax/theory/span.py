@@ -24,7 +24,7 @@ def span_bias(task: Task) -> Float[Array, "*b"]:
     Returns:
         Squared label units, shape `[]`.
 
-    Assumes: features of mean 0 and isotropic covariance; no law beyond that.
+    Assumes: features of mean 0 and isotropic covariance; any distribution.
 
     Reference: derived, docs/theory.md 3.8.
 

@@ -21,7 +21,7 @@ EQUATIONS (all derived here).
 
 The part of the teacher that the class cannot express is independent of the strong features, as both are gaussian: label
 noise, of variance M. So the misfit is gained once and paid for k/(n - k - 1) times. A noise-free teacher of a target
-in the class is beaten in the mean if and only if n > 2k + 1, whatever the teacher.
+in the class is beaten in the mean if and only if n > 2k + 1, for any teacher.
 
 `w2s_jax.theory.span` has the special case of concepts as strong features, isotropic inputs, and a target in the class.
 """
@@ -63,7 +63,7 @@ def projected_coef(problem: LinearClass) -> Float[Array, "d"]:
     Raises:
         ValueError: if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116); derived.
 
@@ -90,7 +90,7 @@ def projected_risk(problem: LinearClass) -> Float[Array, ""]:
     Raises:
         ValueError: if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116); derived.
 
@@ -117,7 +117,7 @@ def projection_misfit(problem: LinearClass) -> Float[Array, ""]:
     Raises:
         ValueError: if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116); derived.
 
@@ -144,7 +144,7 @@ def projection_overlap(problem: LinearClass) -> Float[Array, ""]:
     Raises:
         ValueError: if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: derived; the paper bounds the loss.
 
@@ -171,7 +171,7 @@ def projection_floor(problem: LinearClass) -> Float[Array, ""]:
     Raises:
         ValueError: if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: derived.
 
@@ -200,7 +200,7 @@ def ball_projected_coef(problem: LinearClass, radius: Scalar) -> Float[Array, "d
     Raises:
         ValueError: if a Python radius is not positive, or if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116) for convex classes; derived.
 
@@ -234,7 +234,7 @@ def box_projected_coef(problem: LinearClass, bound: Float[Array, "k"] | Scalar) 
     Raises:
         ValueError: if a Python bound is not positive, or if there are more strong features than inputs.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116) for convex classes; derived.
 
@@ -262,7 +262,7 @@ def convex_gain_slack(problem: LinearClass, student_coef: Float[Array, "d"]) -> 
     Returns:
         Squared label units, `[]`; either sign where c is no projection or b_t is not in the class.
 
-    Assumes: inputs of mean 0; no law beyond their covariance.
+    Assumes: inputs of mean 0; any distribution with this covariance.
 
     Reference: Charikar et al. (arXiv 2405.15116) for the inequality; derived.
 

@@ -4,14 +4,14 @@ MODEL. Features x ~ N(0, I_d), labels y = beta* . x + sigma eps, B^2 = ||beta*||
 (1/n_t) sum of squares + eta_t ||b||^2 on n_t labels, the student the same with eta_s on n_s fresh points that carry the
 teacher's predictions. gamma = d/n for each of them. Risk is the squared distance of the coefficients from beta*.
 
-EQUATIONS (derived). The law of a gram matrix S does not change under rotations, so given the teacher's b_t only two
-means over the student's S enter, k = E (1/d) tr S (S + eta)^-1 and m = E (1/d) tr S^2 (S + eta)^-2:
+EQUATIONS (derived). The distribution of a gram matrix S does not change under rotations, so given the teacher's b_t
+only two means over the student's S enter, k = E (1/d) tr S (S + eta)^-1 and m = E (1/d) tr S^2 (S + eta)^-2:
 
     E <b_s, beta*> = k_s <b_t, beta*>,    E ||b_s||^2 = m_s ||b_t||^2
     c = E <b_t, beta*> = B^2 k_t,         a = E ||b_t||^2 = B^2 m_t + sigma^2 gamma_t (k_t - m_t) / eta_t
     E R_t = B^2 - 2 c + a,                E R_s = B^2 - 2 k_s c + m_s a.
 
-That much is exact. For n and d large together the law of Marchenko and Pastur gives
+That much is exact. For n and d large together the Marchenko-Pastur law gives
 
     k = 2 / (1 + gamma + eta + r),    r = sqrt((1 + gamma + eta)^2 - 4 gamma),    m = k (1 - eta/r),
     (k - m) / eta = k / r.
@@ -37,7 +37,7 @@ from jaxtyping import Array, Float
 from w2s_jax.types import Scalar, is_concrete
 
 HALVINGS = 60
-"""Of an interval of k; what they leave is removed by one step of Newton, which also carries the derivative."""
+"""Halvings of an interval of k; one Newton step removes the remaining error and carries the derivative."""
 
 
 def ridge_pair_teacher_risk(signal: Scalar, noise_var: Scalar, ratio: Scalar, penalty: Scalar) -> Float[Array, ""]:

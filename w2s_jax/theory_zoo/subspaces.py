@@ -1,4 +1,4 @@
-r"""Least squares in subspaces: a teacher and a student that see different features, and what their difference is worth.
+r"""Least squares in subspaces: a teacher and a student with different features, and the gain from their difference.
 
 MODEL. Features x ~ N(0, I_D), labels y = beta* . x + sigma eps. The weak teacher sees the d_w coordinates of x in the
 subspace V_w alone, the strong student those in V_s; P_w, P_s are the projections. The teacher is least squares on n
@@ -19,7 +19,7 @@ teacher, whose labels have no noise of their own:
 
 All of it is exact for n > d_w + 1, N > d_s + 1 and any principal angles. Where both subspaces hold beta*, only the
 variances are left: the teacher's own survives in full on the overlap, and is multiplied by k on the rest. The student
-then wins if and only if k < 1, that is N > 2 d_s + 1, whatever the overlap short of d_ws = d_w.
+then wins if and only if k < 1, that is N > 2 d_s + 1, for any overlap short of d_ws = d_w.
 
 Dong et al. (arXiv 2502.05075) state the model and that the variance outside the overlap is reduced by the factor
 d_s/N. Here the factor is k on fresh points, which tends to d_s/N for N >> d_s; at the N points themselves it is d_s/N

@@ -35,7 +35,7 @@ from jaxtyping import Array, Bool, Float
 from w2s_jax.types import Scalar, is_concrete
 
 HALVINGS = 60
-"""Of a bracket in log tau; what they leave is removed by one step of Newton, which also carries the derivative."""
+"""Halvings of a bracket in log tau; one Newton step removes the remaining error and carries the derivative."""
 
 
 class SurrogateShares(NamedTuple):
@@ -166,7 +166,7 @@ def best_surrogate_mask(feature_var: Float[Array, "p"], num_samples: Scalar) -> 
 
         keep i  if and only if  (1 - s_i)^2 < 1 - Omega
 
-    with s_i and Omega of `surrogate_shares`: whatever the truth and the noise.
+    with s_i and Omega of `surrogate_shares`: for any truth and noise.
 
     Args:
         feature_var: lambda > 0, `[p]`, squared feature units.

@@ -1,4 +1,4 @@
-"""Contaminated prompts: every example comes, with probability rho and by itself, from another concept.
+"""Contaminated prompts: every example comes independently, with probability rho, from another concept.
 
 A rotated teacher. Theory: docs/theory.md 3.6.
 """
@@ -18,7 +18,7 @@ WEAK_ACCURACY, CONCEPT_SHIFT = 0.8, 0.5
 
 
 def task(spec: TheorySpec, num_concepts: int, contamination: float) -> Task:
-    """The task of a cell: its weak prior is the law of one example."""
+    """The task of a cell: its weak prior is that of one example."""
     plain = make_task(
         num_concepts=num_concepts,
         dim=num_concepts + 1,

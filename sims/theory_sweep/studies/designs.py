@@ -9,7 +9,7 @@ from w2s_jax.types import Design, Key, Scalar
 
 
 def direct_design(key: Key, num_samples: Scalar, dim: int) -> Design:
-    """The gram matrix and noise of n gaussian examples, as `sample_design` has them in law, at n < d too."""
+    """The gram matrix and noise of n gaussian examples, distributed as those of `sample_design`, at n < d too."""
     root = wishart_root(stream(key, "root"), num_samples, dim)
     noise = jax.random.normal(stream(key, "noise"), (dim,))
     size = jnp.asarray(num_samples, root.dtype)

@@ -1,4 +1,4 @@
-"""One assumption relaxed at a time: how fine-tuning, refinement and the oracles bear it.
+"""One assumption relaxed at a time: risk of fine-tuning, refinement and the oracles.
 
 Every setting is a grid of one cell of the risk sweep, computed by the same program. Docs: docs/theory.md 4.
 """
