@@ -87,9 +87,10 @@ KERNELS = {
             k, num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s
         ),
     ),
-    "relaxed.coherent_gram": ("coherence", lambda c: relaxed.coherent_gram(NUM_CONCEPTS, c)),
+    "coherent_gram": ("coherence", lambda c: w2s.coherent_gram(NUM_CONCEPTS, c)),
     "relaxed.power_law_spectrum": ("penalty", lambda p: relaxed.power_law_spectrum(DIM, p)),
     "relaxed.contaminated_prior": ("task penalty", lambda t, p: relaxed.contaminated_prior(t.target_prior, p)),
+    "stack": ("task", lambda t: w2s.stack([t, t])),
     "stream": ("key", lambda k: jax.random.key_data(w2s.stream(k, "features"))),
     "replicate_key": ("key index", lambda k, i: jax.random.key_data(w2s.replicate_key(k, i))),
     "sample_features": ("key", lambda k: w2s.sample_features(k, NUM_SAMPLES, DIM, "uniform")),
@@ -257,7 +258,8 @@ def test_properties_of_a_task_take_any_leading_dimensions(grid):
 def test_every_public_kernel_is_under_contract():
     public = {name for name in w2s.__all__ if inspect.isfunction(getattr(w2s, name))}
     assert public <= set(KERNELS)
-    assert all(hasattr(getattr(w2s, name), "is_kernel") for name in public), "give it @kernel: inputs.py"
+    checked = public - {"stack"}  # it takes trees of any kind
+    assert all(hasattr(getattr(w2s, name), "is_kernel") for name in checked), "give it @kernel: inputs.py"
     everywhere = [vars(module).values() for name, module in sys.modules.items() if name.startswith("w2s_jax.")]
     kernels = {value for values in everywhere for value in values if getattr(value, "is_kernel", False) is True}
     assert kernels <= {public_function(name) for name in KERNELS}
@@ -269,6 +271,8 @@ PROMISED = {
     " gram=None",
     "random_task": "key * num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated'"
     " target_concept=0 concentration=1.0 gram=None",
+    "coherent_gram": "num_concepts coherence",
+    "stack": "trees",
     "sample_dataset": "key task num_samples labeler='weak' features='gaussian'",
     "moments": "dataset",
     "sample_moments": "key task num_samples labeler='weak'",

@@ -194,7 +194,7 @@ def test_other_releases_are_welcome(version):
 
 
 def public_functions():
-    """Promised functions: those of `w2s_jax`, and of its modules theory and statistics."""
+    """Promised functions: those of `w2s_jax`, and of the modules that it promises."""
     for name in w2s.__all__:
         value = getattr(w2s, name)
         if inspect.ismodule(value):
