@@ -116,6 +116,13 @@ KERNELS = {
     "posterior_path": ("task prompt", w2s.posterior_path),
     "leave_one_out_log_posterior": ("task dataset", lambda t, x: w2s.leave_one_out_log_posterior(t, x, NUM_ICL)),
     "refine_labels": ("key task features log_posterior", w2s.refine_labels),
+    "refine": (
+        "key task noise_var temperature",
+        lambda k, t, s, c: [
+            w2s.refine(k, t, NUM_SAMPLES, NUM_ICL, prompts=p, assumed_noise_var=s, temperature=c)
+            for p in ("shared", "fresh")
+        ],
+    ),
     "sorted_labels.prefix_table": ("features task", lambda x, t: sorted_labels.prefix_table(x, t.concepts)),
     "sorted_labels.arrival_times": ("key", lambda k: sorted_labels.arrival_times(k, NUM_SAMPLES)),
     "sorted_labels.shared_boundaries": ("arrivals log_posterior length", sorted_labels.shared_boundaries),
@@ -286,6 +293,7 @@ PROMISED = {
     "concept_log_posterior": "task prompt * assumed_noise_var=None temperature=1.0",
     "posterior_path": "task prompt * lengths=None assumed_noise_var=None temperature=1.0",
     "refine_labels": "key task features log_posterior * draw='sample'",
+    "refine": "key task num_samples num_icl * prompts='shared' draw='sample' assumed_noise_var=None temperature=1.0",
     "excess_risk": "coef target_coef feature_var=1.0",
     "misfit": "student_coef weak_coef feature_var=1.0",
     "performance_gap_recovered": "weak student ceiling * higher_is_better=False",
@@ -332,6 +340,7 @@ def test_the_key_comes_first_where_there_is_chance(name):
         (w2s.Dataset, "features labels"),
         (w2s.Moments, "gram cross num_samples"),
         (w2s.Design, "gram noise_cross num_samples"),
+        (w2s.Refined, "coef labels examples weights"),
     ],
 )
 def test_containers_have_their_promised_fields(container, fields):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from w2s_jax.em import em_path, em_prior
     from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
     from w2s_jax.hull import hull_least_squares, project_to_simplex
+    from w2s_jax.pipeline import Refined, refine
     from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
     from w2s_jax.relaxed import coherent_gram
     from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
@@ -48,6 +49,7 @@ __all__ = [
     "Dataset",
     "Design",
     "Moments",
+    "Refined",
     "Task",
     "__version__",
     "alignment",
@@ -70,6 +72,7 @@ __all__ = [
     "posterior_path",
     "project_to_simplex",
     "random_task",
+    "refine",
     "refine_labels",
     "replicate_key",
     "ridge_to_source",
@@ -90,6 +93,7 @@ _NAMES_OF = {
     "em": "em_path em_prior",
     "estimators": "gradient_flow least_squares ridge_to_source",
     "hull": "hull_least_squares project_to_simplex",
+    "pipeline": "Refined refine",
     "refinement": "concept_log_posterior leave_one_out_log_posterior posterior_path refine_labels",
     "relaxed": "coherent_gram",
     "risk": "excess_risk misfit performance_gap_recovered sign_accuracy",
