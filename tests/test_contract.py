@@ -274,8 +274,8 @@ def test_every_public_kernel_is_under_contract():
 
 
 PROMISED = {
-    "make_task": "* num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated' target_concept=0"
-    " gram=None",
+    "make_task": "* num_concepts dim weak_accuracy=None concept_shift noise_var=0.25 weakness='rotated'"
+    " target_concept=0 gram=None weak_coef=None target_prior=None",
     "random_task": "key * num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated'"
     " target_concept=0 concentration=1.0 gram=None",
     "coherent_gram": "num_concepts coherence",
