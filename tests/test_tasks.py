@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import assert_mean
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, embed, latent_dim, make_task, random_frame, random_task
-from w2s_jax.types import Task
+from w2s_jax.types import Task, stack
 
 RTOL = 1e-10
 GOOD = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.7, "concept_shift": 0.4}
@@ -371,6 +371,20 @@ def test_replacing_the_target_leaves_the_teacher():
     mixed = task._replace(target_prior=jnp.array([0.5, 0.5, 0.0, 0.0]))
     np.testing.assert_array_equal(mixed.weak_coef, task.weak_coef)
     np.testing.assert_allclose(mixed.target_coef, (task.concepts[0] + task.concepts[1]) / 2, rtol=RTOL)
+
+
+def test_a_task_is_shown_in_one_line():
+    task = make_task(**GOOD)
+    assert repr(task) == str(task) == "Task(K=4, d=6, batch=(), noise_var=0.25)"
+    other = stack([stack([task, task._replace(noise_var=jnp.asarray(0.5))])])
+    assert repr(other) == "Task(K=4, d=6, batch=(1, 2), noise_var=0.25 to 0.5)"
+    shown = []
+    jax.jit(jax.vmap(lambda t: shown.append(repr(t)) or t.noise_var))(jax.tree.map(lambda leaf: leaf[0], other))
+    assert shown == ["Task(K=4, d=6, batch=(), noise_var=?)"]
+    assert repr(jax.eval_shape(lambda t: t, other)) == "Task(K=4, d=6, batch=(1, 2), noise_var=?)"
+    assert repr(jax.tree.map(lambda leaf: leaf[:0], other)) == "Task(K=4, d=6, batch=(0, 2), noise_var=?)"
+    axes = Task(*[None] * 3, 0, *[None] * 4)
+    assert repr(axes).startswith("Task(concepts=None, source_prior=None, target_prior=None, noise_var=0, weak")
 
 
 def test_single_precision_agrees():
