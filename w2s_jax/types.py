@@ -64,7 +64,7 @@ def _shown(values) -> str:
     at_hand = isinstance(values, jax.Array | np.ndarray | numbers.Real) and not isinstance(values, Tracer)
     if not at_hand or not getattr(values, "is_fully_addressable", True) or np.size(values) == 0:
         return "?"
-    low, high = np.min(values), np.max(values)
+    low, high = np.asarray(values).min(), np.asarray(values).max()
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
