@@ -21,7 +21,6 @@ from flax import nnx
 
 from sims.alignment import __main__ as alignment
 from sims.alignment import gate, labels, seeds, teachers
-from sims.alignment.answers import Questions, Report, answer, label, report_unprompted
 from sims.alignment.claims import alignment_claims
 from sims.alignment.finetune import fine_tune, lesson
 from sims.alignment.gate import Mastery, check_mastery, examine
@@ -40,6 +39,7 @@ from sims.training.lanes import lanes, spread
 from tests.conftest import ROOT
 from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
 from tests.test_bad_input import assert_refused
+from w2s_jax.alignment.answers import Questions, Report, answer, label, report_unprompted
 from w2s_jax.alignment.documents import to_examples
 from w2s_jax.alignment.world import ASK, END, TARGET, source_prior
 from w2s_jax.rng import replicate_key, stream
@@ -968,7 +968,7 @@ def test_the_source_is_the_pre_trained_network_itself(finished, data, unoptimise
     asked = split_questions(TINY, stream(key, "questions"))
 
     def report(params):
-        return report_unprompted(TINY, key, nnx.merge(structure(TINY, TINY.width), params), asked)[0]
+        return report_unprompted(key, nnx.merge(structure(TINY, TINY.width), params), TINY.world, asked)[0]
 
     found = compiled(report)(own)
     untouched = of("source", data).isel(capability=0, num_icl=0).sel(seed=seed)

@@ -87,9 +87,10 @@ KERNELS = {
             k, num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s
         ),
     ),
-    "relaxed.coherent_gram": ("coherence", lambda c: relaxed.coherent_gram(NUM_CONCEPTS, c)),
+    "coherent_gram": ("coherence", lambda c: w2s.coherent_gram(NUM_CONCEPTS, c)),
     "relaxed.power_law_spectrum": ("penalty", lambda p: relaxed.power_law_spectrum(DIM, p)),
     "relaxed.contaminated_prior": ("task penalty", lambda t, p: relaxed.contaminated_prior(t.target_prior, p)),
+    "stack": ("task", lambda t: w2s.stack([t, t])),
     "stream": ("key", lambda k: jax.random.key_data(w2s.stream(k, "features"))),
     "replicate_key": ("key index", lambda k, i: jax.random.key_data(w2s.replicate_key(k, i))),
     "sample_features": ("key", lambda k: w2s.sample_features(k, NUM_SAMPLES, DIM, "uniform")),
@@ -115,6 +116,13 @@ KERNELS = {
     "posterior_path": ("task prompt", w2s.posterior_path),
     "leave_one_out_log_posterior": ("task dataset", lambda t, x: w2s.leave_one_out_log_posterior(t, x, NUM_ICL)),
     "refine_labels": ("key task features log_posterior", w2s.refine_labels),
+    "refine": (
+        "key task noise_var temperature",
+        lambda k, t, s, c: [
+            w2s.refine(k, t, NUM_SAMPLES, NUM_ICL, prompts=p, assumed_noise_var=s, temperature=c)
+            for p in ("shared", "fresh")
+        ],
+    ),
     "sorted_labels.prefix_table": ("features task", lambda x, t: sorted_labels.prefix_table(x, t.concepts)),
     "sorted_labels.arrival_times": ("key", lambda k: sorted_labels.arrival_times(k, NUM_SAMPLES)),
     "sorted_labels.shared_boundaries": ("arrivals log_posterior length", sorted_labels.shared_boundaries),
@@ -257,7 +265,8 @@ def test_properties_of_a_task_take_any_leading_dimensions(grid):
 def test_every_public_kernel_is_under_contract():
     public = {name for name in w2s.__all__ if inspect.isfunction(getattr(w2s, name))}
     assert public <= set(KERNELS)
-    assert all(hasattr(getattr(w2s, name), "is_kernel") for name in public), "give it @kernel: inputs.py"
+    checked = public - {"stack"}  # it takes trees of any kind
+    assert all(hasattr(getattr(w2s, name), "is_kernel") for name in checked), "give it @kernel: inputs.py"
     everywhere = [vars(module).values() for name, module in sys.modules.items() if name.startswith("w2s_jax.")]
     kernels = {value for values in everywhere for value in values if getattr(value, "is_kernel", False) is True}
     assert kernels <= {public_function(name) for name in KERNELS}
@@ -265,10 +274,12 @@ def test_every_public_kernel_is_under_contract():
 
 
 PROMISED = {
-    "make_task": "* num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated' target_concept=0"
-    " gram=None",
+    "make_task": "* num_concepts dim weak_accuracy=None concept_shift noise_var=0.25 weakness='rotated'"
+    " target_concept=0 gram=None weak_coef=None target_prior=None",
     "random_task": "key * num_concepts dim weak_accuracy concept_shift noise_var=0.25 weakness='rotated'"
     " target_concept=0 concentration=1.0 gram=None",
+    "coherent_gram": "num_concepts coherence",
+    "stack": "trees",
     "sample_dataset": "key task num_samples labeler='weak' features='gaussian'",
     "moments": "dataset",
     "sample_moments": "key task num_samples labeler='weak'",
@@ -282,6 +293,7 @@ PROMISED = {
     "concept_log_posterior": "task prompt * assumed_noise_var=None temperature=1.0",
     "posterior_path": "task prompt * lengths=None assumed_noise_var=None temperature=1.0",
     "refine_labels": "key task features log_posterior * draw='sample'",
+    "refine": "key task num_samples num_icl * prompts='shared' draw='sample' assumed_noise_var=None temperature=1.0",
     "excess_risk": "coef target_coef feature_var=1.0",
     "misfit": "student_coef weak_coef feature_var=1.0",
     "performance_gap_recovered": "weak student ceiling * higher_is_better=False",
@@ -328,6 +340,7 @@ def test_the_key_comes_first_where_there_is_chance(name):
         (w2s.Dataset, "features labels"),
         (w2s.Moments, "gram cross num_samples"),
         (w2s.Design, "gram noise_cross num_samples"),
+        (w2s.Refined, "coef labels examples weights"),
     ],
 )
 def test_containers_have_their_promised_fields(container, fields):

@@ -25,10 +25,17 @@ WHOLE = {"key", "index", "length", "boundaries"}
 JUMPS = {
     "sample_dataset": {"task.source_prior"},
     "sample_moments": {"task.source_prior", "num_samples"},
+    "refine": {"task.weak_prior"},
     "sorted_labels.shared_boundaries": {"log_posterior", "arrivals"},
 }
 DRAWN = {"refine_labels": {"log_posterior"}}
 """Slopes that have noise, and a test of their own."""
+CALLS = {name: call for name, (_, call) in KERNELS.items()}
+CALLS["refine"] = lambda k, t, s, c: [
+    w2s.refine(k, t, 12, 4, prompts=prompts, draw="mean", assumed_noise_var=s, temperature=c)
+    for prompts in ("shared", "fresh")
+]
+"""What is differentiated: of a refined student its mean labels, since drawn ones have slopes with noise."""
 POINT = instance(0)
 
 
@@ -76,7 +83,7 @@ def along(name: str, steps: dict):
     rng = np.random.default_rng(0)
     point = point_of(name)
     given = [moved(argument, point[argument], steps, rng) for argument in KERNELS[name][0].split()]
-    leaves = jax.tree.leaves(KERNELS[name][1](*given))
+    leaves = jax.tree.leaves(CALLS[name](*given))
     return sum((rng.standard_normal(leaf.shape) * leaf).sum() for leaf in leaves)
 
 

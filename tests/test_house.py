@@ -24,7 +24,7 @@ _after_sampling = set(ORDER)
 KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "increments", "refinement"), _after_sampling)
 KERNELS |= {"em": _after_sampling | {"refinement"}}
 _spine = _after_sampling | {"estimators", "hull", "sorted_labels", "increments", "refinement", "em"}
-KERNELS |= {"risk": _spine, "methods": _spine}
+KERNELS |= {"risk": _spine, "pipeline": _spine, "methods": _spine | {"risk"}}
 KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
 KERNELS |= {"predictive": _after_sampling}
 _networks = _spine | {"risk", "transformer", "training", "predictive"}
@@ -194,7 +194,7 @@ def test_other_releases_are_welcome(version):
 
 
 def public_functions():
-    """Promised functions: those of `w2s_jax`, and of its modules theory and statistics."""
+    """Promised functions: those of `w2s_jax`, and of the modules that it promises."""
     for name in w2s.__all__:
         value = getattr(w2s, name)
         if inspect.ismodule(value):

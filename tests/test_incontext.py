@@ -197,7 +197,7 @@ def test_bayes_is_calibrated_where_its_noise_is_right(key):
 
 def test_the_loss_is_lowest_for_bayes_by_the_divergence(key):
     keys = jax.random.split(key, 2000)
-    costs = jax.jit(lambda predictor: jax.vmap(lambda k: loss(predictor, k, TASK, BINS, 1, LENGTH))(keys))
+    costs = jax.jit(lambda predictor: jax.vmap(lambda k: loss(k, predictor, TASK, BINS, 1, LENGTH))(keys))
     other = BayesPredictor(TASK._replace(noise_var=4 * TASK.noise_var), BINS)
     excess = costs(other) - costs(BAYES)
     divergence = float(jax.jit(kl_to_bayes)(other, BAYES, SOME).mean())
@@ -223,7 +223,7 @@ def test_a_short_training_brings_a_tiny_network_nearer_to_bayes(key):
     divergence = jax.jit(lambda params: kl_to_bayes(nnx.merge(graph, params), bayes, data).mean())
 
     def cost(params, key):
-        return loss(nnx.merge(graph, params), key, task, bins, 32, LENGTH)
+        return loss(key, nnx.merge(graph, params), task, bins, 32, LENGTH)
 
     optimizer = training.make_optimizer(training.TrainingConfig(num_steps=200, learning_rate=1e-2))
     take = jax.jit(lambda state: training.train(key, state, cost, optimizer, 200))

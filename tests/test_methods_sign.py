@@ -12,7 +12,6 @@ from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 
 import w2s_jax as w2s
-from sims.methods.scoring import held_out_loss, risk_of, target_of, teacher_of
 from tests import arena_views
 from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
 from tests.arena_views import in_a_hurry as in_a_hurry
@@ -20,6 +19,7 @@ from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_methods_contract import assert_one_sentence
 from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, logistic_to_source, nearest_logit, teams
 from w2s_jax.methods.early_stopping import DESCENT_STEPS
+from w2s_jax.methods.kinds import LINEAR, SIGN
 from w2s_jax.methods.logistic import NEWTON_STEPS
 from w2s_jax.methods.signs import log_odds, logit_concepts
 from w2s_jax.types import Dataset, Task
@@ -418,22 +418,22 @@ def test_intent_refine_names_one_concept(view, seen):
 
 def test_a_risk_is_the_share_of_other_signs():
     task = make_task()._replace(feature_var=jnp.array([0.2, 1.0, 1.5, 2.0, 0.7, 3.0]))
-    target = target_of("sign", task)
+    target = SIGN.target(task)
     np.testing.assert_allclose(target, task.target_coef / jnp.sqrt(task.noise_var), rtol=1e-9)
-    coef = teacher_of("sign", task)
+    coef = SIGN.teacher(task)
     features = np.random.default_rng(0).standard_normal((MANY, DIM)) * np.sqrt(np.asarray(task.feature_var))
     differs = (np.sign(features @ np.asarray(coef)) != np.sign(features @ np.asarray(target))).astype(float)
-    risk = float(risk_of("sign", coef, target, task))
+    risk = float(SIGN.risk(coef, target, task))
     assert_mean(differs, risk)
     assert_mean_rejects(differs, 1.1 * risk)
     assert abs(float(1 - w2s.sign_accuracy(coef, target)) / risk - 1) > 0.02  # uneven features matter
-    assert risk_of("sign", jnp.zeros(DIM), target, task) == 0.5
+    assert SIGN.risk(jnp.zeros(DIM), target, task) == 0.5
 
 
 def test_held_out_losses():
     features, labels, coef = sample(0, 50, DIM, 2.0)
     held = Dataset(jnp.array(features), jnp.array(labels))
-    found = held_out_loss("sign", jnp.array(coef)[None], held)
+    found = SIGN.held_out(jnp.array(coef)[None], held)
     np.testing.assert_allclose(found, [np.log1p(np.exp(-labels * (features @ coef))).mean()], rtol=1e-10)
-    found = held_out_loss("linear", jnp.array(coef)[None], held)
+    found = LINEAR.held_out(jnp.array(coef)[None], held)
     np.testing.assert_allclose(found, [np.square(labels - features @ coef).mean()], rtol=1e-10)

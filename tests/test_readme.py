@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+import w2s_jax as w2s
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -19,6 +21,14 @@ def test_the_first_example_runs(capsys):
     curve, slope = (np.array(row.split(), float) for row in re.findall(r"\[([^\]]*)\]", capsys.readouterr().out))
     assert curve.shape == slope.shape == (8,)
     assert (np.diff(curve) < 0).all() and (slope < 0).all()
+
+
+def test_the_second_example_runs(capsys):
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(example, "README.md", "exec"), {"w2s": w2s, "jax": jax, "jnp": jax.numpy})
+    student, teacher = (float(risk) for risk in capsys.readouterr().out.split("from"))
+    assert 0 < student < teacher / 3
 
 
 def test_every_link_and_figure_of_the_documents_exists():

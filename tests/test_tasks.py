@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import assert_mean
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, embed, latent_dim, make_task, random_frame, random_task
-from w2s_jax.types import Task
+from w2s_jax.types import Task, stack
 
 RTOL = 1e-10
 GOOD = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.7, "concept_shift": 0.4}
@@ -237,6 +237,80 @@ def test_concentration_must_be_positive(concentration, key):
         random_task(key, **GOOD, concentration=concentration)
 
 
+# --- a teacher and a target of one's own ----------------------------------------------------------------------------
+
+OWN = {"num_concepts": 4, "dim": 6, "concept_shift": 0.4}
+COEF, MIXTURE = np.array([0.5, -0.3, 0.2, 0.0, 0.7, 0.1]), np.array([0.6, 0.1, 0.3, 0.0])
+
+
+@pytest.mark.parametrize("target", [0, 2])
+def test_a_teacher_of_ones_own(target):
+    task = make_task(**OWN, weak_coef=COEF, target_concept=target, noise_var=0.3)
+    usual = make_task(**OWN, weak_accuracy=0.7, target_concept=target, noise_var=0.3)
+    np.testing.assert_array_equal(task.weak_coef, COEF)
+    np.testing.assert_array_equal(task.weak_concepts[target], COEF)
+    for field in ("concepts", "source_prior", "target_prior", "noise_var", "weak_prior", "weak_noise_var"):
+        np.testing.assert_array_equal(getattr(task, field), getattr(usual, field))
+    again = make_task(**OWN, weak_coef=usual.weak_coef, target_concept=target, noise_var=0.3)
+    jax.tree.map(np.testing.assert_array_equal, again, usual)
+
+
+def test_a_target_of_ones_own():
+    task = make_task(**OWN, weak_accuracy=0.7, target_prior=MIXTURE)
+    usual = make_task(**OWN, weak_accuracy=0.7)
+    np.testing.assert_allclose(task.target_coef[:4], MIXTURE, rtol=RTOL)
+    np.testing.assert_array_equal(task.weak_prior, MIXTURE)
+    np.testing.assert_array_equal(task.weak_concepts, usual.weak_concepts)
+    np.testing.assert_allclose(np.abs(task.source_prior - MIXTURE).sum() / 2, 0.4, rtol=RTOL)
+    np.testing.assert_allclose(task.source_prior, MIXTURE + 0.4 * np.array([-1, 1 / 3, 1 / 3, 1 / 3]), rtol=RTOL)
+    one_hot = make_task(**OWN, weak_accuracy=0.7, target_prior=[1, 0, 0, 0])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=RTOL), one_hot, usual)
+    every = make_task(**{**OWN, "concept_shift": 0.6}, weak_accuracy=0.7, target_prior=MIXTURE)
+    assert float(every.source_prior.min()) == 0.0  # all that can be moved, and no rounding below it
+
+
+def test_both_of_ones_own():
+    task = make_task(**{**OWN, "dim": 4}, weak_coef=COEF[:4], target_prior=MIXTURE, target_concept=0)
+    np.testing.assert_array_equal(task.weak_coef, COEF[:4])
+    np.testing.assert_allclose(task.target_coef, MIXTURE, rtol=RTOL)
+
+
+def test_ones_own_may_be_traced():
+    def build(coef, prior, shift):
+        task = make_task(**{**OWN, "concept_shift": shift}, weak_coef=coef, target_prior=prior)
+        return jnp.sin(task.weak_coef).sum() + jnp.cos(task.source_prior @ jnp.arange(4.0)) + task.target_coef[0]
+
+    at = (jnp.asarray(COEF), jnp.asarray(MIXTURE), 0.0)
+    slopes = jax.jit(jax.grad(build, (0, 1, 2)))(*at)
+    for i, slope in enumerate(slopes):
+        for unit in np.eye(np.size(slope)).reshape(-1, *np.shape(slope)):
+            ends = [[x + step * unit if j == i else x for j, x in enumerate(at)] for step in (1e-6, -1e-6)]
+            numeric = (jax.jit(build)(*ends[0]) - jax.jit(build)(*ends[1])) / 2e-6
+            np.testing.assert_allclose(np.sum(slope * unit), numeric, rtol=1e-6, atol=1e-9)
+    with jax.numpy_dtype_promotion("strict"):
+        single = (jnp.asarray(x, jnp.float32) for x in at)
+        assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(build, *single))} == {jnp.dtype(float)}
+
+
+BAD_OWN = [
+    ({}, "weak_accuracy or weak_coef must say what the teacher is, got neither; give one"),
+    ({"weak_coef": COEF, "weak_accuracy": 0.7}, "weak_accuracy or weak_coef must say .*, got both; give one"),
+    ({"weak_coef": COEF[:5]}, r"weak_coef must have shape \[6\], as dim says, got \[5\]"),
+    ({"weak_coef": COEF[None]}, r"weak_coef must have shape \[d\], got \[1 6\]; for several at once use jax.vmap"),
+    ({"weak_coef": COEF, "target_prior": MIXTURE[:3]}, r"target_prior must have shape \[4\], .*, got \[3\]"),
+    ({"weak_coef": COEF, "target_prior": 0.9 * MIXTURE}, "target_prior must be weights .* sum to 1, got the sum 0.9"),
+    ({"weak_coef": COEF, "target_prior": [1.2, -0.2, 0, 0]}, "got the sum 1 and the least weight -0.2; rescale them"),
+    ({"weak_coef": COEF, "target_prior": [0.3, 0.7, 0, 0]}, "concept_shift must be at most .* concept, 0.3, got 0.4"),
+    ({"weak_coef": COEF[:3], "dim": 3}, "dim must be at least 4 for 4 concepts"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_OWN)
+def test_bad_arguments_of_ones_own_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(**{**OWN, **change})
+
+
 # --- transformations ------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +371,20 @@ def test_replacing_the_target_leaves_the_teacher():
     mixed = task._replace(target_prior=jnp.array([0.5, 0.5, 0.0, 0.0]))
     np.testing.assert_array_equal(mixed.weak_coef, task.weak_coef)
     np.testing.assert_allclose(mixed.target_coef, (task.concepts[0] + task.concepts[1]) / 2, rtol=RTOL)
+
+
+def test_a_task_is_shown_in_one_line():
+    task = make_task(**GOOD)
+    assert repr(task) == str(task) == "Task(K=4, d=6, batch=(), noise_var=0.25)"
+    other = stack([stack([task, task._replace(noise_var=jnp.asarray(0.5))])])
+    assert repr(other) == "Task(K=4, d=6, batch=(1, 2), noise_var=0.25 to 0.5)"
+    shown = []
+    jax.jit(jax.vmap(lambda t: shown.append(repr(t)) or t.noise_var))(jax.tree.map(lambda leaf: leaf[0], other))
+    assert shown == ["Task(K=4, d=6, batch=(), noise_var=?)"]
+    assert repr(jax.eval_shape(lambda t: t, other)) == "Task(K=4, d=6, batch=(1, 2), noise_var=?)"
+    assert repr(jax.tree.map(lambda leaf: leaf[:0], other)) == "Task(K=4, d=6, batch=(0, 2), noise_var=?)"
+    axes = Task(*[None] * 3, 0, *[None] * 4)
+    assert repr(axes).startswith("Task(concepts=None, source_prior=None, target_prior=None, noise_var=0, weak")
 
 
 def test_single_precision_agrees():

@@ -2,7 +2,8 @@
 
 Every function takes arrays (a typed `key` first where there is chance) and returns arrays or a NamedTuple of arrays,
 so that it composes with the caller's own `jit`, `vmap` and `grad`. This page is the whole public surface; importing it
-is light: jax and the kernels come with the first name that is used. No jax setting is changed and no backend started.
+is light: jax and the kernels come with the first name that is used, flax with `incontext` and `alignment` alone. No jax
+setting is changed and no backend started.
 
 >>> import jax
 >>> import w2s_jax as w2s
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 from w2s_jax._versions import check_installed
 
 if TYPE_CHECKING:
-    from w2s_jax import statistics, theory
+    from w2s_jax import alignment, incontext, methods, statistics, theory, theory_zoo
     from w2s_jax.em import em_path, em_prior
     from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
     from w2s_jax.hull import hull_least_squares, project_to_simplex
+    from w2s_jax.pipeline import Refined, refine
     from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
+    from w2s_jax.relaxed import coherent_gram
     from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
     from w2s_jax.rng import replicate_key, stream
     from w2s_jax.sampling import (
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
         sample_moments,
     )
     from w2s_jax.tasks import WEAKNESSES, make_task, random_task
-    from w2s_jax.types import Dataset, Design, Moments, Task
+    from w2s_jax.types import Dataset, Design, Moments, Task, stack
 
 check_installed()
 
@@ -46,8 +49,11 @@ __all__ = [
     "Dataset",
     "Design",
     "Moments",
+    "Refined",
     "Task",
     "__version__",
+    "alignment",
+    "coherent_gram",
     "concept_log_posterior",
     "design_moments",
     "em_path",
@@ -55,15 +61,18 @@ __all__ = [
     "excess_risk",
     "gradient_flow",
     "hull_least_squares",
+    "incontext",
     "least_squares",
     "leave_one_out_log_posterior",
     "make_task",
+    "methods",
     "misfit",
     "moments",
     "performance_gap_recovered",
     "posterior_path",
     "project_to_simplex",
     "random_task",
+    "refine",
     "refine_labels",
     "replicate_key",
     "ridge_to_source",
@@ -72,22 +81,26 @@ __all__ = [
     "sample_features",
     "sample_moments",
     "sign_accuracy",
+    "stack",
     "statistics",
     "stream",
     "theory",
+    "theory_zoo",
 ]
 
-_MODULES = ("statistics", "theory")
+_MODULES = ("alignment", "incontext", "methods", "statistics", "theory", "theory_zoo")
 _NAMES_OF = {
     "em": "em_path em_prior",
     "estimators": "gradient_flow least_squares ridge_to_source",
     "hull": "hull_least_squares project_to_simplex",
+    "pipeline": "Refined refine",
     "refinement": "concept_log_posterior leave_one_out_log_posterior posterior_path refine_labels",
+    "relaxed": "coherent_gram",
     "risk": "excess_risk misfit performance_gap_recovered sign_accuracy",
     "rng": "replicate_key stream",
     "sampling": "design_moments moments sample_dataset sample_design sample_features sample_moments",
     "tasks": "WEAKNESSES make_task random_task",
-    "types": "Dataset Design Moments Task",
+    "types": "Dataset Design Moments Task stack",
 }
 _HOME = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
 

@@ -234,12 +234,12 @@ def cross_entropy(
     return -jnp.take_along_axis(laws, bin_index(bins, labels)[..., None], axis=-1).mean()
 
 
-def loss(regressor: Predictor, key: Key, task: Task, bins: Bins, batch: int, length: int) -> Float[Array, ""]:
+def loss(key: Key, regressor: Predictor, task: Task, bins: Bins, batch: int, length: int) -> Float[Array, ""]:
     """The pre-training loss: `cross_entropy` of new sequences of the source, sequence i drawn with `fold_in(key, i)`.
 
     Args:
-        regressor: the network, or any predictor.
         key: a typed key, of one training step.
+        regressor: the network, or any predictor.
         task: what the source is.
         bins: those of the regressor.
         batch: number of sequences, >= 1, static.
@@ -254,7 +254,7 @@ def loss(regressor: Predictor, key: Key, task: Task, bins: Bins, batch: int, len
     >>> bayes = BayesPredictor(task, make_bins(5.0, 20))
     >>> wrong = bayes._replace(task=task._replace(source_prior=jnp.array([0.5, 0.5])))
     >>> costs = [
-    ...     jax.jit(loss, static_argnums=(4, 5))(p, jax.random.key(0), task, p.bins, 500, 4) for p in (bayes, wrong)
+    ...     jax.jit(loss, static_argnums=(4, 5))(jax.random.key(0), p, task, p.bins, 500, 4) for p in (bayes, wrong)
     ... ]
     >>> bool(costs[0] < costs[1])
     True

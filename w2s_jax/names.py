@@ -13,6 +13,10 @@ FEATURE_LAWS: tuple[FeatureLaw, ...] = get_args(FeatureLaw)
 LabelDraw = Literal["sample", "mean", "map"]
 LABEL_DRAWS: tuple[LabelDraw, ...] = get_args(LabelDraw)
 
+Prompts = Literal["shared", "fresh"]
+PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
+"""One prompt for all labels, or one for each."""
+
 Labels = Literal["linear", "sign"]
 """What a label is: a number, linear in the features up to noise; or a sign whose log odds are."""
 LABELS: tuple[Labels, ...] = get_args(Labels)

@@ -178,7 +178,7 @@ def refine_labels(
             f"{log_posterior.shape[:-1]} rows; label the examples that it was inferred for."
         )
     means = task.concepts @ features.T
-    weights = _weights(log_posterior)
+    weights = concept_weights(log_posterior)
     weights = jnp.broadcast_to(weights[:, None] if weights.ndim == 1 else weights.T, means.shape)
     if draw == "mean":
         return (weights * means).sum(axis=0)
@@ -276,12 +276,13 @@ def _log_posterior_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def _weights(log_posterior: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
+def concept_weights(log_posterior: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
+    """The weights of a log posterior, right in their derivative too where they are 0."""
     return jnp.exp(log_posterior)
 
 
-@_weights.defjvp
-def _weights_jvp(primals, tangents):
+@concept_weights.defjvp
+def _concept_weights_jvp(primals, tangents):
     # As `concept_log_posterior` says, the derivative of an entry at -inf is that of the weight itself.
-    weights = _weights(*primals)
+    weights = concept_weights(*primals)
     return weights, jnp.where(jnp.isneginf(primals[0]), 1.0, weights) * tangents[0]

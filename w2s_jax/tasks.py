@@ -23,12 +23,14 @@ def make_task(
     *,
     num_concepts: int,
     dim: int,
-    weak_accuracy: Scalar,
+    weak_accuracy: Scalar | None = None,
     concept_shift: Scalar,
     noise_var: Scalar = 0.25,
     weakness: Weakness = "rotated",
     target_concept: int = 0,
     gram: Float[Array, "K K"] | None = None,
+    weak_coef: Float[Array, "d"] | None = None,
+    target_prior: Float[Array, "K"] | None = None,
 ) -> Task:
     """A deterministic, axis-aligned task: concept k is the k-th unit vector, unless a Gram matrix says otherwise.
 
@@ -45,25 +47,32 @@ def make_task(
 
     Only row * of `weak_concepts` differs from `concepts`; a = 1 is a perfect teacher.
 
+    **One's own teacher or target.** `weak_coef` is then the teacher: it shows that one vector, at the target's noise.
+    `target_prior` is then the target q, which the teacher shows too; the source still lies `concept_shift` away from
+    it, by mass that moves from concept * evenly to the others.
+
     Args:
         num_concepts: K >= 2.
         dim: d >= K; `rotated` and `shifted` need d >= K + 1.
-        weak_accuracy: a in (0, 1], unitless; may be traced. Gradients with respect to it need a < 1: the sine of the
-            angle between teacher and target has none at a perfect teacher.
+        weak_accuracy: a in (0, 1], unitless; may be traced; None with a weak_coef alone. Gradients with respect to it
+            need a < 1: the sine of the angle between teacher and target has none at a perfect teacher.
         concept_shift: total variation between source and target prior, in [0, 1), unitless; may be traced. Gradients
             at 0 are one-sided.
         noise_var: sigma^2 >= 0, in squared label units; may be traced.
-        weakness: one of `WEAKNESSES`.
+        weakness: one of `WEAKNESSES`; not read where there is a weak_coef.
         target_concept: index of the target concept, in [0, K).
         gram: inner products of the concepts `[K K]`, positive definite with unit diagonal (`coherent_gram`); may be
             traced. None makes them orthonormal. The concepts are the rows of its Cholesky factor.
+        weak_coef: beta^w `[d]`, a teacher of one's own; may be traced.
+        target_prior: q `[K]`, >= 0 and of sum 1, a target of one's own, with q_* >= `concept_shift`; may be traced.
 
     Returns:
         A `Task` with `concepts [K d]`, priors `[K]` and `feature_var` equal to 1.
 
     Raises:
-        ValueError: if a Python value is out of its range, or gram is an array of numbers (not traced) that is not
-            positive definite with unit diagonal. Traced values are not checked.
+        ValueError: if a Python value is out of its range, gram is an array of numbers (not traced) that is not positive
+            definite with unit diagonal, or target_prior one that is no prior; and if both weak_accuracy and weak_coef
+            are given, or neither. Traced values are not checked.
 
     Reference: Somerstep et al. (arXiv 2405.16236) for the model; docs/theory.md 1 for the weaknesses.
 
@@ -72,11 +81,26 @@ def make_task(
     [0.6, 0.0, 0.8]
     >>> [float(x) for x in task.source_coef]
     [0.75, 0.25, 0.0]
+    >>> own = make_task(num_concepts=2, dim=3, weak_coef=[0.5, 0.5, 1.0], target_prior=[0.75, 0.25], concept_shift=0.5)
+    >>> own.weak_coef.tolist(), own.target_coef.tolist(), own.source_coef.tolist()
+    ([0.5, 0.5, 1.0], [0.75, 0.25, 0.0], [0.25, 0.75, 0.0])
     """
+    _check_teacher(weak_accuracy, weak_coef, dim)
+    if weak_accuracy is None:
+        weakness, weak_accuracy = "noisy", 1.0  # the target's own noise; the coefficient is replaced below
     _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness, target_concept)
     _check_gram(gram, num_concepts)
+    _check_target(target_prior, num_concepts, target_concept, concept_shift)
     target = jax.nn.one_hot(target_concept, num_concepts)
-    return _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None, gram)
+    task = _canonical_task(dim, weak_accuracy, concept_shift, noise_var, weakness, target, None, gram)
+    if target_prior is not None:
+        prior = jnp.asarray(target_prior, target.dtype)
+        moved = prior + jnp.asarray(concept_shift, target.dtype) * ((1 - target) / (num_concepts - 1) - target)
+        task = task._replace(source_prior=moved, target_prior=prior, weak_prior=prior)
+    if weak_coef is not None:
+        coef = jnp.asarray(weak_coef, target.dtype)
+        task = task._replace(weak_concepts=jnp.where(target[:, None] > 0, coef, task.concepts), weak_prior=target)
+    return task
 
 
 @kernel
@@ -226,6 +250,37 @@ def _check(num_concepts, dim, weak_accuracy, concept_shift, noise_var, weakness,
         raise ValueError(f"concept_shift must be in [0, 1), got {concept_shift}; 0 is an aligned source.")
     if is_concrete(noise_var) and not (noise_var >= 0 and math.isfinite(noise_var)):
         raise ValueError(f"noise_var must be finite and not negative, got {noise_var}; it is a variance.")
+
+
+def _check_teacher(weak_accuracy, weak_coef, dim) -> None:
+    if (weak_accuracy is None) == (weak_coef is None):
+        given = "neither" if weak_coef is None else "both"
+        raise ValueError(f"weak_accuracy or weak_coef must say what the teacher is, got {given}; give one of them.")
+    if weak_coef is not None and weak_coef.shape != (dim,):
+        raise ValueError(f"weak_coef must have shape [{dim}], as dim says, got {list(weak_coef.shape)}; change either.")
+
+
+def _check_target(target_prior, num_concepts, target_concept, concept_shift) -> None:
+    if target_prior is None:
+        return
+    if target_prior.shape != (num_concepts,):
+        raise ValueError(
+            f"target_prior must have shape [{num_concepts}], one weight a concept, got {list(target_prior.shape)}; "
+            f"make it agree with num_concepts."
+        )
+    if isinstance(target_prior, Tracer):
+        return
+    prior = np.asarray(target_prior, np.float64)
+    if not (prior.min() >= 0 and abs(prior.sum() - 1) < 1e-5):
+        raise ValueError(
+            f"target_prior must be weights >= 0 that sum to 1, got the sum {prior.sum():.6g} and the least weight "
+            f"{prior.min():.6g}; rescale them."
+        )
+    if is_concrete(concept_shift) and not prior[target_concept] >= concept_shift:
+        raise ValueError(
+            f"concept_shift must be at most the target_prior of the target concept, {prior[target_concept]:.6g}, "
+            f"got {concept_shift}; that is where its mass comes from."
+        )
 
 
 def _check_gram(gram, num_concepts) -> None:

@@ -59,6 +59,15 @@ def stack(trees: Iterable[Tree]) -> Tree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def _shown(values) -> str:
+    """The number that an array holds, or its range; ? where no value is at hand."""
+    at_hand = isinstance(values, jax.Array | np.ndarray | numbers.Real) and not isinstance(values, Tracer)
+    if not at_hand or not getattr(values, "is_fully_addressable", True) or np.size(values) == 0:
+        return "?"
+    low, high = np.asarray(values).min(), np.asarray(values).max()
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
 class Task(NamedTuple):
     """One weak-to-strong problem: the source, target and weak distributions of a label given its features.
 
@@ -70,6 +79,10 @@ class Task(NamedTuple):
     (weak_concepts, weak_prior, weak_noise_var) for the weak teacher Q'. Reference: Somerstep et al. (arXiv 2405.16236).
 
     Fields may be replaced (`task._replace(...)`); replacing `target_prior` leaves `weak_prior` as it was.
+
+    >>> from w2s_jax.tasks import make_task
+    >>> make_task(num_concepts=4, dim=8, weak_accuracy=0.7, concept_shift=0.5)
+    Task(K=4, d=8, batch=(), noise_var=0.25)
     """
 
     concepts: Float[Array, "*b K d"]
@@ -88,6 +101,13 @@ class Task(NamedTuple):
     """sigma_w^2: label noise variance of the weak teacher."""
     feature_var: Float[Array, "*b d"]
     """Variance s of each feature if gaussian (uniform features at the same scale have s / 3)."""
+
+    def __repr__(self) -> str:
+        """One line: sizes, leading dimensions, noise (its range in a batch, ? while traced); no arrays, all fields."""
+        shape = getattr(self.concepts, "shape", ())
+        if len(shape) < 2:
+            return f"Task({', '.join(f'{name}={value!r}' for name, value in zip(self._fields, self))})"
+        return f"Task(K={shape[-2]}, d={shape[-1]}, batch={tuple(shape[:-2])}, noise_var={_shown(self.noise_var)})"
 
     @property
     def source_coef(self) -> Float[Array, "*b d"]:

@@ -13,11 +13,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sims.alignment.answers import AT_ONCE
 from sims.alignment.spec import AlignmentSpec
 from sims.alignment.strong import structure
 from sims.engine.checked import InputError
 from sims.training.lanes import lanes, spread
+from w2s_jax.alignment.answers import AT_ONCE
 from w2s_jax.alignment.documents import sample_questions, sample_variants, to_examples
 from w2s_jax.alignment.model import answer_log_probs
 from w2s_jax.alignment.prompting import ask, read_prompt, shorten

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sims.alignment.answers import Questions, Report, answer, label, no_prompts, over_questions, report
 from sims.alignment.spec import AlignmentSpec
+from w2s_jax.alignment.answers import Questions, Report, answer, label, no_prompts, over_questions, report
 from w2s_jax.alignment.documents import sample_variants, to_examples
 from w2s_jax.alignment.model import AnswerModel, answer_log_probs
 from w2s_jax.alignment.prompting import ask, read_prompt

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from sims.alignment.answers import Questions, Report, label, report_unprompted
 from sims.alignment.finetune import Lesson, fine_tune, lesson
 from sims.alignment.gate import Mastery
 from sims.alignment.labels import own_labels, refine, self_refined, surest, true_labels
 from sims.alignment.spec import BUDGETS, AlignmentSpec
 from sims.alignment.strong import structure
 from sims.alignment.teachers import Weak, teach
+from w2s_jax.alignment.answers import Questions, Report, label, report_unprompted
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
 from w2s_jax.types import Key, stack
@@ -132,7 +132,7 @@ def _fit_all(
 
     def one(given: Lesson) -> Report:
         tuned = fine_tune(spec, key, graph, params, questions.train, given, log_laws)
-        return report_unprompted(spec, stream(key, "labels"), nnx.merge(graph, tuned), questions)[0]
+        return report_unprompted(stream(key, "labels"), nnx.merge(graph, tuned), spec.world, questions)[0]
 
     found = jax.lax.map(one, jax.tree.map(lambda *parts: jnp.concatenate(parts), *flat))
     reports, start = {}, 0

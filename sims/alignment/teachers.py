@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from sims.alignment.answers import Questions, Report, label, report_unprompted
 from sims.alignment.spec import AlignmentSpec
 from sims.alignment.strong import make_network
+from w2s_jax.alignment.answers import Questions, Report, label, report_unprompted
 from w2s_jax.alignment.combined import Combined, anchored_contrast, contrast, mixture
 from w2s_jax.alignment.documents import document_loss, sample_document, to_examples
 from w2s_jax.alignment.model import AnswerModel
@@ -77,7 +77,7 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
             rule = partial(anchored_contrast, strength=spec.anchored_contrast, relative_top=spec.relative_top)
             panels["anchored_contrastive"] = Combined((strong, teacher, unaligned), rule)
         own_key = stream(key, "labels")
-        report, labels = report_unprompted(spec, own_key, teacher, questions)
+        report, labels = report_unprompted(own_key, teacher, spec.world, questions)
         chosen = {name: panel for name, panel in panels.items() if name in spec.methods}
         combined = {name: label(own_key, panel, world, asked) for name, panel in chosen.items()}
         return Weak(labels, report, label_laws(teacher, world, asked, labels), combined)

@@ -58,7 +58,7 @@ def pretraining_loss(own: PretrainSpec, graph: nnx.GraphDef) -> Callable[[Params
     task, bins, length = task_of(own, own.concept_shift), bins_of(own), own.max_icl + 1
 
     def loss(params: Params, key: Key) -> jax.Array:
-        return incontext.loss(nnx.merge(graph, params), key, task, bins, own.pretrain_batch, length)
+        return incontext.loss(key, nnx.merge(graph, params), task, bins, own.pretrain_batch, length)
 
     return loss
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.methods.relaxed import relaxed_tasks
-from sims.methods.scoring import held_out_loss, risk_of, target_of, teacher_of
 from sims.methods.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
 from w2s_jax.methods import View, draw_view, known
+from w2s_jax.methods.kinds import KINDS
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Dataset, Key, Task, stack
@@ -68,18 +68,19 @@ def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
 
 
 def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
-    view, target = draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels), target_of(spec.labels, task)
+    kind, view = KINDS[spec.labels], draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels)
+    target = kind.target(task)
     held = Dataset(view.features[spec.num_fitted :], known(view.weak_labels)[spec.num_fitted :])
     tuned, tried, rank = [], [], []
     for budget in BUDGETS:
         chosen, all_tried = [], []
         for name in spec.methods:
             coefs = _try(spec, name, first(view, spec.examples(name, budget)))
-            risks = jax.vmap(lambda coef: risk_of(spec.labels, coef, target, task))(coefs)
-            losses = held_out_loss(spec.labels, coefs, held)
+            risks = jax.vmap(lambda coef: kind.risk(coef, target, task))(coefs)
+            losses = kind.held_out(coefs, held)
             chosen.append(risks[jnp.argmin(losses)])
             all_tried.append(risks)
-        teacher = risk_of(spec.labels, teacher_of(spec.labels, task), target, task)
+        teacher = kind.risk(kind.teacher(task), target, task)
         tuned.append(jnp.stack([*chosen, teacher]))
         tried.append(jnp.concatenate(all_tried))
         rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]

@@ -9,9 +9,9 @@ from sims.engine.precision import Errors, name_cell, relative
 from sims.engine.store import Leaves, Store, save_results
 from sims.methods.relaxed import ASSUMPTIONS, NUM_LEVELS
 from sims.methods.replicate import ranked
-from sims.methods.scoring import RISKS
 from sims.methods.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
+from w2s_jax.methods.kinds import KINDS
 
 CELL = ("weakness", "weak_accuracy", "concept_shift")
 TUNINGS = ("weak_labels", "oracle")
@@ -39,7 +39,7 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
     own, pair = ("budget", *CELL, "method"), ("budget", *CELL, "method", "method_2")
     risk, risk_sem = np.stack([mean, oracle_mean]), np.stack([sem, oracle_sem])
     relaxed = ("tuning", "assumption", "level", "budget", "method")
-    what = RISKS[spec.labels]
+    what = KINDS[spec.labels].risk_name
     variables = {
         "risk_mean": (("tuning", *own), _on_grid(spec, risk, 1), f"mean {what}"),
         "risk_sem": (("tuning", *own), _on_grid(spec, risk_sem, 1), "standard error of the mean"),

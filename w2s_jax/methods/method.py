@@ -210,12 +210,25 @@ class Method:
 
 
 def masked(view: View, sees: tuple[Sight, ...]) -> View:
-    """The view with every other field None."""
+    """The view with every other field None.
+
+    >>> import jax
+    >>> from w2s_jax.methods.views import draw_view
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=2, dim=4, weak_accuracy=0.6, concept_shift=0.5)
+    >>> seen = masked(draw_view(jax.random.key(0), task, 10, 3), ("weak_labels",))
+    >>> seen.weak_labels.shape, seen.true_labels is None
+    ((10,), True)
+    """
     return view._replace(**{sight: None for sight in SIGHTS if sight not in sees})
 
 
 def known(value: Any) -> Any:
-    """A field that the method declared, for the type checker."""
+    """A field that the method declared, for the type checker.
+
+    >>> known(0.5)
+    0.5
+    """
     assert value is not None
     return value
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from jaxtyping import Key as Keys
 
-from sims.alignment.spec import AlignmentSpec
 from w2s_jax.alignment.model import Answering, AnswerModel, decode
 from w2s_jax.alignment.prompting import ask, read_prompt, shorten
 from w2s_jax.alignment.scores import Scores, score
@@ -118,10 +118,10 @@ def report(questions: Questions, scores: Scores) -> Report:
     return Report(jnp.stack(content, axis=-2), jnp.stack(style[:2], axis=-2), jnp.stack(mass, axis=-1))
 
 
-def report_unprompted(spec: AlignmentSpec, key: Key, model: AnswerModel, questions: Questions) -> tuple[Report, Array]:
+def report_unprompted(key: Key, model: AnswerModel, world: World, questions: Questions) -> tuple[Report, Array]:
     """The report of a model without a prompt, and its labels of the questions to train on."""
     asked = questions.all
-    answered = answer(key, model, spec.world, asked, no_prompts(spec.world, asked.size), (0,))
+    answered = answer(key, model, world, asked, no_prompts(world, asked.size), (0,))
     scores, labels = jax.tree.map(lambda leaf: leaf[:, 0], (answered.scores, answered.labels))
     return report(questions, scores), labels[: questions.train.size]
 
@@ -132,6 +132,6 @@ def over_questions(one, inputs):
     return jax.lax.map(one, inputs, batch_size=max(n for n in range(1, AT_ONCE + 1) if count % n == 0))
 
 
-def question_keys(key: Key, numbers: Int[Array, "A"]) -> Key:
+def question_keys(key: Key, numbers: Int[Array, "A"]) -> Keys[Array, "A"]:
     """A key for each question, the same wherever it is asked: labels are paired."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
