@@ -19,10 +19,10 @@ def checks() -> list[Check]:
     """The rows of `theory.crossover`."""
     return [
         *(_lambert(x) for x in (0.5, 20.0, 1e6)),
-        _crossover("shared", 0.5, 7),
-        _crossover("fresh", 0.1, 8),
         _asymptotic("shared", 1e-60),
         _asymptotic("fresh", 1e-75),
+        _crossover("shared", 0.5, 7),
+        _crossover("fresh", 0.1, 8),
     ]
 
 
