@@ -264,6 +264,7 @@ INERT = {
     "tolerance =": "a tolerance",
     "rtol=": "a tolerance",
     "eps) **": "a tolerance",
+    "ties = exponents <=": "a tolerance",
     "if num_concepts < 1": "the range of an argument",
     "fminbound(": PLACES_A_CONTOUR,
     "prior[rivals] ** 2)": NO_EXAMPLES,
