@@ -77,5 +77,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@echo "Installing w2s_jax and what it needs into $(VENV) (a minute or two the first time)"
 	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt -e ".[sims,tests$(EXTRAS:%=,%)]"
-	$(RUN) -m compileall -q -j 0 $(VENV)/lib || true  # once, where processes may not write byte code
+	$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true  # once, where processes may not write byte code
 	@touch $@
