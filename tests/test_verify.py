@@ -262,7 +262,6 @@ INERT_FUNCTIONS = {
 """Functions whose constants are left alone, and why."""
 INERT = {
     "tolerance =": "a tolerance",
-    "rtol=": "a tolerance",
     "eps) **": "a tolerance",
     "ties = exponents <=": "a tolerance",
     "if num_concepts < 1": "the range of an argument",
@@ -272,6 +271,7 @@ INERT = {
     "if length else 1": NO_EXAMPLES,
     "means[:] = means[:1]": NO_EXAMPLES,
     "np.zeros((1, num_concepts, 0))": NO_EXAMPLES,
+    "distances = means": "what the standard error is of",
     "error[cells] =": "the standard error, which tests of the module compare with the spread between seeds",
     "sobol.random_base2(log2_points), 1e-12": "beyond every point",
     "distance = jnp.sum((task.concepts": "only which concept is nearest is read",
