@@ -249,5 +249,5 @@ def test_sem_is_the_diagonal_of_the_covariance_and_wins_are_paired(sweep):
 
 
 def test_columns_split_by_the_prompt_length():
-    fixed, varying = columns(risk_sweep.SMOKE)
+    fixed, varying = columns(risk_sweep.PRESETS["smoke"])
     assert ("naive_ft", 0.3) in fixed and ("icl_refine_shared", None) in varying

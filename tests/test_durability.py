@@ -109,7 +109,7 @@ def test_a_sum_of_any_name_must_be_finite_but_in_the_holes_that_its_sweep_lists(
 
 
 def test_the_holes_of_a_sweep_are_where_its_sums_are_not_finite():
-    spec = dataclasses.replace(theory_sweep.SMOKE, studies=("misfit", "proportional"))
+    spec = dataclasses.replace(theory_sweep.PRESETS["smoke"], studies=("misfit", "proportional"))
     job = theory_job.prepare(spec)
     assert set(job.holes) == {"proportional.mean", "proportional.comoment"}
     block = engine.named_leaves(job.program(jax.random.key(0), 0, 10, job.chunks[0]))

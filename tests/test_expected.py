@@ -127,5 +127,5 @@ def test_a_store_says_how_many_replicates_carry_its_means(tmp_path):
 
 def test_older_stores_are_what_they_were():
     """A sweep of own prompts alone has the identity that it had before there were others."""
-    assert identity(dataclasses.replace(risk_sweep.QUICK, prompt_rounds=0)) == "a0bec0c11066d697"
-    assert identity(risk_sweep.QUICK) != "a0bec0c11066d697"
+    assert identity(dataclasses.replace(risk_sweep.PRESETS["quick"], prompt_rounds=0)) == "a0bec0c11066d697"
+    assert identity(risk_sweep.PRESETS["quick"]) != "a0bec0c11066d697"

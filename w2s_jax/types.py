@@ -60,9 +60,9 @@ def stack(trees: Iterable[Tree]) -> Tree:
 
 
 def _shown(values) -> str:
-    """The number that an array holds, or its range; ? where no value is at hand."""
-    at_hand = isinstance(values, jax.Array | np.ndarray | numbers.Real) and not isinstance(values, Tracer)
-    if not at_hand or not getattr(values, "is_fully_addressable", True) or np.size(values) == 0:
+    """The number that an array holds, or its range; ? where no value is known."""
+    has_value = isinstance(values, jax.Array | np.ndarray | numbers.Real) and not isinstance(values, Tracer)
+    if not has_value or not getattr(values, "is_fully_addressable", True) or np.size(values) == 0:
         return "?"
     low, high = np.asarray(values).min(), np.asarray(values).max()
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

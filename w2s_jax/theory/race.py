@@ -80,7 +80,7 @@ def race_moments(
 
     def given(length):
         start, step = _grid(factor, length, log_priors, noise_var, num_icl)
-        frequency = 2 * jnp.pi / (NUM_TIMES * step) * jnp.arange(NUM_TIMES // 2 + 1)
+        frequency = 2 * jnp.pi / (NUM_TIMES * step) * jnp.arange(NUM_TIMES // 2 + 1, dtype=step.dtype)
 
         def clocks(loading, own, log_prior):
             size, phase = _characteristic(loading * length, own, noise_var, num_icl, frequency)
