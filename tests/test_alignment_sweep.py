@@ -765,8 +765,8 @@ def test_the_network_of_a_seed_starts_where_its_structure_says():
 
 SPREAD = """
 import jax, numpy as np
-from sims import runtime
-from sims.lanes import lanes, spread
+from sims.engine import runtime
+from sims.training.lanes import lanes, spread
 
 runtime.configure(2, compilation_cache=False)
 

@@ -220,8 +220,9 @@ THREE_MILLION_TASKS = """
 import json, sys
 from pathlib import Path
 from benchmarks.timing import peak_mb
-from sims import chunks, engine, risk_sweep, runtime
-from sims.spec import SweepSpec
+from sims.engine import run as engine, runtime
+from sims.risk_sweep import __main__ as risk_sweep, plan as chunks
+from sims.risk_sweep.spec import SweepSpec
 
 spec = SweepSpec(
     weakness=("rotated", "noisy"), weak_accuracy=tuple(i / 100 for i in range(30, 80, 2)), sample_size=(8, 16, 32, 64),

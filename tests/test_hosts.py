@@ -181,7 +181,8 @@ def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single,
 
 MEETING = """
 import functools, sys
-from sims import hosts, risk_sweep
+from sims.engine import hosts
+from sims.risk_sweep import __main__ as risk_sweep
 hosts.start = functools.partial(hosts.start, timeout=3)
 sys.exit(risk_sweep.main(sys.argv[1:]))
 """
