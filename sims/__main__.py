@@ -4,6 +4,8 @@ import ast
 import sys
 from pathlib import Path
 
+from sims.engine import cli
+
 MINUTES = {
     "risk_sweep": "2",
     "posterior_sweep": "2",
@@ -20,6 +22,11 @@ MINUTES = {
 
 
 def main() -> int:
+    """The command; returns its exit code."""
+    return cli.guarded(show)
+
+
+def show() -> None:
     """Print the first line of every command's documentation, which is read without importing it."""
     print("python -m sims.COMMAND --help says more. Minutes are those of two cores, for sweeps at --preset quick.\n")
     for command, minutes in MINUTES.items():
@@ -27,7 +34,6 @@ def main() -> int:
         source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
         about = (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
         print(f"{command:<16} {minutes:>8} min  {about}")
-    return 0
 
 
 if __name__ == "__main__":
