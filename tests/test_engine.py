@@ -140,12 +140,12 @@ def test_block_size_changes_no_draw(finished, tmp_path):
 
 @pytest.mark.slow
 def test_chunks_of_the_grid_agree_with_the_whole(finished, tmp_path, monkeypatch):
-    from sims.risk_sweep import plan as chunks
+    from sims.risk_sweep import plan
 
     few = ["naive_ft", "icl_refine_fresh", "self_refine"]
     spec = dataclasses.replace(TINY, methods=tuple(few))
-    monkeypatch.setattr(chunks, "DEVICE_BYTES", chunks.unit_bytes(spec, 1, 1) + chunks.block_bytes(spec))
-    assert len(chunks.plan(spec)) == 8
+    monkeypatch.setattr(plan, "DEVICE_BYTES", plan.unit_bytes(spec, 1, 1) + plan.block_bytes(spec))
+    assert len(plan.cut(spec)) == 8
     assert risk_sweep.main(options(tmp_path, methods=few)) == 0
     whole, cut = load(finished[0]).sel({"method": few, "method_2": few}), load(tmp_path)
     for name in set(whole.data_vars) - {"flow_path_mean", "flow_path_sem", "best_time"}:
@@ -221,7 +221,7 @@ import json, sys
 from pathlib import Path
 from benchmarks.timing import peak_mb
 from sims.engine import run as engine, runtime
-from sims.risk_sweep import __main__ as risk_sweep, plan as chunks
+from sims.risk_sweep import __main__ as risk_sweep, plan
 from sims.risk_sweep.spec import SweepSpec
 
 spec = SweepSpec(
@@ -246,8 +246,8 @@ def watched(*work):
 engine._blocks = watched
 runtime.configure(2)
 risk_sweep.start(spec, Path(sys.argv[1]))
-working = 2 * chunks.unit_bytes(spec, *chunks.plan(spec)[0].shape)
-bound = 2 * chunks.DEVICE_BYTES
+working = 2 * plan.unit_bytes(spec, *plan.cut(spec)[0].shape)
+bound = 2 * plan.DEVICE_BYTES
 print(json.dumps({"first": peaks[0], "last": peak(), "saved": saved, "working": working, "bound": bound}))
 """
 

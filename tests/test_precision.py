@@ -16,7 +16,7 @@ from sims.engine.run import Options
 from sims.engine.store import Store, save_results
 from sims.posterior_sweep import __main__ as posterior_sweep
 from sims.risk_sweep import __main__ as risk_sweep
-from sims.risk_sweep import plan as chunks
+from sims.risk_sweep import plan
 from sims.theory_sweep import __main__ as theory_sweep
 from tests.test_engine import TINY, assert_same_bits, load, options
 from w2s_jax import statistics
@@ -202,8 +202,8 @@ def test_what_was_short_at_its_cap_is_enough_for_no_higher_cap():
 def test_the_risk_sweep_stops_chunk_by_chunk(tmp_path, monkeypatch):
     few = ("weak", "naive_ft")
     spec = risk_sweep.SweepSpec(**{**TINY.__dict__, "methods": few})
-    monkeypatch.setattr(chunks, "DEVICE_BYTES", chunks.unit_bytes(spec, 1, 2) + chunks.block_bytes(spec))
-    assert len(chunks.plan(spec)) == 4
+    monkeypatch.setattr(plan, "DEVICE_BYTES", plan.unit_bytes(spec, 1, 2) + plan.block_bytes(spec))
+    assert len(plan.cut(spec)) == 4
     target = ["--target-sem", "0.07", "--max-replicates", "160"]
     assert risk_sweep.main([*options(tmp_path / "target", methods=few), *target]) == 0
     data = load(tmp_path / "target")

@@ -13,7 +13,7 @@ from sims.engine.checked import InputError, from_json, identity, to_json
 from sims.incontext import __main__ as incontext
 from sims.posterior_sweep import __main__ as posterior_sweep
 from sims.risk_sweep import __main__ as risk_sweep
-from sims.risk_sweep import plan as chunks
+from sims.risk_sweep import plan
 from sims.risk_sweep.spec import SweepSpec
 from sims.sweeps import SWEEPS
 
@@ -67,7 +67,7 @@ def test_every_sweep_settles_its_fields(name):
 
 def test_a_block_that_does_not_fit_is_refused_before_it_runs(tmp_path, capsys, monkeypatch):
     with pytest.raises(InputError, match="must fit 300 MB, but one of 1,000,000,000 replicates needs 16,000 MB"):
-        chunks.plan(dataclasses.replace(PLAIN, block_size=10**9))
+        plan.cut(dataclasses.replace(PLAIN, block_size=10**9))
     monkeypatch.setattr(runtime, "free_memory", lambda device: 10_000)
     out = ["--preset", "smoke", "--num-icl", "0", "64", "--block-size", "1000", "--out", str(tmp_path / "x")]
     assert posterior_sweep.main([*out, "--replicates", "1000"]) == 2

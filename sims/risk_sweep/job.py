@@ -9,8 +9,7 @@ import numpy as np
 from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.finite import BadRisk
-from sims.risk_sweep import plan as chunks
-from sims.risk_sweep import results
+from sims.risk_sweep import plan, results
 from sims.risk_sweep.block import block_sums
 from sims.risk_sweep.methods import READS_ROWS
 from sims.risk_sweep.plan import GridChunk
@@ -26,14 +25,14 @@ NO_ANGLE = ("mean.fixed_accuracy", "mean.varying_accuracy", "fixed_accuracy_squa
 def prepare(spec: SweepSpec) -> engine.Job:
     """The grid cut into chunks, and the program that fills a block of them."""
     program = engine.bound(block_sums, engine.static(spec))
-    pieces = chunks.plan(spec)
-    inputs = chunks.whole_grid(spec, pieces)
+    pieces = plan.cut(spec)
+    inputs = plan.whole_grid(spec, pieces)
     like = engine.sums_like(program, inputs[0])
     return engine.Job(
         program=program,
         chunks=inputs,
         assemble=partial(results.assemble, spec, like, pieces),
-        plan=chunks.describe(spec, pieces, len(runtime.devices())),
+        plan=plan.describe(spec, pieces, len(runtime.devices())),
         seconds=estimated_seconds(spec),
         tasks_per_replicate=spec.num_cells,
         relative_sem=partial(results.relative_sem, spec, like, pieces),

@@ -52,7 +52,7 @@ class GridChunk:
         return name_cell({axis: getattr(spec, axis) for axis in read}, tuple(read.values()))
 
 
-def plan(spec: SweepSpec) -> list[GridChunk]:
+def cut(spec: SweepSpec) -> list[GridChunk]:
     """Chunks whose units of work fit `DEVICE_BYTES`."""
     num_teachers, num_shifts = len(spec.weakness) * len(spec.weak_accuracy), len(spec.concept_shift)
     width, depth = num_teachers, num_shifts
