@@ -14,7 +14,7 @@ import sys
 
 import jax
 
-from benchmarks import devices, run
+from benchmarks import devices, quiet, run
 from benchmarks.devices import Machine
 from benchmarks.timing import MIN_REPEATS, Timing, in_fresh_process, measure_beside
 from sims.engine import runtime
@@ -98,6 +98,7 @@ def row_of(labels: Labels, name: str, tasks: int, timing: Timing, rival: Timing,
         "seconds": [second / fits for second in timing.seconds],
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
+        "others_share": timing.others_share,
         **machine.origin(QUICK.seed),
     }
 
@@ -107,12 +108,12 @@ def report(rows: list[dict]) -> str:
     lines = ["| labels | method | a fit | ratio to naive_ft | compile |", "|---|---|---:|---:|---:|"]
     lines += [
         f"| {row['labels']} | {row['method']} | {row['seconds_per_fit'] * 1e6:.3g} us "
-        f"| {row['ratio_to_naive_ft']:.2f} | {row['compile_seconds']:.1f} s |"
+        f"| {quiet.ratio_text(row, format(row['ratio_to_naive_ft'], '.2f'))} | {row['compile_seconds']:.1f} s |"
         for row in rows
     ]
     where = "one core" if rows[0]["cores_used"] < 1.5 else "all cores"
     about = f"{where} of: {rows[0]['machine']}; {rows[0]['tasks']} tasks side by side; medians of {rows[0]['repeats']}"
-    return "\n".join([*lines, "", about])
+    return "\n".join([*lines, "", about, *quiet.warning(rows)])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import devices, limits, run
+from benchmarks import devices, limits, quiet, run
 from benchmarks.devices import Machine
 from benchmarks.parts import HEADLINE
 from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measure
@@ -143,6 +143,7 @@ def row_of(spec: InContextSpec, case: Case, timed: Timed, ceiling: float, ratio:
         "steps": timed.steps * timing.units,
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
+        "others_share": timing.others_share,
         **machine.origin(spec.seed),
     }
 
@@ -262,12 +263,13 @@ def report(rows: list[dict]) -> str:
         networks = ways[row["way"]].format(row["at_once"])
         lines.append(
             f"| {row['part']} | {networks} | {row['devices']} | {row['tokens_per_second']:,.0f} "
-            f"| {row['flops_per_second']:.3g} | {row['fraction_of_matmul']:.0%} | {row['ratio_to_loop']:.2f} "
+            f"| {row['flops_per_second']:.3g} | {row['fraction_of_matmul']:.0%} "
+            f"| {quiet.ratio_text(row, format(row['ratio_to_loop'], '.2f'))} "
             f"| {row['compile_seconds']:.1f} s |"
         )
     ceilings = sorted({(row["devices"], row["matmul_flops_per_second"]) for row in rows})
     lines += ["", *(f"matrix products on {number} devices: {rate:.3g} flop/s" for number, rate in ceilings)]
-    return "\n".join([*lines, f"{rows[0]['machine']}; medians of {rows[0]['repeats']}"])
+    return "\n".join([*lines, f"{rows[0]['machine']}; medians of {rows[0]['repeats']}", *quiet.warning(rows)])
 
 
 if __name__ == "__main__":

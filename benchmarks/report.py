@@ -2,6 +2,7 @@
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.parts import PARTS
+from benchmarks.quiet import is_disturbed, ratio_text, warning
 
 
 def report(rows: list[dict]) -> str:
@@ -20,7 +21,7 @@ def report(rows: list[dict]) -> str:
     if not rows:
         return "nothing was measured"
     first = rows[0]
-    return "\n".join([*lines, f"{first['machine']}; medians of {first['repeats']}"])
+    return "\n".join([*lines, f"{first['machine']}; medians of {first['repeats']}", *warning(rows)])
 
 
 def table(rows: list[dict]) -> str:
@@ -34,7 +35,7 @@ def table(rows: list[dict]) -> str:
         compiled = f"{row['compile_seconds']:.1f} s" if contender.compiles else ""
         lines.append(
             f"| {row['contender']}: {contender.what} | {row['devices'] if contender.parallel else 1} "
-            f"| {row['tasks_per_second']:,.0f} | {_ratio(row['ratio_to_numpy_loop'])} | {compiled} "
+            f"| {row['tasks_per_second']:,.0f} | {ratio_text(row, _ratio(row['ratio_to_numpy_loop']))} | {compiled} "
             f"| {row['peak_mb']:,.0f} MB |"
         )
     return "\n".join(lines)
@@ -44,6 +45,8 @@ def against_numpy(rows: list[dict]) -> list[str]:
     """The engine over its strongest rival, which shares draws as it does: in one process, and in one a core."""
     rates = {row["contender"]: row["tasks_per_second"] for row in rows}
     rivals = ("numpy_vectorised", "numpy_vectorised_every_core")
+    if any(is_disturbed(row) for row in rows if row["contender"] in ("w2s_jax", *rivals)):
+        return []
     return [f"w2s_jax: {rates['w2s_jax'] / rates[name]:.2f} times {name}, both drawing the examples" for name in rivals]
 
 
@@ -71,4 +74,4 @@ def _ratio(ratio: float) -> str:
 
 
 def _percent(row: dict) -> str:
-    return f" ({row['efficiency']:.0%})" if "efficiency" in row else ""
+    return f" ({ratio_text(row, format(row['efficiency'], '.0%'))})" if "efficiency" in row else ""

@@ -106,6 +106,7 @@ def row_of(case: Case, timing: Timing, tasks: int, loop_rate: float, machine: Ma
         "tasks": tasks * timing.units,
         "repeats": len(timing.seconds),
         "cores_used": timing.cores_used,
+        "others_share": timing.others_share,
         **machine.origin(SEED),
     }
 
