@@ -24,7 +24,6 @@ AWAITED = {
     "alignment_bias-quick",
     "alignment_explanation-quick",
     "alignment_math-quick",
-    "alignment_persona-quick",
     "incontext-quick",
 }
 """Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
