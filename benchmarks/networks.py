@@ -22,9 +22,10 @@ from benchmarks.parts import HEADLINE
 from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measure
 from sims.engine import run as engine
 from sims.incontext import finetune
-from sims.incontext.spec import QUICK, InContextSpec, PretrainSpec
+from sims.incontext.spec import QUICK, InContextSpec
 from sims.incontext.strong import pretraining_loss
 from sims.incontext.world import bins_of, task_of
+from sims.training.pretrain import pretrain_spec
 from w2s_jax.rng import seed_key, stream
 from w2s_jax.training import init_state, make_optimizer, train
 from w2s_jax.types import stack
@@ -185,8 +186,8 @@ def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: flo
 
 def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
     """(way, networks) -> pre-training steps of that number of networks, each with its own key and data."""
-    own = PretrainSpec.of(spec, spec.concept_shift[0])
-    optimizer, loss = make_optimizer(own.training), pretraining_loss(own, finetune.structure(spec))
+    own = pretrain_spec(spec, concept_shift=spec.concept_shift[0])
+    optimizer, loss = make_optimizer(spec.pretraining), pretraining_loss(own, finetune.structure(spec))
 
     @jax.jit
     def start(key):
