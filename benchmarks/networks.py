@@ -20,7 +20,7 @@ from benchmarks import devices, limits, run
 from benchmarks.devices import Machine
 from benchmarks.parts import HEADLINE
 from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measure
-from sims.engine import run as engine
+from sims.engine.run import launcher
 from sims.incontext import finetune
 from sims.incontext.spec import QUICK, InContextSpec
 from sims.incontext.strong import pretraining_loss
@@ -238,7 +238,7 @@ def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
             sizes, own = jnp.full(fits, num_samples), jax.random.fold_in(key, first)
             return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
 
-        launch = engine.launcher(program, spec)
+        launch = launcher(program, spec)
 
         def repeat(units: int) -> None:
             for _ in range(units):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sims.engine import run as engine
+from sims.engine.run import say
 from sims.incontext.finetune import make_network
 from sims.incontext.spec import InContextSpec
 from sims.incontext.world import bins_of, task_of
@@ -77,7 +77,7 @@ def warn_of_narrow_bins(spec: InContextSpec) -> None:
     draw = jax.jit(partial(incontext.sample_sequence, length=num, labeler="weak"))
     share = float(np.asarray(share_outside(bins_of(spec), draw(stream(key, "bins"), worst).labels)))
     if share > TOO_FAR_OUT:
-        engine.say(
+        say(
             f"warning: bins on [-{spec.bin_limit:g}, {spec.bin_limit:g}] miss {share:.2%} of the weak labels, "
             f"which the outer bins take: raise bin_limit."
         )
