@@ -36,7 +36,7 @@ def test_what_means_the_same_is_the_same(kind):
     assert json.loads(to_json(spec))["noise_var"] == 1.0
 
 
-SMOKE = {sweep.kind.__name__: sweep.presets["smoke"] for sweep in SWEEPS.values()}
+SMOKE = {sweep.kind.__name__: sweep.presets["smoke"] for sweep in reversed(SWEEPS.values())}
 FIELDS = [(name, field) for name, spec in SMOKE.items() for field in dataclasses.fields(spec)]
 
 
