@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from w2s_jax.theory.closed_form import closed_form
@@ -116,7 +117,11 @@ def refined_label_spread(
     return 2 * jnp.sum(moments.weight) - distance if draw == "sample" else shared - distance
 
 
-def label_spread(shared: Real, fresh: Real, num_concepts: int) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+def label_spread(
+    shared: Float[Array, "*b"] | Float[np.ndarray, "*b"] | float,
+    fresh: Float[Array, "*b"] | Float[np.ndarray, "*b"] | float,
+    num_concepts: int,
+) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     """`refined_label_spread` of sampled labels, from misalignments that are known, as from simulation.
 
     Rivals that are alike share what the target lacks, p = E(1 - w_*), evenly: ||E w - e_*||^2 = p^2 K/(K - 1).
