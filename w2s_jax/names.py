@@ -25,7 +25,6 @@ Optimizer = Literal["adamw", "muon"]
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 Activation = Literal["swiglu", "gelu"]
-ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 SIGN_ONLY = ("product_loss", "confidence_window", "entropy_loss")
 """Methods of the arena that learn from signs alone."""
