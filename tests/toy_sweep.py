@@ -12,12 +12,13 @@ from sims.engine import cli
 from sims.engine import run as engine
 from sims.engine.store import save_results
 from sims.sweeps import Sweep
+from tests import helpers
 from w2s_jax.rng import replicate_key
 
 
 @dataclasses.dataclass(frozen=True)
 class ToySpec:
-    """Cells are so many normals, in two chunks."""
+    """Three cells, each a normal draw, in two chunks."""
 
     cells: tuple[int, ...] = (0, 1, 2)
     replicates: int = 10
@@ -53,15 +54,12 @@ def run(out: Path, **fields) -> int:
 
 
 def load(out: Path) -> xr.Dataset:
-    return xr.open_zarr(out / "toy.zarr", consolidated=False).load()
+    return helpers.load(out / "toy.zarr")
 
 
 def assert_same_results(out: Path, other: Path) -> None:
-    a, b = load(out), load(other)
-    assert set(a.data_vars) == set(b.data_vars)
-    for name in a.data_vars:
-        np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+    helpers.assert_same_results(load(out), load(other))
 
 
 SWEEP = Sweep("toy", ToySpec, {"quick": ToySpec()}, lambda spec, out: prepare(spec))
-"""What `sims.inspect` knows of a sweep."""
+"""The toy sweep in the form that `sims.inspect` reads."""
