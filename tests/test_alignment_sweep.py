@@ -60,9 +60,6 @@ compiled = partial(jax.jit, compiler_options=UNOPTIMISED)
             r"\(linear, sign labels\) alone: leave it out here",
         ),
         ({"methods": ("source", "source")}, "methods must not repeat a value, got source more than once"),
-        ({"capability": ()}, "capability must hold at least one value"),
-        ({"num_icl": ()}, "num_icl must hold at least one value"),
-        ({"methods": ()}, "methods must hold at least one value"),
         ({"capability": (0.5, 1.5)}, r"capability must be in \[0, 1\], got 1.5; 1 knows the whole world"),
         ({"capability": (-0.1,)}, r"capability must be in \[0, 1\], got -0.1"),
         ({"capability": (float("nan"),)}, r"capability must be in \[0, 1\], got nan"),
@@ -102,11 +99,18 @@ compiled = partial(jax.jit, compiler_options=UNOPTIMISED)
         ({"skill_share": 1.0}, r"skill_share must be in \(0, 1\), got 1.0"),
         ({"confidence": 1.5}, r"confidence must be in \[0, 1\], got 1.5"),
         ({"min_content": -0.1}, r"min_content must be in \[0, 1\], got -0.1"),
+        ({"replicates": 1}, "replicates must be at least 2, got 1"),
         ({"seed": -1}, r"seed must be in \[0, 2\^63\), got -1"),
     ],
 )
 def test_a_field_out_of_range(fields, message):
     assert_field_refused(TINY, fields, message)
+
+
+def test_a_field_that_must_hold_a_value():
+    for name in ("capability", "num_icl", "methods"):
+        with pytest.raises(InputError, match=f"{name} must hold at least one value"):
+            dataclasses.replace(TINY, **{name: ()})
 
 
 def test_a_store_of_earlier_definitions_is_read_and_not_gone_on_with(capsys, tmp_path):

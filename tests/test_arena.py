@@ -51,6 +51,7 @@ BAD = [
     ({"sample_size": 7}, "sample_size must be at least 8, got 7; knobs are tuned on a quarter"),
     ({"num_icl": 0}, "num_icl must be at least 1, got 0; give a whole number"),
     ({"block_size": 0}, "block_size must be at least 1, got 0; give a whole number"),
+    ({"replicates": 1}, "replicates must be at least 2, got 1; a standard error needs two"),
     ({"num_concepts": 1}, "num_concepts must be at least 2, got 1; one concept has no shift"),
     ({"dim": 3}, r"dim must be at least num_concepts \+ 1 = 4, got 3; raise it"),
     ({"relaxed": ("gravity",)}, "relaxed must be among coherence, spectrum, .*; got 'gravity'; choose from the list"),
@@ -283,37 +284,6 @@ def cut(view, count: int):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "matched"), [("naive_ft", 24), ("self_refine", 18), ("experts", 10), ("hull", 24)])
-def test_risks_are_those_of_a_loop(data, name, matched):
-    """Replicate by replicate, candidate by candidate: the method is called, and NumPy chooses."""
-    method = METHODS[name]
-    with cheaply():
-        draw = jax.jit(draw_view, static_argnums=(2, 3))
-        fit = jax.jit(lambda view, knobs: method(view, **knobs))
-        for accuracy in TINY.weak_accuracy:
-            task = task_of(accuracy)
-            target = np.asarray(task.target_coef)
-            for budget, count in (("examples", FITTED), ("compute", matched)):
-                risks, losses = [], []
-                for i in range(TINY.replicates):
-                    view = draw(replicate_key(jax.random.key(TINY.seed), i), task, TINY.sample_size, TINY.num_icl)
-                    coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
-                    held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
-                    risks.append([np.sum((coef - target) ** 2) for coef in coefs])
-                    losses.append([np.mean((held @ coef - labels) ** 2) for coef in coefs])
-                risks, chosen = np.array(risks), np.argmin(losses, axis=1)
-                tuned = risks[np.arange(TINY.replicates), chosen]
-                best = risks.mean(axis=0).argmin()
-                cell = {"budget": budget, "weak_accuracy": accuracy, "method": name}
-                for tuning, values in (("weak_labels", tuned), ("oracle", risks[:, best])):
-                    found = {
-                        part: data[f"risk_{part}"].sel({**cell, "tuning": tuning}).item() for part in ("mean", "sem")
-                    }
-                    np.testing.assert_allclose(found["mean"], values.mean(), rtol=1e-8)
-                    np.testing.assert_allclose(found["sem"], values.std(ddof=1) / np.sqrt(len(values)), rtol=1e-7)
-
-
 # --- signs ----------------------------------------------------------------------------------------------------------
 
 FEW = ("source", "naive_ft", "contrastive", "experts", "hull")
@@ -321,44 +291,66 @@ FEW = ("source", "naive_ft", "contrastive", "experts", "hull")
 
 @pytest.fixture(scope="module")
 def signs(tmp_path_factory):
-    """The folder of a finished sweep of some methods that learn from signs."""
+    """A finished sweep of some methods that learn from signs."""
     out = tmp_path_factory.mktemp("signs")
     assert ARENA.run(out, labels="sign", methods=FEW) == 0
     assert [path.name for path in out.glob("*.zarr")] == ["methods_sign.zarr"]
-    return out
+    return load(out / "methods_sign.zarr")
 
 
 @pytest.mark.slow
 def test_risks_of_signs_are_shares_of_inputs(signs):
-    data = load(signs / "methods_sign.zarr")
-    assert "share of inputs" in data.risk_mean.attrs["long_name"]
+    assert "share of inputs" in signs.risk_mean.attrs["long_name"]
     # The angle of a mixture of weight 1/2 on the target and 1/4 on two others, and that of the teacher.
-    np.testing.assert_allclose(of("source", data.risk_mean), np.arctan2(np.sqrt(2) / 4, 0.5) / np.pi, rtol=1e-9)
-    np.testing.assert_allclose(data.weak_risk.values.ravel(), np.arccos(TINY.weak_accuracy) / np.pi, rtol=1e-9)
-    assert ((data.risk_mean > 0) & (data.risk_mean < 1)).all()
+    np.testing.assert_allclose(of("source", signs.risk_mean), np.arctan2(np.sqrt(2) / 4, 0.5) / np.pi, rtol=1e-9)
+    np.testing.assert_allclose(signs.weak_risk.values.ravel(), np.arccos(TINY.weak_accuracy) / np.pi, rtol=1e-9)
+    assert ((signs.risk_mean > 0) & (signs.risk_mean < 1)).all()
+
+
+MATCHED = {
+    "linear": {"naive_ft": 24, "self_refine": 18, "experts": 10, "hull": 24},
+    "sign": {"naive_ft": 24, "contrastive": 24, "experts": 10},
+}
+"""Examples that methods fit at equal compute, by kind of labels."""
+
+
+def risk_and_loss(kind: str, coef, target, held, labels) -> tuple[float, float]:
+    """The risk of a student, and its loss on held-out weak labels: squared errors, or an angle and a log loss."""
+    if kind == "linear":
+        return np.sum((coef - target) ** 2), np.mean((held @ coef - labels) ** 2)
+    cosine = coef @ target / np.linalg.norm(coef) / np.linalg.norm(target)
+    return np.arccos(cosine) / np.pi, np.logaddexp(0, -labels * (held @ coef)).mean()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "matched"), [("naive_ft", 24), ("contrastive", 24), ("experts", 10)])
-def test_risks_of_signs_are_those_of_a_loop(signs, name, matched):
-    """Replicate by replicate, candidate by candidate; the log loss of held-out weak labels chooses."""
-    data, method = load(signs / "methods_sign.zarr"), METHODS[name].on("sign")
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in MATCHED for name in MATCHED[kind]])
+def test_risks_are_those_of_a_loop(request, kind, name):
+    """Replicate by replicate, candidate by candidate: the method is called, and NumPy chooses."""
+    data = request.getfixturevalue("data" if kind == "linear" else "signs")
+    method, linear = METHODS[name].on(kind), kind == "linear"
     with cheaply():
         draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
         fit = jax.jit(lambda view, knobs: method(view, **knobs))
-        task = task_of(0.7)
-        target = np.asarray(task.target_coef)
-        for budget, count in (("examples", FITTED), ("compute", matched)):
-            tuned = []
-            for i in range(TINY.replicates):
-                view = draw(replicate_key(jax.random.key(TINY.seed), i), task, TINY.sample_size, TINY.num_icl, "sign")
-                coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
-                held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
-                losses = [np.logaddexp(0, -labels * (held @ coef)).mean() for coef in coefs]
-                best = coefs[int(np.argmin(losses))]
-                tuned.append(np.arccos(best @ target / np.linalg.norm(best) / np.linalg.norm(target)) / np.pi)
-            cell = {"budget": budget, "weak_accuracy": 0.7, "method": name, "tuning": "weak_labels"}
-            np.testing.assert_allclose(data.risk_mean.sel(cell).item(), np.mean(tuned), rtol=1e-6)
+        for accuracy in TINY.weak_accuracy if linear else (0.7,):
+            task = task_of(accuracy)
+            target = np.asarray(task.target_coef)
+            for budget, count in (("examples", FITTED), ("compute", MATCHED[kind][name])):
+                outcomes = []
+                for i in range(TINY.replicates):
+                    key = replicate_key(jax.random.key(TINY.seed), i)
+                    view = draw(key, task, TINY.sample_size, TINY.num_icl, kind)
+                    held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
+                    coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
+                    outcomes.append([risk_and_loss(kind, coef, target, held, labels) for coef in coefs])
+                risks, losses = np.moveaxis(np.array(outcomes), -1, 0)
+                tuned = np.take_along_axis(risks, losses.argmin(axis=1)[:, None], axis=1)[:, 0]
+                chosen = {"weak_labels": tuned, "oracle": risks[:, risks.mean(axis=0).argmin()]}
+                for tuning, values in chosen.items():
+                    cell = {"budget": budget, "weak_accuracy": accuracy, "method": name, "tuning": tuning}
+                    mean, sem = (data[f"risk_{part}"].sel(cell).item() for part in ("mean", "sem"))
+                    np.testing.assert_allclose(mean, values.mean(), rtol=1e-8 if linear else 1e-6)
+                    expected = values.std(ddof=1) / np.sqrt(len(values))
+                    np.testing.assert_allclose(sem, expected, rtol=1e-7 if linear else 1e-5)
 
 
 def promising() -> xr.Dataset:

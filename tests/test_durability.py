@@ -2,12 +2,10 @@
 
 import contextlib
 import dataclasses
-import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from unittest.mock import ANY
@@ -30,9 +28,9 @@ from sims.risk_sweep.plan import GridChunk
 from sims.risk_sweep.replicate import Outcome
 from sims.theory_sweep import __main__ as theory_sweep
 from sims.theory_sweep import job as theory_job
-from tests.conftest import ROOT
+from tests import tiny
 from tests.helpers import assert_same_results
-from tests.tiny import RISK
+from tests.tiny import RISK, said_by
 from w2s_jax.rng import replicate_key
 
 # --- health ---------------------------------------------------------------------------------------------------------
@@ -119,27 +117,12 @@ def test_the_holes_of_a_sweep_are_where_its_sums_are_not_finite():
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 TINY = {"methods": ("naive_ft",), "weakness": ("noisy",), "num_icl": (0,), "replicates": 200, "block_size": 4}
-TIMEOUT = 120
+TIMEOUT = 200
 
 
-def start(out, cache, **fields) -> subprocess.Popen:
+def start(out, cache) -> subprocess.Popen:
     """The tiny sweep in a process of its own."""
-    command = [sys.executable, "-m", "sims.risk_sweep", *RISK.options(out, **{**TINY, **fields}), "--devices", "1"]
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What the process prints until it ends."""
-    try:
-        return process.communicate(timeout=TIMEOUT)[1]
-    finally:
-        process.kill()
+    return tiny.start(out, cache, "--devices", "1", **TINY)
 
 
 def marked(out) -> set[tuple[int, int]]:
@@ -177,7 +160,7 @@ def uninterrupted(tmp_path_factory):
     """(results, compilation cache) of the tiny sweep, run at one go in a process of its own."""
     out = tmp_path_factory.mktemp("uninterrupted")
     process = start(out, out / "cache")
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0, error
     return RISK.load(out), out / "cache"
 
@@ -212,7 +195,7 @@ def kill_again_and_again(out, whole: xr.Dataset, cache, kills: int, seed: int) -
         assert kept <= found, "a block that was marked must stay so"
         kept = found
     process = start(out, cache)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0, error
     assert_same_results(RISK.load(out), whole)
     assert [p.name for p in out.iterdir()] == ["risk_sweep.zarr"], "nothing is left beside the store"
@@ -237,14 +220,14 @@ def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, numbe
     process = start(tmp_path, cache)
     wait_until(process, lambda: num_marks(tmp_path) > 3)
     process.send_signal(number)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == code, error
     assert "this process ends only when they do: a block takes about" in error
     assert word in error.splitlines()[-1] and "the same command goes on from there" in error.splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["risk_sweep.zarr"]
     assert 3 < len(marked(tmp_path)) < 50
     process = start(tmp_path, cache)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0 and "going on" in error
     assert_same_results(RISK.load(tmp_path), whole)
 
@@ -253,7 +236,7 @@ def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, numbe
 def test_of_two_runs_at_once_one_goes_on_and_one_is_refused(tmp_path, uninterrupted):
     whole, cache = uninterrupted
     processes = [start(tmp_path, cache) for _ in range(2)]
-    errors = [finish(process) for process in processes]
+    errors = [said_by(process) for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], errors
     winner, (refused,) = processes[codes.index(0)], [e for e, c in zip(errors, codes) if c == 2]

@@ -46,6 +46,7 @@ TINY = INCONTEXT.spec
         ({"sample_size": (8, 8)}, "sample_size must not repeat a value, got 8 more than once"),
         ({"concept_shift": (1.0,)}, r"concept_shift must be in \[0, 1\), got 1.0"),
         ({"weak_accuracy": (0.0,)}, r"weak_accuracy must be in \(0, 1\], got 0.0"),
+        ({"replicates": 1}, "replicates must be at least 2, got 1"),
         ({"networks": 0}, "networks must be at least 1, got 0"),
         ({"pretrain_rate": float("inf")}, "pretrain_rate must be positive and finite, got inf"),
         ({"bin_limit": 0.0}, "bin_limit must be positive and finite, got 0.0"),

@@ -4,6 +4,9 @@ import contextlib
 import dataclasses
 import fcntl
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +30,7 @@ from sims.risk_sweep.spec import SweepSpec
 from sims.theory_sweep import __main__ as theory_sweep
 from sims.theory_sweep.spec import TheorySpec
 from tests import helpers
+from tests.conftest import ROOT
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}
 """Compiler options for programs that compute next to nothing: they compile in half the time."""
@@ -233,3 +237,23 @@ ALIGNMENT = Tiny(
 TINY = {sweep.store: sweep for sweep in (RISK, POSTERIOR, THEORY, ARENA, INCONTEXT, ALIGNMENT)}
 NETWORKS = ("incontext", "alignment_persona")
 """Sweeps that train networks, whose replicates are seeds."""
+
+
+def start(out, cache, *arguments: str, **fields) -> subprocess.Popen:
+    """The risk sweep in a process of its own, which keeps its compiled programs in `cache`."""
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "sims.risk_sweep", *RISK.options(out, **fields), *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def said_by(process: subprocess.Popen, timeout: float = 200) -> str:
+    """What a process prints until it ends; it is killed if it does not."""
+    try:
+        return process.communicate(timeout=timeout)[1]
+    finally:
+        process.kill()

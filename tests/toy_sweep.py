@@ -1,13 +1,17 @@
 """A sweep that compiles in no time: every path of engine and store, and a mean of normal draws for a risk."""
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import xarray as xr
 
+from sims import inspect
 from sims.engine import cli
 from sims.engine import run as engine
 from sims.engine.store import save_results
@@ -63,3 +67,44 @@ def assert_same_results(out: Path, other: Path) -> None:
 
 SWEEP = Sweep("toy", ToySpec, {"quick": ToySpec()}, lambda spec, out: prepare(spec))
 """The toy sweep in the form that `sims.inspect` reads."""
+
+
+def look(out: Path, *options: str) -> int:
+    """The exit code of `sims.inspect` on a toy store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(inspect.SWEEPS, "toy", SWEEP)
+        return inspect.main([str(out / "toy.zarr"), *options])
+
+
+def one_error(capsys) -> str:
+    """The only line on stderr that reports an error."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def edit_metadata(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change the attributes of a group in place."""
+    metadata = json.loads((folder / "zarr.json").read_text())
+    change(metadata["attributes"])
+    (folder / "zarr.json").write_text(json.dumps(metadata))
+
+
+def set_format(store: Path, number) -> None:
+    """Give a store another version of the format, or none."""
+    edit_metadata(store, lambda held: held.pop("format") if number is None else held.update(format=number))
+
+
+def without_manifest(out: Path) -> None:
+    """Make a store one of version 0.1.0: blocks have no attributes, versions are a dict, what is not known is None."""
+    edit_metadata(out / "toy.zarr" / "blocks", dict.clear)
+    edit_metadata(
+        out / "toy.zarr",
+        lambda held: held.update(versions={"w2s_jax": "0.1.0", "jax": "0.9.2"}, target_sem=None),
+    )
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage a file as a disk may."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
