@@ -18,12 +18,13 @@ from sims.methods.replicate import PER_EXAMPLE, PER_TEACHER, first, grid_of
 from sims.methods.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
 from tests.helpers import assert_field_refused, load, of
 from tests.test_bad_input import assert_refused
-from tests.tiny import ARENA, cheaply
+from tests.tiny import ARENA
 from w2s_jax.methods import LABELS, METHODS, Cost, Knob, Method, draw_view, known
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task
 
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 TINY = ARENA.spec
 NUMBERS = TINY.methods
 """Methods that learn from numbers."""
@@ -328,29 +329,28 @@ def test_risks_are_those_of_a_loop(request, kind, name):
     """Replicate by replicate, candidate by candidate: the method is called, and NumPy chooses."""
     data = request.getfixturevalue("data" if kind == "linear" else "signs")
     method, linear = METHODS[name].on(kind), kind == "linear"
-    with cheaply():
-        draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
-        fit = jax.jit(lambda view, knobs: method(view, **knobs))
-        for accuracy in TINY.weak_accuracy if linear else (0.7,):
-            task = task_of(accuracy)
-            target = np.asarray(task.target_coef)
-            for budget, count in (("examples", FITTED), ("compute", MATCHED[kind][name])):
-                outcomes = []
-                for i in range(TINY.replicates):
-                    key = replicate_key(jax.random.key(TINY.seed), i)
-                    view = draw(key, task, TINY.sample_size, TINY.num_icl, kind)
-                    held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
-                    coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
-                    outcomes.append([risk_and_loss(kind, coef, target, held, labels) for coef in coefs])
-                risks, losses = np.moveaxis(np.array(outcomes), -1, 0)
-                tuned = np.take_along_axis(risks, losses.argmin(axis=1)[:, None], axis=1)[:, 0]
-                chosen = {"weak_labels": tuned, "oracle": risks[:, risks.mean(axis=0).argmin()]}
-                for tuning, values in chosen.items():
-                    cell = {"budget": budget, "weak_accuracy": accuracy, "method": name, "tuning": tuning}
-                    mean, sem = (data[f"risk_{part}"].sel(cell).item() for part in ("mean", "sem"))
-                    np.testing.assert_allclose(mean, values.mean(), rtol=1e-8 if linear else 1e-6)
-                    expected = values.std(ddof=1) / np.sqrt(len(values))
-                    np.testing.assert_allclose(sem, expected, rtol=1e-7 if linear else 1e-5)
+    draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
+    fit = jax.jit(lambda view, knobs: method(view, **knobs))
+    for accuracy in TINY.weak_accuracy if linear else (0.7,):
+        task = task_of(accuracy)
+        target = np.asarray(task.target_coef)
+        for budget, count in (("examples", FITTED), ("compute", MATCHED[kind][name])):
+            outcomes = []
+            for i in range(TINY.replicates):
+                key = replicate_key(jax.random.key(TINY.seed), i)
+                view = draw(key, task, TINY.sample_size, TINY.num_icl, kind)
+                held, labels = np.asarray(view.features[FITTED:]), np.asarray(view.weak_labels[FITTED:])
+                coefs = [np.asarray(fit(cut(view, count), knobs)) for knobs in method.candidates()]
+                outcomes.append([risk_and_loss(kind, coef, target, held, labels) for coef in coefs])
+            risks, losses = np.moveaxis(np.array(outcomes), -1, 0)
+            tuned = np.take_along_axis(risks, losses.argmin(axis=1)[:, None], axis=1)[:, 0]
+            chosen = {"weak_labels": tuned, "oracle": risks[:, risks.mean(axis=0).argmin()]}
+            for tuning, values in chosen.items():
+                cell = {"budget": budget, "weak_accuracy": accuracy, "method": name, "tuning": tuning}
+                mean, sem = (data[f"risk_{part}"].sel(cell).item() for part in ("mean", "sem"))
+                np.testing.assert_allclose(mean, values.mean(), rtol=1e-8 if linear else 1e-6)
+                expected = values.std(ddof=1) / np.sqrt(len(values))
+                np.testing.assert_allclose(sem, expected, rtol=1e-7 if linear else 1e-5)
 
 
 def promising() -> xr.Dataset:
