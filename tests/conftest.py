@@ -57,7 +57,7 @@ def finished(tmp_path_factory):
     return functools.cache(lambda name: tiny.finish(name, shared / "tiny" / name))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole_toy(tmp_path_factory):
     """The folder of a finished toy sweep, only to be read."""
     from tests.toy_sweep import run  # not before the import hook is there

@@ -1,4 +1,4 @@
-"""The alignment sweep: what it refuses, its gate, what a seed draws and who sees it, fine-tuning, and its store."""
+"""The alignment sweep: what it refuses, its gate, what each model sees, fine-tuning, and its store."""
 
 import dataclasses
 import json
@@ -245,7 +245,7 @@ def test_the_gate_refuses_networks_that_were_never_trained(monkeypatch):
         check_mastery(STRICT, examine(STRICT, params))
 
 
-# --- who sees what --------------------------------------------------------------------------------------------------
+# --- what each model sees -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -117,8 +117,9 @@ def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
 
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(sweep, done, tmp_path, capsys, written):
     out = shutil.copytree(done.out, tmp_path / "copy")
-    networks, store = files(out / "networks"), Store.look(sweep.path(out))
-    _, *missing = [(int(block), int(chunk)) for block, chunk in np.argwhere(store.marks())]
+    networks, marks = files(out / "networks"), Store.look(sweep.path(out)).marks()
+    _, *missing = [(int(block), int(chunk)) for block, chunk in np.argwhere(marks)]
+    store = Store.open(sweep.path(out), sweep.spec, marks.shape, {}, {})
     for unit in missing:
         store.unmark(*unit)
     store.withdraw()

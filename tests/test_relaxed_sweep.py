@@ -169,7 +169,7 @@ def test_uniform_features_have_a_third_of_the_variance():
     task = plain_task()
     np.testing.assert_allclose(outcome.fixed_risk[:, 0, 0, 0, 0], theory.source_bias(task) / 3, rtol=1e-9)
     assert np.isnan(outcome.fixed_accuracy).all()
-    # Least squares is unbiased under any law of features: what it adds to the teacher's bias is the ceiling's risk.
+    # Least squares is unbiased for any features: what it adds to the teacher's bias is the ceiling's risk.
     added = np.asarray(outcome.fixed_risk[:, 0, 0, 0, 1] - outcome.fixed_risk[:, 0, 0, 0, 2])
     assert_agrees(added, theory.weak_bias(task) / 3)
 
