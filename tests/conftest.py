@@ -5,13 +5,14 @@ precision. All of it must happen before the first import of w2s_jax (the import 
 settings).
 """
 
+import functools
 import os
 import shutil
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # batched small matrices are far slower with threads
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the suite's tolerances are those of the CPU backend
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jax 0.9 tells about every program it takes from the cache below
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jax 0.9 logs every program it takes from the cache below
 
 import jax
 import jaxtyping
@@ -46,9 +47,19 @@ def compile_in_a_hurry():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """`finished(name)` is a finished tiny sweep of tests/tiny.py, only to be read: run once for all workers."""
+    from tests import tiny  # not before the import hook is there
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return functools.cache(lambda name: tiny.finish(name, shared / "tiny" / name))
+
+
+@pytest.fixture(scope="session")
 def whole_toy(tmp_path_factory):
-    """The folder of a finished toy sweep, for reading alone."""
+    """The folder of a finished toy sweep, only to be read."""
     from tests.toy_sweep import run  # not before the import hook is there
 
     out = tmp_path_factory.mktemp("whole")
@@ -58,6 +69,6 @@ def whole_toy(tmp_path_factory):
 
 @pytest.fixture
 def toy_copy(whole_toy, tmp_path):
-    """A copy of it, to be damaged."""
+    """A copy of that folder, to be damaged."""
     shutil.copytree(whole_toy, tmp_path / "copy")
     return tmp_path / "copy"

@@ -1,6 +1,9 @@
-"""The one way in which this suite compares a simulated mean with an expected value."""
+"""What many tests need: comparing means, results and trees, and running and reading sweeps."""
+
+import dataclasses
 
 import numpy as np
+import pytest
 
 MIN_REPLICATES = 1000
 MAX_RELATIVE_SEM = 0.02
@@ -72,3 +75,58 @@ def assert_mean_summary_rejects(mean, sem, num_replicates, wrong, scale=None) ->
         assert "standard errors from" in str(error), f"refused for another reason: {error}"
         return
     raise AssertionError(f"the test cannot tell {wrong} from the truth: use more replicates")
+
+
+# --- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+def options(out, spec, **fields) -> list[str]:
+    """Command line arguments for a specification, with some fields replaced."""
+    arguments = ["--out", str(out)]
+    for name, value in {**dataclasses.asdict(spec), **fields}.items():
+        values = value if isinstance(value, tuple | list) else (value,)
+        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+def load(store):
+    """The results in a store, as plain xarray."""
+    import xarray as xr  # not needed by most tests
+
+    return xr.open_zarr(store, consolidated=False).load()
+
+
+def of(method: str, array):
+    """The values of one method; `sel(method=...)` would be xarray's own option of that name."""
+    return array.sel({"method": method})
+
+
+def files(folder) -> dict:
+    """When each file in a folder was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same_results(one, other) -> None:
+    """Two data sets hold the same variables, to the bit."""
+    assert set(one.variables) == set(other.variables)
+    for name in one.variables:
+        np.testing.assert_array_equal(one[name].values, other[name].values, err_msg=str(name))
+
+
+def assert_same_trees(one, other) -> None:
+    """Two pytrees hold the same arrays, to the bit and in the same types."""
+    import jax
+
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_field_refused(spec, fields: dict, message: str) -> None:
+    """A specification with these fields is refused in one sentence that begins like this."""
+    from sims.engine.checked import InputError
+
+    with pytest.raises(InputError, match=f"^{message}") as raised:
+        dataclasses.replace(spec, **fields)
+    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)

@@ -7,8 +7,10 @@ import pytest
 
 from sims.posterior_sweep import __main__ as posterior_sweep
 from sims.risk_sweep import __main__ as risk_sweep
-from tests.test_engine import options
+from tests.tiny import RISK
 from w2s_jax.tasks import make_task
+
+options = RISK.options
 
 FIELDS = [
     ("weak_accuracy", (1.5,), r"weak_accuracy must be in \(0, 1\], got 1.5"),

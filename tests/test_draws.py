@@ -1,4 +1,4 @@
-"""Two roads to one law: a sweep whose examples are drawn, and one whose moments are, agree on every method's risks."""
+"""Examples drawn one by one and moments drawn at once give every method's risk the same distribution."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def outcomes(spec: SweepSpec, seed: int):
 
 
 def every_risk(outcome) -> np.ndarray:
-    """`[replicates risks]`, of every cell and method."""
+    """Risks of every cell and method, `[replicates risks]`."""
     return np.concatenate(
         [np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk)], axis=1
     )
@@ -65,7 +65,7 @@ def agreement(one, other) -> float:
     ],
     ids=str,
 )
-def test_risks_have_one_law_on_both_roads(fields):
+def test_risks_have_the_same_distribution_either_way(fields):
     spec = dataclasses.replace(SMALL, **fields)
     data, moments = (
         every_risk(outcomes(dataclasses.replace(spec, draws=draws), seed))
@@ -76,8 +76,8 @@ def test_risks_have_one_law_on_both_roads(fields):
 
 
 @pytest.mark.slow
-def test_paired_differences_have_one_law_on_both_roads():
-    # Methods share a replicate's draws on either road, so that their difference is known as well as on the other.
+def test_paired_differences_have_the_same_distribution_either_way():
+    # Methods share a replicate's draws either way, so that their differences vary as little.
     spec = dataclasses.replace(SMALL, sample_size=(12,), methods=("naive_ft", "icl_refine_shared", "ceiling"))
     differences = []
     for seed, draws in enumerate(("data", "moments")):

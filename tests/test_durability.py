@@ -1,13 +1,11 @@
-"""Whatever stops a sweep, wherever it stops it: what was finished stays, and the results are those of a whole run."""
+"""A sweep that stops anywhere, for any reason: finished blocks stay, and the results are those of a whole run."""
 
 import contextlib
 import dataclasses
-import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from unittest.mock import ANY
@@ -24,16 +22,15 @@ from sims.engine.checked import InputError
 from sims.engine.finite import BadRisk, check_finite
 from sims.engine.lock import lock_folder
 from sims.engine.store import Store
-from sims.risk_sweep import __main__ as risk_sweep
 from sims.risk_sweep import estimates
 from sims.risk_sweep import job as risk_job
 from sims.risk_sweep.plan import GridChunk
 from sims.risk_sweep.replicate import Outcome
 from sims.theory_sweep import __main__ as theory_sweep
 from sims.theory_sweep import job as theory_job
-from tests.conftest import ROOT
-from tests.test_engine import TINY as TINY_SPEC
-from tests.test_engine import assert_same_bits, options
+from tests import tiny
+from tests.helpers import assert_same_results
+from tests.tiny import RISK, said_by
 from w2s_jax.rng import replicate_key
 
 # --- health ---------------------------------------------------------------------------------------------------------
@@ -57,7 +54,7 @@ def poison(monkeypatch, method: str, replicate: int, teacher: int) -> None:
 
 def test_a_risk_that_is_not_finite_stops_its_block_and_is_named(tmp_path, capsys, monkeypatch):
     poison(monkeypatch, "weak", replicate=17, teacher=1)
-    assert risk_sweep.main(options(tmp_path, **SMALL)) == 2
+    assert RISK.run(tmp_path, **SMALL) == 2
     key = "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(replicate_key(jax.random.key(0), 17))))
     assert re.search(
         r"every risk must be finite, but weak has nan at weakness=noisy, weak_accuracy=0.9, sample_size=4, "
@@ -68,7 +65,7 @@ def test_a_risk_that_is_not_finite_stops_its_block_and_is_named(tmp_path, capsys
 
 
 def test_a_bad_risk_is_named_by_its_place_in_the_grid():
-    spec = dataclasses.replace(TINY_SPEC, methods=("naive_ft", "icl_refine_shared"))
+    spec = dataclasses.replace(RISK.spec, methods=("naive_ft", "icl_refine_shared"))
     fixed, varying = np.zeros((2, 1, 2, 2)), np.zeros((2, 1, 2, 2, 1))
     fixed[1, 0, 1, 1], varying[0, 0, 0, 1, 0] = np.inf, np.nan
     varying[1] = np.nan  # padding
@@ -88,7 +85,7 @@ def test_a_bad_risk_is_named_by_its_place_in_the_grid():
 def test_a_replicate_that_does_not_count_is_found_as_well():
     """A block of 5 computes a group of 10, and 0 x NaN is NaN."""
     job = engine.Job(None, [], None, [], 0, 0, diagnose=lambda chunk, i: [BadRisk("weak", "x=1", np.nan)] * (i == 8))
-    spec = dataclasses.replace(TINY_SPEC, block_size=5)
+    spec = dataclasses.replace(RISK.spec, block_size=5)
     with pytest.raises(InputError, match="weak has nan at x=1 in replicate 8 "):
         check_finite(job, spec, {"mean.fixed_risk": np.array([np.nan])}, 0, 0)
 
@@ -96,16 +93,16 @@ def test_a_replicate_that_does_not_count_is_found_as_well():
 def test_a_sweep_that_cannot_diagnose_names_the_block():
     job = engine.Job(None, [], None, [], 0, 0)
     with pytest.raises(InputError, match=r"mean.fixed_risk of block 3, chunk 0 is not at index \(1,\)"):
-        check_finite(job, TINY_SPEC, {"mean.fixed_risk": np.array([1.0, np.inf])}, 3, 0)
+        check_finite(job, RISK.spec, {"mean.fixed_risk": np.array([1.0, np.inf])}, 3, 0)
 
 
 @pytest.mark.parametrize("name", ["hull.mean", "proportional.mean", "mean.misalignment", "intent"])
 def test_a_sum_of_any_name_must_be_finite_but_in_the_holes_that_its_sweep_lists(name):
     job = engine.Job(None, [], None, [], 0, 0, holes={"proportional.mean": np.array([True, False]), "accuracy": True})
     allowed = {"accuracy": np.full(3, np.nan), "proportional.mean": np.array([np.nan, 1.0]), "count": np.array(3)}
-    check_finite(job, TINY_SPEC, allowed, 3, 0)
+    check_finite(job, RISK.spec, allowed, 3, 0)
     with pytest.raises(InputError, match=rf"{name} of block 3, chunk 0 is not at index \(1,\)"):
-        check_finite(job, TINY_SPEC, {**allowed, name: np.array([np.nan if "prop" in name else 1.0, np.nan])}, 3, 0)
+        check_finite(job, RISK.spec, {**allowed, name: np.array([np.nan if "prop" in name else 1.0, np.nan])}, 3, 0)
 
 
 def test_the_holes_of_a_sweep_are_where_its_sums_are_not_finite():
@@ -120,38 +117,19 @@ def test_the_holes_of_a_sweep_are_where_its_sums_are_not_finite():
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 TINY = {"methods": ("naive_ft",), "weakness": ("noisy",), "num_icl": (0,), "replicates": 200, "block_size": 4}
-TIMEOUT = 120
+TIMEOUT = 200
 
 
-def start(out, cache, **fields) -> subprocess.Popen:
+def start(out, cache) -> subprocess.Popen:
     """The tiny sweep in a process of its own."""
-    command = [sys.executable, "-m", "sims.risk_sweep", *options(out, **{**TINY, **fields}), "--devices", "1"]
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What the process says until it ends."""
-    try:
-        return process.communicate(timeout=TIMEOUT)[1]
-    finally:
-        process.kill()
-
-
-def load(out) -> xr.Dataset:
-    return xr.open_zarr(out / "risk_sweep.zarr", consolidated=False).load()
+    return tiny.start(out, cache, "--devices", "1", **TINY)
 
 
 def marked(out) -> set[tuple[int, int]]:
     """Blocks that are marked; every one of them reads back."""
-    if not (out / "risk_sweep.zarr").exists():
+    if not RISK.path(out).exists():
         return set()
-    store = Store.look(out / "risk_sweep.zarr")
+    store = Store.look(RISK.path(out))
     blocks = {(block, chunk) for block, chunk in np.argwhere(store.marks()).tolist()}
     for block, chunk in blocks:
         store.read(block, chunk)
@@ -182,9 +160,9 @@ def uninterrupted(tmp_path_factory):
     """(results, compilation cache) of the tiny sweep, run at one go in a process of its own."""
     out = tmp_path_factory.mktemp("uninterrupted")
     process = start(out, out / "cache")
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0, error
-    return load(out), out / "cache"
+    return RISK.load(out), out / "cache"
 
 
 @pytest.mark.slow
@@ -194,7 +172,7 @@ def test_kills_at_any_moment_lose_only_blocks_in_flight(tmp_path, uninterrupted)
 
 
 def kill_again_and_again(out, whole: xr.Dataset, cache, kills: int, seed: int) -> dict[str, int]:
-    """SIGKILL the sweep so many times, finish it, and compare; where the kills fell."""
+    """SIGKILL the sweep again and again, finish it, and compare. Returns where the kills fell."""
     chance, kept, fell = random.Random(seed), set(), {"before": 0, "computing": 0, "publishing": 0, "finished": 0}
     blocks = -(-TINY["replicates"] // TINY["block_size"])
     for number in range(kills):
@@ -217,9 +195,9 @@ def kill_again_and_again(out, whole: xr.Dataset, cache, kills: int, seed: int) -
         assert kept <= found, "a block that was marked must stay so"
         kept = found
     process = start(out, cache)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0, error
-    assert_same_bits(load(out), whole)
+    assert_same_results(RISK.load(out), whole)
     assert [p.name for p in out.iterdir()] == ["risk_sweep.zarr"], "nothing is left beside the store"
     return fell
 
@@ -242,25 +220,25 @@ def test_a_polite_signal_ends_the_command_at_once(tmp_path, uninterrupted, numbe
     process = start(tmp_path, cache)
     wait_until(process, lambda: num_marks(tmp_path) > 3)
     process.send_signal(number)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == code, error
     assert "this process ends only when they do: a block takes about" in error
     assert word in error.splitlines()[-1] and "the same command goes on from there" in error.splitlines()[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["risk_sweep.zarr"]
     assert 3 < len(marked(tmp_path)) < 50
     process = start(tmp_path, cache)
-    error = finish(process)
+    error = said_by(process)
     assert process.returncode == 0 and "going on" in error
-    assert_same_bits(load(tmp_path), whole)
+    assert_same_results(RISK.load(tmp_path), whole)
 
 
 @pytest.mark.slow
 def test_of_two_runs_at_once_one_goes_on_and_one_is_refused(tmp_path, uninterrupted):
     whole, cache = uninterrupted
     processes = [start(tmp_path, cache) for _ in range(2)]
-    errors = [finish(process) for process in processes]
+    errors = [said_by(process) for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], errors
     winner, (refused,) = processes[codes.index(0)], [e for e, c in zip(errors, codes) if c == 2]
     assert f"is held by process {winner.pid} on " in refused
-    assert_same_bits(load(tmp_path), whole)
+    assert_same_results(RISK.load(tmp_path), whole)

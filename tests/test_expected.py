@@ -1,4 +1,4 @@
-"""Means over prompts and labels are those of plain draws, and know what plain draws miss."""
+"""Means over prompts and labels agree with those of plain draws, and include what plain draws miss."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from sims.risk_sweep.estimates import ESTIMATES
 from sims.risk_sweep.spec import SweepSpec
 from sims.risk_sweep.world import draw_world, make_grid
 from tests.helpers import assert_mean, assert_mean_rejects
-from tests.test_engine import TINY, load, options
+from tests.tiny import RISK
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.statistics import effective_count, rare_interval
@@ -54,7 +54,7 @@ def outcomes(spec: SweepSpec, count: int):
 
 
 def differences(spec: SweepSpec) -> tuple[np.ndarray, np.ndarray]:
-    """What replicates say with prompts averaged, minus what their own draws say, and the root mean square of that."""
+    """Results with prompts averaged minus those of own draws, and the root mean square of the latter."""
     found, own = (np.concatenate(pair, -1).reshape(COUNT, -1) for pair in outcomes(spec, COUNT))
     return found - own, np.maximum(np.sqrt(np.square(own).mean(0)), 1e-6)
 
@@ -92,7 +92,7 @@ def test_a_part_left_out_is_noticed(part, monkeypatch):
 
 
 def test_rare_mistakes_are_no_longer_missed():
-    """Two hundred replicates know to 5% what their own prompts do not show: few of these, or none, carry a mean."""
+    """Two hundred replicates give to 5% a mean that few of their own prompts, or none, carry."""
     rare = {"weak_accuracy": (0.9,), "concept_shift": (0.1,), "num_icl": (16,), "sample_size": (64,), "dim": 8}
     spec = dataclasses.replace(SPEC, **rare, weakness=("rotated",), noise_var=0.25, prompt_rounds=16)
     (_, found), (_, own) = outcomes(spec, 200)
@@ -103,20 +103,18 @@ def test_rare_mistakes_are_no_longer_missed():
 
 
 def test_a_store_says_how_many_replicates_carry_its_means(tmp_path):
-    """And where they are few, a bound in place of an interval."""
+    """Where they are few it gives a bound in place of an interval."""
     for out, rounds in ((tmp_path / "own", 0), (tmp_path / "many", 3)):
         rare = {"concept_shift": (0.01, 0.6), "weak_accuracy": (0.9,), "num_icl": (0, 8), "noise_var": 0.05}
-        assert (
-            risk_sweep.main(options(out, **rare, prompt_rounds=rounds, methods=("naive_ft", *expected.PROMPTED))) == 0
-        )
-    own, many = load(tmp_path / "own"), load(tmp_path / "many")
+        assert RISK.run(out, **rare, prompt_rounds=rounds, methods=("naive_ft", *expected.PROMPTED)) == 0
+    own, many = RISK.load(tmp_path / "own"), RISK.load(tmp_path / "many")
     np.testing.assert_allclose(own.win_rate, many.win_rate, rtol=1e-6)
-    for data, largest in ((own, 2.0), (many, 2.0 * TINY.num_concepts)):
+    for data, largest in ((own, 2.0), (many, 2.0 * RISK.spec.num_concepts)):
         mean, sem, carry = (data[f"misalignment_{part}"].values for part in ("mean", "sem", "effective"))
-        wanted = effective_count(mean, sem**2 * TINY.replicates, TINY.replicates)
+        wanted = effective_count(mean, sem**2 * RISK.spec.replicates, RISK.spec.replicates)
         np.testing.assert_allclose(carry, wanted, rtol=1e-6, atol=1e-9)
         shared = {"method": "icl_refine_shared"}
-        ends = rare_interval(mean, sem, TINY.replicates, carry, largest)
+        ends = rare_interval(mean, sem, RISK.spec.replicates, carry, largest)
         for part, end in zip(("low", "high"), ends):
             np.testing.assert_allclose(data[f"misalignment_{part}"].sel(shared), end[1], rtol=1e-6)
         np.testing.assert_array_equal(np.isfinite(data.risk_high), data.risk_effective >= 30)

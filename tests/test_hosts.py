@@ -1,4 +1,4 @@
-"""Devices and processes: any number of them gives the same bits, and none needs another to save its work."""
+"""Devices and processes: any number of them gives the same bits, and each saves its own work."""
 
 import os
 import signal
@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -15,10 +14,10 @@ import pytest
 from sims.engine import hosts, runtime
 from sims.engine.checked import InputError
 from sims.engine.hosts import Ranks
-from sims.risk_sweep import __main__ as risk_sweep
-from tests.test_engine import assert_same_bits, load, options
+from tests.conftest import ROOT
+from tests.helpers import assert_same_results
+from tests.tiny import RISK, said_by, start
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates": 60}
 
 
@@ -39,7 +38,7 @@ SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates"
 )
 def test_impossible_numbers(arguments, sentence, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runtime, "_limit", None)  # as it is before a command, and again after this one
-    assert risk_sweep.main([*options(tmp_path / "x"), *arguments]) == 2
+    assert RISK.run(tmp_path / "x", *arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and sentence in said[0]
     assert not (tmp_path / "x").exists()
@@ -92,91 +91,70 @@ def test_a_process_that_never_signs_is_missed(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """Of commands that share their compiled programs."""
-    cache = str(tmp_path_factory.mktemp("cache"))
-    quiet = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
-    return {
-        **os.environ,
-        **quiet,
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+def cache(tmp_path_factory):
+    """Where commands keep their compiled programs."""
+    return tmp_path_factory.mktemp("cache")
 
 
-def start(environment, out, *arguments: str) -> subprocess.Popen:
-    """The sweep as a process of its own."""
-    command = [sys.executable, "-m", "sims.risk_sweep", *options(out, **SMALL), *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def start_all(environment, out, count: int) -> list[subprocess.Popen]:
+def start_all(cache, out, count: int) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         where = ["--coordinator", f"localhost:{free.getsockname()[1]}", "--num-processes", str(count), "--devices", "1"]
-    return [start(environment, out, *where, "--process-id", str(i)) for i in range(count)]
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What a command said, if it ends at all."""
-    try:
-        return process.communicate(timeout=200)[1]
-    finally:
-        process.kill()
+    return [start(out, cache, *where, "--process-id", str(i), **SMALL) for i in range(count)]
 
 
 @pytest.fixture(scope="module")
-def single(environment, tmp_path_factory):
+def single(cache, tmp_path_factory):
     """The results of one process on one device."""
     out = tmp_path_factory.mktemp("single")
-    process = start(environment, out, "--devices", "1")
-    said = finish(process)
+    process = start(out, cache, "--devices", "1", **SMALL)
+    said = said_by(process)
     assert process.returncode == 0, said
-    return load(out)
+    return RISK.load(out)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
-def test_any_number_of_devices_gives_the_same_bits(devices, single, environment, tmp_path):
-    process = start(environment, tmp_path, "--devices", str(devices))
-    said = finish(process)
+def test_any_number_of_devices_gives_the_same_bits(devices, single, cache, tmp_path):
+    process = start(tmp_path, cache, "--devices", str(devices), **SMALL)
+    said = said_by(process)
     assert process.returncode == 0, said
     assert f"on {devices} devices" in said
-    assert_same_bits(load(tmp_path), single)
+    assert_same_results(RISK.load(tmp_path), single)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_any_number_of_processes_gives_the_same_bits(count, single, environment, tmp_path):
-    processes = start_all(environment, tmp_path, count)
-    said = [finish(process) for process in processes]
+def test_any_number_of_processes_gives_the_same_bits(count, single, cache, tmp_path):
+    processes = start_all(cache, tmp_path, count)
+    said = [said_by(process) for process in processes]
     assert [process.returncode for process in processes] == [0] * count, said
     assert f"wrote {tmp_path}" in said[0]
     assert all("wrote" not in text and "blocks" not in text for text in said[1:])
-    data = load(tmp_path)
-    assert_same_bits(data, single)
+    data = RISK.load(tmp_path)
+    assert_same_results(data, single)
     assert count == 1 or data.attrs["device"].startswith(f"{count} processes of 1 x ")
     assert [path.name for path in tmp_path.iterdir()] == ["risk_sweep.zarr"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single, environment, tmp_path):
-    processes = start_all(environment, tmp_path, 2)
+def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single, cache, tmp_path):
+    processes = start_all(cache, tmp_path, 2)
     marks = tmp_path / "risk_sweep.zarr" / "blocks" / "done" / "c"
     give_up = time.monotonic() + 200
     while not any(marks.glob("*/*")):
         assert time.monotonic() < give_up
         time.sleep(0.02)
     processes[victim].send_signal(signal.SIGKILL)
-    said = [finish(process) for process in processes]
+    said = [said_by(process) for process in processes]
     code = processes[1 - victim].returncode
     if code:  # unless it was killed when all its blocks were there
         assert code == 2 and f"rank {victim} of this run is gone" in said[1 - victim]
-    again = start(environment, tmp_path, "--devices", "2")
-    assert "blocks are already there" in finish(again) or not code
+    again = start(tmp_path, cache, "--devices", "2", **SMALL)
+    assert "blocks are already there" in said_by(again) or not code
     assert again.returncode == 0
-    assert_same_bits(load(tmp_path), single)
+    assert_same_results(RISK.load(tmp_path), single)
 
 
 MEETING = """
@@ -190,14 +168,14 @@ sys.exit(risk_sweep.main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "why"), [("0", "the others did not all call"), ("1", "it does not answer")])
-def test_a_coordinator_that_does_not_answer_is_told_in_one_sentence(index, why, environment, tmp_path):
+def test_a_coordinator_that_does_not_answer_is_one_sentence(index, why, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     arguments = ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id", index]
     done = subprocess.run(
         [sys.executable, "-c", MEETING, "--preset", "smoke", "--out", str(tmp_path / "x"), *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
     sentence = done.stderr.strip().splitlines()[0]

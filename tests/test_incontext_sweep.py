@@ -1,8 +1,6 @@
 """The in-context sweep: what it refuses, what a seed draws, how networks are fine-tuned, and what a store then says."""
 
-import contextlib
 import dataclasses
-import io
 import re
 import shutil
 from functools import partial
@@ -15,62 +13,21 @@ import xarray as xr
 from flax import nnx
 from scipy import stats
 
-from sims.engine import hosts, runtime
-from sims.engine.hosts import Ranks
-from sims.engine.store import Store
-from sims.incontext import __main__ as incontext
 from sims.incontext import finetune
 from sims.incontext.distance import LAWS
-from sims.incontext.results import GRID, METHODS, USES
-from sims.incontext.spec import SMOKE, InContextSpec
+from sims.incontext.results import METHODS
+from sims.incontext.spec import SMOKE
 from sims.incontext.strong import NETWORKS, folder_of, pretrained, warn_of_narrow_bins
 from sims.incontext.world import bins_of, draw_world, task_of
 from sims.training.checkpoints import Checkpoints
 from sims.training.pretrain import pretrain_spec
-from tests.test_bad_input import assert_refused
+from tests.helpers import assert_field_refused, files, of
+from tests.tiny import INCONTEXT, UNOPTIMISED
 from w2s_jax.rng import stream
 from w2s_jax.training import init_state, make_optimizer
 from w2s_jax.types import stack
 
-TINY = InContextSpec(
-    concept_shift=(0.5,),
-    weak_accuracy=(0.4, 0.6, 0.9),
-    sample_size=(4, 8),
-    num_icl=(0, 1, 2, 3),
-    replicates=2,
-    dim=3,
-    num_concepts=2,
-    max_icl=3,
-    num_bins=8,
-    bin_limit=3.0,
-    layers=1,
-    width=8,
-    heads=2,
-    pretrain_steps=3,
-    pretrain_batch=4,
-    finetune_steps=8,
-    finetune_looks=4,
-    finetune_batch=4,
-    finetune_rate=0.02,
-    sequences=4,
-    prompts=2,
-    queries=8,
-)
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
-"""Programs here compute next to nothing, and compile in half the time."""
-
-
-def options(out, **fields) -> list[str]:
-    """Command line arguments of the tiny sweep, with some fields replaced."""
-    arguments = ["--out", str(out)]
-    for name, value in {**dataclasses.asdict(TINY), **fields}.items():
-        values = value if isinstance(value, tuple) else (value,)
-        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return arguments
-
-
-def files(folder) -> dict:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+TINY = INCONTEXT.spec
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -88,20 +45,12 @@ def files(folder) -> dict:
         ({"finetune_steps": 0}, "finetune_steps must be a multiple of 4 looks, got 0"),
     ],
 )
-def test_a_field_out_of_range(capsys, tmp_path, fields, message):
-    out = tmp_path / "results"
-    assert_refused(capsys, incontext.main(options(out, **fields)), message, out)
-
-
-def test_several_processes_are_refused(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
-    out = tmp_path / "results"
-    code = incontext.main([*options(out), "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0"])
-    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+def test_a_field_out_of_range(fields, message):
+    assert_field_refused(TINY, fields, message)
 
 
 @pytest.mark.parametrize(("limit", "warned"), [(1.5, True), (3.5, True), (5.0, False)])
-def test_bins_that_miss_labels_are_told_with_the_share_lost(capsys, limit, warned):
+def test_bins_that_miss_labels_are_named_with_the_share_lost(capsys, limit, warned):
     spec = dataclasses.replace(TINY, bin_limit=limit)
     warn_of_narrow_bins(spec)
     said = capsys.readouterr().err
@@ -114,15 +63,6 @@ def test_bins_that_miss_labels_are_told_with_the_share_lost(capsys, limit, warne
     assert said.startswith(f"warning: bins on [-{limit:g}, {limit:g}] miss") and said.count("\n") == 1
 
 
-def test_a_store_of_another_configuration(capsys, tmp_path):
-    Store.open(tmp_path / "incontext.zarr", TINY, (2, 1), {"risk": np.zeros(3)}, {})
-    before = files(tmp_path)
-    code = incontext.main(options(tmp_path, finetune_rate=0.5))
-    message = r"a store holds one configuration, but .* differs in finetune_rate \(0.02 in the store, 0.5 asked for\)"
-    assert_refused(capsys, code, message)
-    assert files(tmp_path) == before
-
-
 def test_networks_of_another_configuration(capsys, tmp_path):
     own = pretrain_spec(TINY, concept_shift=TINY.concept_shift[0])
     folder = tmp_path / NETWORKS / folder_of(own) / "0"
@@ -132,7 +72,7 @@ def test_networks_of_another_configuration(capsys, tmp_path):
     with Checkpoints(folder, dataclasses.replace(own, pretrain_rate=0.5), key, state):
         pass
     before = files(tmp_path)
-    assert incontext.main(options(tmp_path)) == 2
+    assert INCONTEXT.run(tmp_path) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: a checkpoint must be of the run that asks for it, but that in ")
     assert message.endswith("differs in pretrain_rate; choose another folder, or delete this one to train again.")
@@ -239,18 +179,8 @@ class Fits:
 
     def traced(self, labels, sizes):
         """The risks of fits to `labels`."""
-        return finetune.fine_tune(
-            FITTED,
-            jax.random.key(1),
-            self.graph,
-            self.params,
-            self.bins,
-            self.features,
-            labels,
-            sizes,
-            self.queries,
-            self.coef,
-        )
+        given = self.graph, self.params, self.bins, self.features, labels, sizes, self.queries, self.coef
+        return finetune.fine_tune(FITTED, jax.random.key(1), *given)
 
 
 @pytest.fixture(scope="module")
@@ -301,50 +231,27 @@ def test_a_fit_alone_is_that_among_others(fits):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a finished sweep, and what the command said."""
-    out, said = tmp_path_factory.mktemp("finished"), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
-        patch.setattr(runtime, "compiler_options", lambda: UNOPTIMISED)
-        assert incontext.main(options(out)) == 0
-    return out, said.getvalue()
-
-
-def load(out) -> xr.Dataset:
-    return xr.open_zarr(out / "incontext.zarr", consolidated=False).load()
-
-
-def of(method: str, array: xr.DataArray) -> xr.DataArray:
-    """One method's; `sel(method=...)` would be xarray's own option of that name."""
-    return array.sel({"method": method})
+def done(finished):
+    """A finished sweep."""
+    return finished("incontext")
 
 
 @pytest.fixture(scope="module")
-def data(finished):
-    return load(finished[0])
+def data(done):
+    return done.data
 
 
 @pytest.mark.slow
-def test_results_have_the_promised_dims(data):
-    assert data.risk.dims == ("method", "concept_shift", "weak_accuracy", "sample_size", "num_icl", "seed")
+def test_results_are_finite_and_risks_positive(data):
+    assert data.law.values.tolist() == list(LAWS) and data.method.values.tolist() == list(METHODS)
     assert {"law", "context_length", "seed"} <= set(data.kl_to_bayes.dims)
-    assert data.law.values.tolist() == list(LAWS)
-    assert data.method.values.tolist() == list(METHODS)
-    for name in GRID:
-        assert tuple(data[name].values.tolist()) == getattr(TINY, name)
-    assert data.context_length.values.tolist() == [0, 1, 2, 3]
-    assert data.seed.values.tolist() == [0, 1] and data.num_replicates == 2
-    assert data.step.values.tolist() == [0, 2, 4, 6, 8]
-    for name, array in data.variables.items():
-        assert array.attrs["long_name"], name
-        assert "units" in array.attrs or name.startswith("uses_"), name
-        assert np.isfinite(array.values).all() if array.dtype.kind == "f" else True, name
+    assert all(np.isfinite(array.values).all() for array in data.variables.values() if array.dtype.kind == "f")
     assert np.all(data.kl_to_bayes > 0) and np.all(data.risk > 0)
 
 
 @pytest.mark.slow
-def test_the_command_tells_what_its_bins_miss(finished):
-    assert re.search(r"^warning: bins on \[-3, 3\] miss 3\.\d+% of the weak labels", finished[1], re.MULTILINE)
+def test_the_command_says_what_its_bins_miss(done):
+    assert re.search(r"^warning: bins on \[-3, 3\] miss 3\.\d+% of the weak labels", done.said, re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -354,19 +261,6 @@ def test_the_risk_is_that_at_the_best_step(data):
     mean = data.risk_path.mean("seed")
     np.testing.assert_array_equal(data.risk.mean("seed"), mean.min("step"))
     assert np.unique(data.best_step).size > 1
-
-
-@pytest.mark.slow
-def test_methods_repeat_their_value_along_what_they_do_not_read(data):
-    for dim, users in USES.items():
-        assert data[f"uses_{dim}"].values.tolist() == [method in users for method in METHODS]
-        spread = data.risk_path.max(dim) - data.risk_path.min(dim)
-        for method in METHODS:
-            varies = float(of(method, spread).max())
-            if method not in users:
-                assert varies == 0.0, (method, dim)
-            elif (method, dim) != ("intent_refine", "weak_accuracy"):  # all teachers may lead to one name
-                assert varies > 1e-3, (method, dim)
 
 
 @pytest.mark.slow
@@ -398,21 +292,11 @@ def test_cells_that_name_the_same_concept_learn_from_the_same_labels(data):
 
 
 @pytest.mark.slow
-def test_a_finished_sweep_is_left_alone(finished, capsys):
-    out = finished[0]
-    before = files(out)
-    assert incontext.main(options(out)) == 0
-    said = capsys.readouterr().err
-    assert "already holds this sweep, complete with 2 replicates: nothing to do" in said and said.count("\n") == 1
-    assert files(out) == before
-
-
-@pytest.mark.slow
-def test_more_replicates_extend_and_do_not_redraw(data, finished, tmp_path):
-    copied = shutil.copytree(finished[0], tmp_path / "copy")
+def test_more_replicates_extend_and_do_not_redraw(done, tmp_path):
+    data, copied = done.data, shutil.copytree(done.out, tmp_path / "copy")
     networks = files(copied / NETWORKS)
-    assert incontext.main(options(copied, replicates=3)) == 0
-    longer = load(copied)
+    assert INCONTEXT.run(copied, replicates=3) == 0
+    longer = INCONTEXT.load(copied)
     assert longer.sizes["seed"] == 3
     # Not `risk`: its stopping step is that of the mean over seeds, which one more may move.
     seeded = [name for name in data.data_vars if "seed" in data[name].dims and name != "risk"]

@@ -1,6 +1,5 @@
-"""What `sims.inspect` tells of a store, what it finds damaged, and that it mends it to the same bits."""
+"""What `sims.inspect` prints about a store, what damage it finds, and that it repairs it to the same bits."""
 
-import json
 import os
 import stat
 
@@ -11,17 +10,8 @@ from sims import inspect
 from sims.engine.disk import DurableStore
 from sims.engine.lock import RunLock
 from sims.engine.store import Store
-from tests.test_store import flip_a_bit, set_format
-from tests.toy_sweep import SWEEP, assert_same_results, run
-
-
-@pytest.fixture(autouse=True)
-def _known_sweep(monkeypatch):
-    monkeypatch.setitem(inspect.SWEEPS, "toy", SWEEP)
-
-
-def look(out, *options) -> int:
-    return inspect.main([str(out / "toy.zarr"), *options])
+from tests.test_bad_input import assert_refused
+from tests.toy_sweep import assert_same_results, edit_metadata, flip_a_bit, look, run, set_format
 
 
 def test_a_sound_store(whole_toy, capsys):
@@ -43,7 +33,7 @@ def test_a_sound_store(whole_toy, capsys):
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_an_interrupted_sweep_tells_its_progress(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_sweep_shows_its_progress(tmp_path, capsys, monkeypatch):
     write = Store.write
 
     def killed(self, block, chunk, count, leaves):
@@ -122,34 +112,25 @@ def test_looking_writes_nothing(toy_copy, monkeypatch):
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-def refused(capsys, code: int) -> str:
-    error = capsys.readouterr().err
-    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1
-    return error
+CASES = {
+    "no store": (lambda out: (out / "toy.zarr").rename(out / "x.zarr"), "STORE must be the folder of a store"),
+    "another version": (lambda out: set_format(out / "toy.zarr", 1), "a store must have format 2"),
+    "unreadable": (lambda out: (out / "toy.zarr" / "zarr.json").write_text("{"), "must be a readable zarr group"),
+    "an unknown sweep": (
+        lambda out: edit_metadata(out / "toy.zarr", lambda held: held.update(sweep="another")),
+        "is of another; give the path of one of those",
+    ),
+}
 
 
-def test_no_store_there(capsys, tmp_path):
-    assert "STORE must be the folder of a store" in refused(capsys, look(tmp_path))
-
-
-def test_a_store_of_another_version(capsys, toy_copy):
-    set_format(toy_copy / "toy.zarr", 1)
-    assert "a store must have format 2" in refused(capsys, look(toy_copy, "--repair"))
-
-
-def test_a_store_that_cannot_be_read(capsys, toy_copy):
-    (toy_copy / "toy.zarr" / "zarr.json").write_text("{")
-    assert "a store must be a readable zarr group" in refused(capsys, look(toy_copy))
-
-
-def test_a_store_of_an_unknown_sweep(capsys, toy_copy):
-    metadata = json.loads((toy_copy / "toy.zarr" / "zarr.json").read_text())
-    metadata["attributes"]["sweep"] = "another"
-    (toy_copy / "toy.zarr" / "zarr.json").write_text(json.dumps(metadata))
-    assert "is of another; give the path of one of those" in refused(capsys, look(toy_copy))
+@pytest.mark.parametrize("case", CASES)
+def test_what_cannot_be_read_is_refused(capsys, toy_copy, case):
+    damage, message = CASES[case]
+    damage(toy_copy)
+    assert_refused(capsys, look(toy_copy, "--repair"), message)
 
 
 def test_a_store_that_is_being_written_is_not_mended(capsys, toy_copy):
     flip_a_bit(toy_copy / "toy.zarr" / BLOCKS[0])
     with RunLock(toy_copy / "toy.zarr", run="a"):
-        assert "is held by process" in refused(capsys, look(toy_copy, "--repair"))
+        assert_refused(capsys, look(toy_copy, "--repair"), "is held by process")

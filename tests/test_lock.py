@@ -74,7 +74,7 @@ STALE = {
 
 
 @pytest.mark.parametrize("kind", STALE)
-def test_a_stale_lock_is_taken_over_and_said_so(store, capsys, kind):
+def test_a_stale_lock_is_taken_over_with_a_line(store, capsys, kind):
     sign(store, **STALE[kind]())
     with RunLock(store, run="mine"):
         assert [owner["run"] for owner in owners(store)] == ["mine"]
@@ -102,7 +102,7 @@ def test_ranks_of_a_run_share_its_lock(store):
     assert not store.parent.exists()
 
 
-def test_a_rank_that_fails_tells_the_others(store):
+def test_the_others_learn_of_a_rank_that_fails(store):
     with RunLock(store, run="a") as lock:
         with pytest.raises(InputError), RunLock(store, run="a", rank=1):
             raise InputError("the disk is full")
@@ -142,11 +142,15 @@ def test_a_folder_that_cannot_be_locked_is_one_sentence(tmp_path):
         RunLock(tmp_path / "file" / "toy.zarr", run="a").__enter__()
 
 
-def test_a_lock_works_where_the_file_system_has_no_locks(store, monkeypatch):
+@pytest.mark.parametrize("lacking", ["locks of files", "unix"])
+def test_a_lock_needs_neither_locks_of_files_nor_unix(store, monkeypatch, lacking):
     def refused(*_):
         raise OSError
 
-    monkeypatch.setattr("fcntl.flock", refused)
+    if lacking == "unix":
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
+    else:
+        monkeypatch.setattr("fcntl.flock", refused)
     test_another_live_run_is_refused_by_name(store)
 
 
@@ -169,13 +173,8 @@ def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(store, mo
         RunLock(store, run="mine").__enter__()
 
 
-def test_a_lock_needs_no_unix(store, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
-    test_another_live_run_is_refused_by_name(store)
-
-
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
-def test_processes_that_were_started_together_are_told_how_to_share(store, monkeypatch, name):
+def test_processes_that_were_started_together_learn_how_to_share(store, monkeypatch, name):
     monkeypatch.setenv(name, "4")
     with (
         RunLock(store, run="a"),

@@ -1,6 +1,5 @@
-"""What a store says of itself: what it must hold, under which settings it was drawn, and who computed which block."""
+"""The manifest of a store: what it must hold, the settings under which it was drawn, and the writer of each block."""
 
-import json
 import re
 import shutil
 
@@ -10,34 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sims import inspect
 from sims.engine import manifest, precision, runtime
 from sims.engine import run as engine
 from sims.engine.checked import InputError
 from sims.engine.store import Store
 from tests import toy_sweep
-from tests.test_store import one_error
-from tests.toy_sweep import SWEEP, assert_same_results, prepare, run
-
-
-@pytest.fixture(autouse=True)
-def _known_sweep(monkeypatch):
-    monkeypatch.setitem(inspect.SWEEPS, "toy", SWEEP)
-
-
-def look(out, *options) -> int:
-    return inspect.main([str(out / "toy.zarr"), *options])
-
-
-def without_manifest(out) -> None:
-    """As version 0.1.0 left a store: no attributes of the blocks, versions as a dict, None for what is not known."""
-    blocks = out / "toy.zarr" / "blocks" / "zarr.json"
-    blocks.write_text(json.dumps({**json.loads(blocks.read_text()), "attributes": {}}))
-    root = out / "toy.zarr" / "zarr.json"
-    metadata = json.loads(root.read_text())
-    metadata["attributes"] |= {"versions": {"w2s_jax": "0.1.0", "jax": "0.9.2"}, "target_sem": None}
-    root.write_text(json.dumps(metadata))
-
+from tests.helpers import files
+from tests.toy_sweep import assert_same_results, look, one_error, prepare, run, without_manifest
 
 # --- what it must hold ------------------------------------------------------------------------------------------------
 
@@ -85,10 +63,10 @@ def test_a_store_of_another_plan_is_not_written(toy_copy, capsys, monkeypatch, n
     if not noted:
         without_manifest(toy_copy)
     monkeypatch.setattr(toy_sweep, "prepare", lambda spec: prepare(spec)._replace(chunks=[jnp.zeros(3)]))
-    before = {p: p.stat().st_mtime_ns for p in toy_copy.rglob("*") if p.is_file()}
+    before = files(toy_copy)
     assert run(toy_copy, replicates=20) == 2
     assert "has 2 chunks of the grid, and here there are 1" in one_error(capsys)
-    assert {p: p.stat().st_mtime_ns for p in toy_copy.rglob("*") if p.is_file()} == before
+    assert files(toy_copy) == before
 
 
 # --- under which settings ---------------------------------------------------------------------------------------------
@@ -122,7 +100,7 @@ def test_a_store_of_before_settings_were_noted_shows_its_precision(toy_copy, cap
     assert "another version of it, or other settings of jax, made that store" in one_error(capsys)
 
 
-# --- who computed what ------------------------------------------------------------------------------------------------
+# --- writers of blocks ------------------------------------------------------------------------------------------------
 
 
 def test_every_block_names_its_own_writer(tmp_path, capsys, monkeypatch):

@@ -15,10 +15,10 @@ from sims.engine.precision import Published, Target
 from sims.engine.run import Options
 from sims.engine.store import Store, save_results
 from sims.posterior_sweep import __main__ as posterior_sweep
-from sims.risk_sweep import __main__ as risk_sweep
 from sims.risk_sweep import plan
 from sims.theory_sweep import __main__ as theory_sweep
-from tests.test_engine import TINY, assert_same_bits, load, options
+from tests.helpers import assert_same_results
+from tests.tiny import RISK
 from w2s_jax import statistics
 from w2s_jax.rng import replicate_key
 
@@ -97,7 +97,7 @@ def test_every_risk_reaches_the_target_and_no_chunk_goes_on_for_another(reached)
 def test_the_values_are_those_of_a_plain_run_of_as_many_replicates(reached, tmp_path):
     _, data = reached
     plain = toy(tmp_path, replicates=int(data.num_replicates[2]))
-    assert_same_bits(plain.isel(noise=[2]), data.isel(noise=[2]))
+    assert_same_results(plain.isel(noise=[2]), data.isel(noise=[2]))
     assert (plain.num_replicates[0] > data.num_replicates[0]) and (plain.risk_mean[0] != data.risk_mean[0])
 
 
@@ -118,7 +118,7 @@ def test_a_second_run_does_no_work_and_a_lower_target_extends(tmp_path, capsys):
         toy(tmp_path, target=Target(0.2, 500))
         kept = toy(tmp_path)
     assert capsys.readouterr().err.count("nothing to do") == 3
-    assert_same_bits(kept, first)
+    assert_same_results(kept, first)
     lower = toy(tmp_path, target=GOAL)
     assert lower.num_replicates.sum() > first.num_replicates.sum()
 
@@ -136,7 +136,7 @@ def test_results_that_are_assembled_anew_stay_what_they_were(tmp_path, monkeypat
     Store.open(tmp_path / "toy.zarr", Spec(25), (1, 3), {}, {}).withdraw()
     monkeypatch.setattr(Store, "write", lambda *_: pytest.fail("there is nothing to write"))
     again = toy(tmp_path)
-    assert_same_bits(again, first)
+    assert_same_results(again, first)
     assert again.attrs == first.attrs
 
 
@@ -157,7 +157,7 @@ def test_interrupted_rounds_go_on_to_the_same_bits(reached, tmp_path, monkeypatc
             break
         except KeyboardInterrupt:
             continue
-    assert_same_bits(part, reached[1])
+    assert_same_results(part, reached[1])
     done = [unit for unit in written if unit]
     assert len(done) == len(set(done)), "a block was computed twice"
     assert written.count(None) >= 2
@@ -174,7 +174,7 @@ def test_interrupted_rounds_go_on_to_the_same_bits(reached, tmp_path, monkeypatc
     ],
 )
 def test_impossible_targets(arguments, sentence, tmp_path, capsys):
-    assert risk_sweep.main([*options(tmp_path / "x"), *arguments]) == 2
+    assert RISK.run(tmp_path / "x", *arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert re.search(sentence, said[0])
@@ -201,19 +201,19 @@ def test_what_was_short_at_its_cap_is_enough_for_no_higher_cap():
 @pytest.mark.slow
 def test_the_risk_sweep_stops_chunk_by_chunk(tmp_path, monkeypatch):
     few = ("weak", "naive_ft")
-    spec = risk_sweep.SweepSpec(**{**TINY.__dict__, "methods": few})
+    spec = dataclasses.replace(RISK.spec, methods=few)
     monkeypatch.setattr(plan, "DEVICE_BYTES", plan.unit_bytes(spec, 1, 2) + plan.block_bytes(spec))
     assert len(plan.cut(spec)) == 4
     target = ["--target-sem", "0.07", "--max-replicates", "160"]
-    assert risk_sweep.main([*options(tmp_path / "target", methods=few), *target]) == 0
-    data = load(tmp_path / "target")
+    assert RISK.run(tmp_path / "target", *target, methods=few) == 0
+    data = RISK.load(tmp_path / "target")
     counts = np.unique(data.num_replicates)
     assert len(counts) > 1 and counts[0] >= 40 and counts[-1] <= 160
     capped = data.num_replicates == 160
     assert ((data.risk_sem <= 0.07 * abs(data.risk_mean)) | capped).all()
     for count in counts:
-        assert risk_sweep.main(options(tmp_path / str(count), methods=few, replicates=int(count))) == 0
-        plain, here = load(tmp_path / str(count)), data.num_replicates.values == count
+        assert RISK.run(tmp_path / str(count), methods=few, replicates=int(count)) == 0
+        plain, here = RISK.load(tmp_path / str(count)), data.num_replicates.values == count
         for name in ("risk_mean", "risk_sem", "win_rate", "sign_accuracy_mean"):
             np.testing.assert_array_equal(data[name].values[here], plain[name].values[here])
 

@@ -5,12 +5,12 @@ import json
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from sims.engine.checked import InputError
 from sims.training.checkpoints import Checkpoints
 from sims.training.fit import fit
+from tests.helpers import assert_same_trees, files
 from w2s_jax.rng import stream
 from w2s_jax.training import TrainingConfig, init_state, make_optimizer
 
@@ -53,13 +53,6 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_same(state, other):
-    assert jax.tree.structure(state) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other)):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-
-
 def stop_after(chunks, kind):
     def callback(line):
         if line["step"] == chunks * CHUNK:
@@ -85,7 +78,7 @@ def test_an_interrupted_run_resumes_to_the_bit(tmp_path, key, whole, kind, kept)
     seen = []
     resumed = run(tmp_path, key, callback=seen.append)
     assert seen[0]["step"] == kept + CHUNK
-    assert_same(resumed, expected)
+    assert_same_trees(resumed, expected)
     strip = [[{name: line[name] for name in ("step", "loss", "grad_norm", "largest")} for line in lines(f)]
              for f in (tmp_path, folder)]  # fmt: skip
     assert strip[0] == strip[1]
@@ -95,7 +88,7 @@ def test_a_finished_run_is_loaded_and_nothing_trained(whole, capsys):
     folder, expected = whole
     before = (folder / "metrics.jsonl").read_text()
     called = []
-    assert_same(run(folder, jax.random.key(0), callback=called.append), expected)
+    assert_same_trees(run(folder, jax.random.key(0), callback=called.append), expected)
     assert not called and (folder / "metrics.jsonl").read_text() == before
     assert f"all {STEPS} steps are done" in capsys.readouterr().err
 
@@ -140,7 +133,7 @@ def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path, key, whole):
     (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "lo')  # a kill cut the line short
-    assert_same(run(tmp_path, key), whole[1])
+    assert_same_trees(run(tmp_path, key), whole[1])
     assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12, 14]
 
 
@@ -151,7 +144,7 @@ def test_many_seeds_at_once_resume_too(tmp_path):
     expected = run(tmp_path / "whole", keys, state=state)
     with pytest.raises(Stop):
         run(tmp_path / "part", keys, state=state, callback=stop_after(3, Stop))
-    assert_same(run(tmp_path / "part", keys, state=state), expected)
+    assert_same_trees(run(tmp_path / "part", keys, state=state), expected)
     assert expected.params["in"].shape == (2, 4, 4) and expected.step.tolist() == [STEPS, STEPS]
 
 
@@ -168,11 +161,11 @@ OTHER_RUNS = [
 @pytest.mark.parametrize(("change", "message"), OTHER_RUNS, ids=lambda case: case if isinstance(case, str) else "")
 def test_another_run_is_refused_in_one_sentence(whole, change, message):
     folder = whole[0]
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    before = files(folder)
     with pytest.raises(InputError, match=message) as error:
         run(folder, **{"key": jax.random.key(0)} | change)
     assert str(error.value).count("\n") == 0 and str(error.value).endswith(".")
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert files(folder) == before
 
 
 def test_a_folder_that_cannot_be_written_or_read(tmp_path, key):

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from sims.engine.store import save_results
-from tests.test_manifest import without_manifest
+from tests.toy_sweep import without_manifest
 from w2s_jax.results import ResultArray, Results, open_results
 
 METHODS = ["weak", "naive_ft", "icl_refine_shared"]
@@ -48,7 +48,7 @@ def test_the_natural_call_is_one_method(store, way, kind):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_plain_xarray_would_give_all_methods_in_silence(store):
+def test_plain_xarray_would_silently_give_all_methods(store):
     """Why this module is there; once xarray refuses it, the module may go."""
     plain = xr.open_zarr(store, consolidated=False)
     assert plain.sel(method="naive_ft").sizes["method"] == plain.risk_mean.sel(method="naive_ft").sizes["method"] == 3

@@ -1,55 +1,28 @@
-"""The theory sweep: its stores, its promises as a command, and its studies against the closed forms."""
-
-import dataclasses
+"""The theory sweep: its specification, its results, and its studies against the closed forms."""
 
 import numpy as np
 import pytest
-import xarray as xr
 
-from sims.engine.checked import InputError
-from sims.theory_sweep import __main__ as theory_sweep
-from sims.theory_sweep import job as theory_job
 from sims.theory_sweep.claims import theory_claims
 from sims.theory_sweep.spec import STUDY_NAMES, TheorySpec
 from sims.theory_sweep.studies import STUDIES, em_ladder, misfit, proportional
-from tests.helpers import assert_mean_summary, assert_mean_summary_rejects
+from tests.helpers import assert_field_refused, assert_mean_summary, assert_mean_summary_rejects
+from tests.tiny import THEORY
 from w2s_jax import theory
 
-FAST = ("em_ladder", "mixture_target", "contamination", "misfit", "proportional")
-SPEC = TheorySpec(
-    studies=FAST,
-    em_steps=(0, 1, 5),
-    em_sample_size=(400,),
-    target_prior=(0.7, 0.3),
-    target_weight=(0.75,),
-    contamination=(0.0, 0.2),
-    num_icl=(0, 2, 6),
-    weak_accuracy=(0.1, 0.8),
-    aspect_ratio=(0.2, 1.0, 2.0),
-    replicates=1000,
-    block_size=250 * 2,
-)
-
-
-def options(out, **fields) -> list[str]:
-    arguments = ["--out", str(out)]
-    for name, value in {**SPEC.__dict__, **fields}.items():
-        values = value if isinstance(value, tuple | list) else (value,)
-        arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return arguments
+SPEC = THEORY.spec
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    out = tmp_path_factory.mktemp("theory")
-    assert theory_sweep.main(options(out)) == 0
-    return out, xr.open_zarr(out / "theory_sweep.zarr", consolidated=False).load()
+def data(finished):
+    """A finished sweep of a few studies."""
+    return finished("theory_sweep").data
 
 
 @pytest.mark.slow
-def test_every_study_has_its_labelled_arrays(store):
-    _, data = store
-    for name in FAST:
+def test_every_study_has_its_labelled_arrays(data):
+    for name in SPEC.studies:
         axes = STUDIES[name].axes(SPEC)
         assert data[f"{name}_mean"].dims == (*(f"{name}_{axis}" for axis in axes), f"{name}_quantity")
         for axis, values in axes.items():
@@ -57,21 +30,11 @@ def test_every_study_has_its_labelled_arrays(store):
         assert tuple(data[f"{name}_quantity"].values) == STUDIES[name].quantities(SPEC)
         variance = np.diagonal(data[f"{name}_cov"], axis1=-2, axis2=-1)
         np.testing.assert_allclose(data[f"{name}_sem"] ** 2 * 1000, variance, rtol=1e-9, atol=1e-18)
-    assert int(data.num_replicates) == 1000
     assert set(STUDIES) == set(STUDY_NAMES)
 
 
 @pytest.mark.slow
-def test_a_finished_sweep_does_no_work(store, capsys, monkeypatch):
-    out, _ = store
-    monkeypatch.setattr(theory_job, "prepare", lambda spec: pytest.fail("there is nothing to prepare"))
-    assert theory_sweep.main(options(out)) == 0
-    assert "nothing to do" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_first_em_step_is_refinement_from_one_example(store):
-    _, data = store
+def test_the_first_em_step_is_refinement_from_one_example(data):
     risk = data.em_ladder_mean.sel(em_ladder_target="mixture", em_ladder_quantity="em_risk").values[0]
     sem = data.em_ladder_sem.sel(em_ladder_target="mixture", em_ladder_quantity="em_risk").values[0]
     task = em_ladder.task(SPEC, "mixture")
@@ -85,8 +48,7 @@ def test_the_first_em_step_is_refinement_from_one_example(store):
 
 
 @pytest.mark.slow
-def test_the_span_gains_its_misfit_and_the_hull_at_least_that(store):
-    _, data = store
+def test_the_span_gains_its_misfit_and_the_hull_at_least_that(data):
     weakness, accuracy = data.misfit_weakness.values, data.misfit_weak_accuracy.values
     tasks = [[misfit.task(SPEC, w, a) for a in accuracy] for w in weakness]
     # A student of finite data departs from its teacher by its own noise, which it pays for too: twice.
@@ -108,8 +70,7 @@ def surplus(data, student: str):
 
 
 @pytest.mark.slow
-def test_the_proportional_limit_passes_through_finite_samples(store):
-    _, data = store
+def test_the_proportional_limit_passes_through_finite_samples(data):
     task = proportional.task(SPEC)
     mean, sem = (data[f"proportional_{part}"].values[..., 0] for part in ("mean", "sem"))
     sizes = [proportional.sample_size(ratio) for ratio in SPEC.aspect_ratio]
@@ -125,8 +86,7 @@ def test_the_proportional_limit_passes_through_finite_samples(store):
 
 
 @pytest.mark.slow
-def test_every_study_makes_claims_that_hold(store):
-    _, data = store
+def test_every_study_makes_claims_that_hold(data):
     claims = list(theory_claims(data, SPEC))
     assert {word for claim in claims for word in claim.claim.split()[:1]} >= {
         "EM,",
@@ -149,12 +109,4 @@ def test_every_study_makes_claims_that_hold(store):
     ],
 )
 def test_bad_input(fields, message):
-    with pytest.raises(InputError, match=message) as error:
-        dataclasses.replace(TheorySpec(), **fields)
-    assert "\n" not in str(error.value)
-
-
-def test_bad_input_writes_nothing(tmp_path, capsys):
-    assert theory_sweep.main(options(tmp_path / "x", em_steps=(-1,))) == 2
-    assert capsys.readouterr().err.startswith("error: em_steps must be at least 0")
-    assert not (tmp_path / "x").exists()
+    assert_field_refused(TheorySpec(), fields, message)

@@ -1,4 +1,4 @@
-"""Training: it learns, and no bit depends on how a run is cut; many seeds at once are the seeds."""
+"""Training: it learns, no bit depends on how a run is cut, and several seeds at once give those seeds."""
 
 import dataclasses
 
@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
+from tests.helpers import assert_same_trees
 from w2s_jax.training import MUON_RMS, TrainingConfig, init_state, make_optimizer, make_schedule, train
 from w2s_jax.transformer import LanguageModel, TransformerConfig
 
@@ -31,14 +32,10 @@ def setup(config=TINY, training=TRAINING, seed=0, batch=None):
     return run, init_state(params, optimizer)
 
 
-def assert_same(tree, other):
-    jax.tree.map(np.testing.assert_array_equal, tree, other)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_network_overfits_one_batch(key, dtype):
     batch = jax.random.randint(key, (4, 8), 0, VOCAB)
-    # The first token says nothing of the second, so that two rows that begin alike cannot both be known.
+    # The first token does not determine the second, so that two rows that begin alike cannot both be predicted.
     batch = batch.at[:, 0].set(jnp.arange(4))
     run, state = setup(dataclasses.replace(TINY, dtype=dtype), batch=batch)
     state, metrics = run(key, state, 60)
@@ -57,7 +54,7 @@ def test_chunks_are_one_piece_to_the_bit(key, cuts):
     for steps in cuts:
         state, part = run(key, state, steps)
         losses.append(part.loss)
-    assert_same(state, whole)
+    assert_same_trees(state, whole)
     np.testing.assert_array_equal(jnp.concatenate(losses), metrics.loss)
     assert int(state.step) == 12
 

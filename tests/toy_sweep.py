@@ -1,23 +1,28 @@
 """A sweep that compiles in no time: every path of engine and store, and a mean of normal draws for a risk."""
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import xarray as xr
 
+from sims import inspect
 from sims.engine import cli
 from sims.engine import run as engine
 from sims.engine.store import save_results
 from sims.sweeps import Sweep
+from tests import helpers
 from w2s_jax.rng import replicate_key
 
 
 @dataclasses.dataclass(frozen=True)
 class ToySpec:
-    """Cells are so many normals, in two chunks."""
+    """Three cells, each a normal draw, in two chunks."""
 
     cells: tuple[int, ...] = (0, 1, 2)
     replicates: int = 10
@@ -53,15 +58,53 @@ def run(out: Path, **fields) -> int:
 
 
 def load(out: Path) -> xr.Dataset:
-    return xr.open_zarr(out / "toy.zarr", consolidated=False).load()
+    return helpers.load(out / "toy.zarr")
 
 
 def assert_same_results(out: Path, other: Path) -> None:
-    a, b = load(out), load(other)
-    assert set(a.data_vars) == set(b.data_vars)
-    for name in a.data_vars:
-        np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+    helpers.assert_same_results(load(out), load(other))
 
 
 SWEEP = Sweep("toy", ToySpec, {"quick": ToySpec()}, lambda spec, out: prepare(spec))
-"""What `sims.inspect` knows of a sweep."""
+"""The toy sweep in the form that `sims.inspect` reads."""
+
+
+def look(out: Path, *options: str) -> int:
+    """The exit code of `sims.inspect` on a toy store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(inspect.SWEEPS, "toy", SWEEP)
+        return inspect.main([str(out / "toy.zarr"), *options])
+
+
+def one_error(capsys) -> str:
+    """The only line on stderr that reports an error."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def edit_metadata(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change the attributes of a group in place."""
+    metadata = json.loads((folder / "zarr.json").read_text())
+    change(metadata["attributes"])
+    (folder / "zarr.json").write_text(json.dumps(metadata))
+
+
+def set_format(store: Path, number) -> None:
+    """Give a store another version of the format, or none."""
+    edit_metadata(store, lambda held: held.pop("format") if number is None else held.update(format=number))
+
+
+def without_manifest(out: Path) -> None:
+    """Make a store one of version 0.1.0: blocks have no attributes, versions are a dict, what is not known is None."""
+    edit_metadata(out / "toy.zarr" / "blocks", dict.clear)
+    edit_metadata(
+        out / "toy.zarr",
+        lambda held: held.update(versions={"w2s_jax": "0.1.0", "jax": "0.9.2"}, target_sem=None),
+    )
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage a file as a disk may."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

@@ -1,0 +1,250 @@
+"""What every sweep promises: one matrix of sweeps and promises, on one tiny run of each.
+
+How the engine keeps its promises when it is killed or its disk fails is tested on a toy sweep (test_store,
+test_inspect, test_manifest) and on the risk sweep (test_engine, test_durability, test_hosts).
+"""
+
+import dataclasses
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from sims.engine import hosts
+from sims.engine.checked import identity
+from sims.engine.hosts import Ranks
+from sims.engine.store import Store
+from sims.methods.spec import BUDGETS
+from sims.sweeps import SWEEPS
+from tests.helpers import assert_same_results, files, of
+from tests.test_bad_input import assert_refused
+from tests.tiny import NETWORKS, TINY
+
+pytestmark = pytest.mark.timeout(600)  # a test may wait for another worker to finish the sweep
+
+ONE_FAST = [name if name == "risk_sweep" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+"""All sweeps; those that take long are slow."""
+
+
+@pytest.fixture(params=TINY)
+def any_sweep(request):
+    """The tiny sweep, where nothing has to be run."""
+    return TINY[request.param]
+
+
+@pytest.fixture(params=ONE_FAST)
+def sweep(request):
+    return TINY[request.param]
+
+
+@pytest.fixture
+def done(sweep, finished):
+    """The same, finished."""
+    return finished(sweep.store)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Blocks and chunks that are written from now on."""
+    units, write = [], Store.write
+
+    def recorded(self, block, chunk, count, leaves):
+        units.append((block, chunk))
+        write(self, block, chunk, count, leaves)
+
+    monkeypatch.setattr(Store, "write", recorded)
+    return units
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_option_and_an_example(any_sweep, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as stop:
+        any_sweep.command(["--help"])
+    said, module = capsys.readouterr().out, any_sweep.command.__module__.removesuffix(".__main__")
+    assert stop.value.code == 0 and f"Example: python -m {module} --preset smoke --out results" in said
+    for field in dataclasses.fields(any_sweep.spec):
+        assert re.search(rf"--{field.name.replace('_', '-')}\s", said), field.name
+    assert "--preset" in said and "--out" in said and ("--show N" in said) == (module == "sims.alignment")
+
+
+def test_a_field_out_of_range_is_refused_and_nothing_written(any_sweep, capsys, tmp_path):
+    out = tmp_path / "results"
+    assert_refused(capsys, any_sweep.run(out, replicates=1), "^error: replicates must be at least 2, got 1", out)
+
+
+def test_a_store_of_another_configuration_is_refused_and_left_alone(any_sweep, capsys, tmp_path):
+    Store.open(any_sweep.path(tmp_path), any_sweep.spec, (2, 1), {"x": np.zeros(3)}, {})
+    before, ((field, value),) = files(tmp_path), any_sweep.changed.items()
+    held = getattr(any_sweep.spec, field)
+    differs = "" if isinstance(value, tuple) else rf" \({held} in the store, {value} asked for\)"
+    message = rf"a store holds one configuration, but .* differs in {field}{differs}"
+    assert_refused(capsys, any_sweep.run(tmp_path, **any_sweep.changed), message)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["posterior_sweep", "methods", "alignment_persona"])
+def test_earlier_definitions_are_not_run(name, capsys, tmp_path):
+    """A name that stores of version 0.1 give to another method or draw: nothing may be added to these."""
+    message = "^error: definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,"
+    assert_refused(capsys, TINY[name].run(tmp_path / "x", definitions=1), message, tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
+    out = tmp_path / "results"
+    code = TINY[name].run(out, "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0")
+    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+
+
+# --- what is there is kept ------------------------------------------------------------------------------------------
+
+
+def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
+    job = sweep.command.__module__.replace("__main__", "job")
+    monkeypatch.setattr(f"{job}.prepare", lambda *_, **__: pytest.fail("there is nothing to prepare"))
+    before = files(done.out)
+    assert sweep.run(done.out) == 0
+    said = capsys.readouterr().err
+    complete = f"already holds this sweep, complete with {sweep.spec.replicates:,} replicates: nothing to do"
+    assert complete in said and said.count("\n") == 1
+    assert files(done.out) == before
+
+
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(sweep, done, tmp_path, capsys, written):
+    out = shutil.copytree(done.out, tmp_path / "copy")
+    networks, marks = files(out / "networks"), Store.look(sweep.path(out)).marks()
+    _, *missing = [(int(block), int(chunk)) for block, chunk in np.argwhere(marks)]
+    store = Store.open(sweep.path(out), sweep.spec, marks.shape, {}, {})
+    for unit in missing:
+        store.unmark(*unit)
+    store.withdraw()
+    assert sweep.run(out) == 0
+    assert "going on: 1 blocks are already there" in capsys.readouterr().err
+    assert sorted(written) == missing and files(out / "networks") == networks
+    assert_same_results(sweep.load(out), done.data)
+
+
+@pytest.mark.parametrize(
+    "sweep", [p for p in ONE_FAST if (p if isinstance(p, str) else p.values[0]) not in NETWORKS], indirect=True
+)
+def test_more_replicates_extend_to_the_same_bits(sweep, done, tmp_path, written):
+    """The half-full block is filled up, the full ones are kept, and none is drawn again."""
+    assert sweep.run(tmp_path, replicates=sweep.fewer) == 0
+    assert sweep.load(tmp_path).attrs["complete"] == sweep.fewer
+    written.clear()
+    assert sweep.run(tmp_path) == 0
+    blocks = -(-sweep.spec.replicates // sweep.spec.block_size)
+    assert sorted({block for block, _ in written}) == [*range(sweep.fewer // sweep.spec.block_size, blocks)]
+    assert_same_results(sweep.load(tmp_path), done.data)
+
+
+# --- what a store says ----------------------------------------------------------------------------------------------
+
+DIMS = {
+    "risk_sweep": {
+        "method weakness weak_accuracy sample_size concept_shift num_icl": "risk_mean",
+        "method method_2 weakness weak_accuracy sample_size concept_shift num_icl": "risk_cov",
+        "penalty weakness weak_accuracy sample_size concept_shift num_icl": "naive_path_mean",
+        "time weakness weak_accuracy sample_size concept_shift num_icl": "flow_path_mean",
+    },
+    "posterior_sweep": {
+        "num_concepts weakness weak_accuracy concept_shift assumed_noise num_icl": "shared_misalignment_mean",
+    },
+    "theory_sweep": {"": "num_replicates"},  # test_theory_sweep has those of its studies
+    "methods": {
+        "tuning budget weakness weak_accuracy concept_shift method": "risk_mean risk_sem",
+        "budget weakness weak_accuracy concept_shift method method_2": "risk_cov",
+        "weakness weak_accuracy concept_shift": "weak_risk",
+        "budget method": "rank_mean rank_sem examples",
+        "budget weakness weak_accuracy concept_shift method": "pgr pgr_low pgr_high",
+        "tuning assumption level budget method": "relaxed_risk_mean relaxed_risk_sem",
+        "assumption level": "relaxed_weak_risk relaxed_level",
+    },
+    "incontext": {
+        "method concept_shift weak_accuracy sample_size num_icl seed": "risk",
+    },
+    "alignment_persona": {
+        "method capability num_icl seed split temperature": "content style compute_content compute_style",
+        "method": "reads compute_steps uses_capability uses_num_icl",
+        "method capability num_icl seed split": "mass",
+        "capability seed split temperature": "weak_content weak_style",
+        "capability num_icl seed": "bayes_style named_concept",
+        "prompts num_icl seed": "kl_to_bayes",
+        "num_icl seed": "naming_accuracy",
+        "": "target_style num_replicates",
+    },
+}
+"""Dims of the variables of each store, without regard to their order in stores of networks."""
+COORDINATES = {
+    "risk_sweep": {"penalty": [0.1, 1.0], "time": [0.5]},
+    "methods": {
+        "method_2": list(TINY["methods"].spec.methods), "budget": list(BUDGETS), "tuning": ["weak_labels", "oracle"],
+        "assumption": ["wrong_concept"],
+    },
+    "incontext": {"context_length": [0, 1, 2, 3], "step": [0, 2, 4, 6, 8]},
+    "alignment_persona": {
+        "temperature": [0, 1], "split": ["train", "held_out", "unrelated"], "prompts": ["source", "weak"],
+        "prompt_length": [0, 1, 2], "concept": ["pirate", "officer", "farmer", "friend"],
+    },
+}  # fmt: skip
+"""Coordinates that are no field of the specification."""
+BARE = ("posterior_sweep", "theory_sweep")
+"""Sweeps whose coordinates are named and not described."""
+
+
+def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
+    data, spec = done.data, sweep.spec
+    for dims, names in DIMS[sweep.store].items():
+        for name in names.split():
+            found, promised = data[name].dims, tuple(dims.split())
+            assert found == promised or (sweep.store in NETWORKS and set(found) == set(promised)), name
+    coordinates = {dim: list(getattr(spec, str(dim))) for dim in data.dims if hasattr(spec, str(dim)) and dim != "seed"}
+    if "method" in data.dims and hasattr(spec, "methods"):
+        coordinates["method"] = list(spec.methods)
+    if "seed" in data.dims:
+        coordinates["seed"] = list(range(spec.replicates))
+    for name, values in {**coordinates, **COORDINATES.get(sweep.store, {})}.items():
+        assert data[name].values.tolist() == values, name
+    for name, array in data.variables.items():
+        if not str(name).startswith("uses_") and not (name in data.coords and sweep.store in BARE):
+            assert array.attrs["long_name"], name
+            assert "units" in array.attrs or sweep.store == "theory_sweep", name  # its quantities differ in units
+    assert data.attrs["identity"] == identity(spec) and data.attrs["complete"] == spec.replicates
+    assert {"versions", "device", "commit", "created", "config"} <= set(data.attrs)
+    assert sweep.store in SWEEPS and data.attrs["sweep"] == sweep.store
+
+
+READ = {
+    "risk_sweep": ("risk_mean",),
+    "incontext": ("risk_path",),
+    "alignment_persona": ("content", "style", "mass"),
+}
+MAY_STAY = {
+    # Rotated and confused teachers have the same bias: `weak` reads the axis, and does not move along it here.
+    ("risk_sweep", "weak", "weakness"),
+    # All teachers, and all prompts, may lead to the name of one concept.
+    ("incontext", "intent_refine", "weak_accuracy"),
+    ("alignment_persona", "intent_refine", "capability"),
+    ("alignment_persona", "intent_refine", "num_icl"),
+}
+
+
+@pytest.mark.parametrize(
+    "sweep", [p for p in ONE_FAST if (p if isinstance(p, str) else p.values[0]) in READ], indirect=True
+)
+def test_methods_vary_along_the_dims_that_they_read_alone(sweep, done):
+    data = done.data
+    dims = [str(name).removeprefix("uses_") for name in data.data_vars if str(name).startswith("uses_")]
+    assert len(dims) >= 2
+    for name in READ[sweep.store]:
+        for dim in dims:
+            moves = data[name].max(dim) - data[name].min(dim) > 1e-12 * abs(data[name]).max(dim)
+            for method in data.method.values:
+                reads = bool(of(method, data[f"uses_{dim}"]))
+                expected = bool(of(method, moves).any()) or (sweep.store, method, dim) in MAY_STAY
+                assert reads == expected, (name, method, dim)
