@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import pytest
 
 import w2s_jax as w2s
 from w2s_jax.methods import LABELS, METHODS, Labels, Method, View, draw_view
@@ -37,15 +36,6 @@ def fit_alike(labels: Labels, view: View, knobs=None) -> dict:
 def run(labels: Labels, name: str, view: View, **knobs: float):
     """One method's coefficients, by the program of all of them."""
     return fit_alike(labels, view, {**DEFAULTS[labels], name: {**DEFAULTS[labels][name], **knobs}})[name]
-
-
-@pytest.fixture(scope="module")
-def in_a_hurry():
-    """Small programs, each run a few times: optimising them would take most of the time."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:

@@ -40,11 +40,19 @@ def key():
 
 @pytest.fixture(scope="module")
 def compile_in_a_hurry():
-    """For many small programs, each run a few times: optimising them would take most of the time."""
+    """For programs that compile for longer than they run: they compile a third faster, and run three times as long."""
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def few_pixels(monkeypatch):
+    """For tests of which figures are written, or whether they are alike: not of how finely they are drawn."""
+    from figures import style
+
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
 
 
 @pytest.fixture(scope="session")

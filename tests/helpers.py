@@ -67,6 +67,13 @@ def assert_mean_rejects(samples, wrong, scale=None) -> None:
     raise AssertionError(f"the test cannot tell {wrong} from the truth: use more replicates")
 
 
+def assert_mean_sharply(samples, expected, scale=None) -> None:
+    """`assert_mean`, and its twins: the same samples contradict values 10% below and above the expected one."""
+    assert_mean(samples, expected, scale)
+    for factor in (0.9, 1.1):
+        assert_mean_rejects(samples, factor * np.asarray(expected), scale)
+
+
 def assert_mean_summary_rejects(mean, sem, num_replicates, wrong, scale=None) -> None:
     """`assert_mean_rejects` for a given mean, standard error and number of replicates."""
     try:

@@ -1,7 +1,7 @@
 """Dense NumPy copies of what the kernels compute: the plainest way to write each, with no care for speed."""
 
 import numpy as np
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 
 def log_posterior(task, features, labels, noise_var=None, temperature=1.0) -> np.ndarray:
@@ -15,6 +15,18 @@ def log_posterior(task, features, labels, noise_var=None, temperature=1.0) -> np
     ]
     joint = log_prior + np.array(likelihood) / temperature
     return joint - special.logsumexp(joint)
+
+
+def marchenko_pastur_mean(function, gamma: float) -> float:
+    """Mean of a function over the limit of the eigenvalues of a gram matrix, d/n = gamma, by adaptive quadrature."""
+    low, high = (1 - np.sqrt(gamma)) ** 2, (1 + np.sqrt(gamma)) ** 2
+
+    def in_angle(angle):
+        x = low + (high - low) * np.sin(angle) ** 2
+        return function(x) * (high - low) ** 2 * np.sin(2 * angle) ** 2 / (4 * np.pi * gamma * x)
+
+    bulk = integrate.quad(in_angle, 0, np.pi / 2, epsabs=1e-13, epsrel=1e-12, limit=500)[0]
+    return bulk + ((1 - 1 / gamma) * function(0.0) if gamma > 1 else 0.0)
 
 
 def moment_law(concepts, prior, noise_var, feature_var, num_samples) -> tuple[np.ndarray, np.ndarray]:

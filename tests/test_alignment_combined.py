@@ -150,19 +150,24 @@ def test_what_contrast_of_exact_models_keeps_and_takes(task):
     aligned, unaligned = (believer(world, wrong, weights) for weights in (target, prior))
     numbers = jnp.array([0, 5, 11])
 
-    def scores(models, rule, **knobs):
-        model = Combined(models, partial(rule, relative_top=1e-3, **knobs))
-        return jax.tree.map(np.asarray, compiled(lambda: scored(world, model, numbers))())[0]
+    @compiled
+    def anchored(strength):
+        rule = partial(anchored_contrast, strength=strength, relative_top=1e-3)
+        return scored(world, Combined((strong, aligned, unaligned), rule), numbers)[0]
 
-    anchored = partial(scores, (strong, aligned, unaligned), anchored_contrast)
-    found = anchored(strength=1.0)
+    @compiled
+    def pair(alpha):
+        rule = partial(contrast, alpha=alpha, relative_top=1e-3)
+        return scored(world, Combined((aligned, unaligned), rule), numbers)[0]
+
+    found = anchored(1.0)
     np.testing.assert_allclose(found.content[:, 1], 1, rtol=1e-8)
     np.testing.assert_allclose(found.style[:, 1], world.target_style(), rtol=1e-8)
-    none = anchored(strength=0.0)  # the twin: nothing is added
+    none = anchored(0.0)  # the twin: nothing is added
     np.testing.assert_allclose(none.style[:, 1], prior @ world.variant_law @ world.style, rtol=1e-8)
     np.testing.assert_allclose(none.content[:, 1], 1, rtol=1e-8)
 
-    released = scores((aligned, unaligned), contrast, alpha=0.4)
+    released = pair(0.4)
     if task == "persona":  # one claim an answer, doubted by both alike: 0.8 and 0.2 to the power alpha
         others = world.content.shape[1] - 1
         rare = (0.2 / others) ** 0.4

@@ -1,4 +1,4 @@
-"""Every world: its law sums to one, its scores mean what they say, its concepts can be told, its beliefs nest."""
+"""Every world: its distribution sums to one, scores mean what they say, concepts can be named, beliefs nest."""
 
 import dataclasses
 from collections import Counter
@@ -157,7 +157,7 @@ def test_the_perfect_answerer_scores_one_and_the_targets_style(task):
         content, style = np.sum([p * np.array(scores[q, string]) for string, p in law.items()], axis=0)
         assert abs(content - 1) < 1e-12
         assert abs(style - world.target_style()) < 1e-12
-    for concept in range(1, world.num_concepts):  # and style tells the target from each of its rivals
+    for concept in range(1, world.num_concepts):  # and style separates the target from each of its rivals
         assert world.variant_law[concept] @ world.style < world.target_style() / 2
 
 

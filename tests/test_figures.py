@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import curves, data, make, phase, risk_lines, style
+from tests.panels import assert_drawn, assert_same_bytes, stored
 from w2s_jax import theory
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.tasks import make_task
@@ -56,7 +57,7 @@ def results(**config) -> data.Results:
 @pytest.fixture
 def folder(tmp_path):
     """A folder of results that holds a risk sweep and nothing else."""
-    risk_dataset().to_zarr(tmp_path / "risk_sweep.zarr", zarr_format=3, consolidated=False)
+    stored(risk_dataset(), tmp_path, "risk_sweep")
     return tmp_path
 
 
@@ -229,7 +230,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, monkeypatc
 def test_method_that_a_figure_needs_and_the_store_lacks(tmp_path, capsys, monkeypatch):
     stub(monkeypatch, *(name for name in make.FIGURES if name != "phase_diagram"))
     fewer = risk_dataset().sel({"method": ["naive_ft"], "method_2": ["naive_ft"]})
-    fewer.to_zarr(tmp_path / "risk_sweep.zarr", zarr_format=3, consolidated=False)
+    stored(fewer, tmp_path, "risk_sweep")
     code, out, _ = run(capsys, "--results", tmp_path)
     assert code == 0
     assert "not drawn: phase_diagram: this figure needs method icl_refine_fresh" in out
@@ -300,12 +301,7 @@ def test_naive_curve_is_the_least_over_the_penalties():
 
 
 def test_bytes_are_stable():
-    entry = make.FIGURES["naive_ft_trap"]
-    first, second = make.draw(entry, results()), make.draw(entry, results())
-    assert first == second
-    assert first["pdf"].startswith(b"%PDF")
-    assert first["png"].startswith(b"\x89PNG")
-    assert b"CreationDate" not in first["pdf"]
+    assert_same_bytes("naive_ft_trap", results())
 
 
 @pytest.mark.slow
@@ -321,6 +317,4 @@ def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
     assert code == 0
     drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", "posterior_sweep")]
     assert printed.count("not drawn") == len(make.FIGURES) - len(drawn)
-    for name in drawn:
-        for kind in ("pdf", "png"):
-            assert (tmp_path / "figures" / f"{name}.{kind}").stat().st_size > 5000
+    assert_drawn(tmp_path, drawn, least=5000)

@@ -1,13 +1,11 @@
 """Figures of the alignment experiments: what they draw of a store, and the published scores beside it."""
 
-import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.text import Text
 
 from figures import (
     alignment,
@@ -20,6 +18,7 @@ from figures import (
     style,
 )
 from figures.stores import TASKS
+from tests.panels import assert_drawn, assert_legible, laid_out, shows, stored, texts
 from w2s_jax.statistics import confidence_interval
 
 METHODS = (
@@ -132,8 +131,7 @@ def weak_free(counts: list[int]) -> xr.DataArray:
 
 def write(folder, task: str, **sizes) -> data.Results:
     """A store on disk, read back as figures read it."""
-    dataset(**sizes).to_zarr(folder / f"alignment_{task}.zarr", zarr_format=3, consolidated=False)
-    return data.open_results(folder, f"alignment_{task}")
+    return stored(dataset(**sizes), folder, f"alignment_{task}")
 
 
 @pytest.fixture(scope="module")
@@ -151,29 +149,22 @@ def stores(folder):
 @pytest.fixture(scope="module")
 def figures(stores):
     """Every figure, laid out."""
-    with style.style():
-        found = {name: alignment.strong_against_weak(store) for name, store in stores.items()}
-        found["alignment_table"] = alignment_overview.alignment_table(*stores.values())
-        found["icl_examples"] = alignment_overview.icl_examples(*stores.values())
-        found["alignment_methods"] = alignment_methods.alignment_methods(*stores.values())
-        for figure in found.values():
-            figure.draw_without_rendering()
-    return found
+    every = (alignment_overview.alignment_table, alignment_overview.icl_examples, alignment_methods.alignment_methods)
+    found = {name: laid_out(alignment.strong_against_weak, store) for name, store in stores.items()}
+    return found | {draw.__name__: laid_out(draw, *stores.values()) for draw in every}
 
 
 def lines_of(panel, method: str) -> list[np.ndarray]:
-    """Heights of the lines in a method's colour."""
+    """Heights of the lines in a method's color."""
     return [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_color() == style.look(method).color]
 
 
 def drawn(panel, method: str, heights) -> bool:
-    return any(y.shape == np.shape(heights) and np.allclose(y, heights) for y in lines_of(panel, method))
+    return shows(panel, heights, style.look(method).color)
 
 
 def words(figure) -> str:
-    """All that a figure says."""
-    legends = [text for legend in figure.legends for text in (*legend.get_texts(), legend.get_title())]
-    return "\n".join(text.get_text() for text in (*figure.findobj(Text), *legends))
+    return "\n".join(texts(figure))
 
 
 # --- Published scores --------------------------------------------------------------------------------------------
@@ -362,16 +353,14 @@ def test_examples_are_drawn_beside_exact_bayes(figures, stores):
 
 
 def test_tasks_without_results_are_named(stores):
-    with style.style():
-        for draw in (
-            alignment_overview.alignment_table,
-            alignment_overview.icl_examples,
-            alignment_methods.alignment_methods,
-        ):
-            figure = draw(stores["math"])
-            assert "no results yet: persona, explanation, bias" in words(figure)
-            figure.draw_without_rendering()
-            assert_legible(figure, "math alone")
+    for draw in (
+        alignment_overview.alignment_table,
+        alignment_overview.icl_examples,
+        alignment_methods.alignment_methods,
+    ):
+        figure = laid_out(draw, stores["math"])
+        assert "no results yet: persona, explanation, bias" in words(figure)
+        assert_legible(figure, "math alone")
 
 
 def test_examples_need_the_methods_that_read_them(stores):
@@ -386,8 +375,8 @@ def test_examples_need_the_methods_that_read_them(stores):
 # --- The command -------------------------------------------------------------------------------------------------
 
 
-def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)  # what is drawn is under test, not how finely
+@pytest.mark.usefixtures("few_pixels")
+def test_stores_that_are_missing_are_named(tmp_path, capsys):
     arguments = ["--results", str(tmp_path), "--only", "alignment_table"]
     assert make.main(arguments) == 2
     error = capsys.readouterr().err
@@ -397,7 +386,7 @@ def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
     write(tmp_path, "math")
     assert make.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"alignment_table.pdf", "alignment_table.png"}
+    assert_drawn(tmp_path, ["alignment_table"])
     lacking = [line for line in lines if line.startswith("drawn without: alignment_table: ")]
     assert [task for task in TASKS if any(f"--task {task} " in line for line in lacking)] == [
         "persona",
@@ -410,13 +399,13 @@ def test_stores_that_are_missing_are_named(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_all_are_drawn_from_their_stores(folder, stores, capsys, monkeypatch):
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
+@pytest.mark.usefixtures("few_pixels", "stores")
+def test_all_are_drawn_from_their_stores(folder, capsys):
     names = [name for name, entry in make.FIGURES.items() if entry.store.startswith("alignment_")]
     assert len(names) == 7
     assert make.main(["--results", str(folder), *(word for name in names for word in ("--only", name))]) == 0
     assert "drawn" not in capsys.readouterr().out
-    assert {path.stem for path in (folder / "figures").iterdir()} == set(names)
+    assert_drawn(folder, names)
 
 
 # --- Legibility --------------------------------------------------------------------------------------------------
@@ -429,39 +418,13 @@ def test_figures_are_legible(figures):
 
 def test_one_seed_has_no_interval(tmp_path):
     store = write(tmp_path, "bias", seeds=1)
-    with style.style():
-        for figure in (alignment.strong_against_weak(store), alignment_overview.alignment_table(store)):
-            figure.draw_without_rendering()
+    for draw in (alignment.strong_against_weak, alignment_overview.alignment_table):
+        laid_out(draw, store)
 
 
 def test_every_test_set_has_its_panels():
     assert alignment_published.test_sets("persona") == ("tinyTruthfulQA", "tinyAlpacaEval", "tinyMMLU")
     assert alignment_published.test_sets("bias") == ("biographies",)
-
-
-def ticks_of(panel) -> list[Text]:
-    """The numbers on both axes that lie inside the frame."""
-    sides = ((panel.xaxis, panel.get_xlim()), (panel.yaxis, panel.get_ylim()))
-    found = [
-        (tick, min(ends) <= tick.get_loc() <= max(ends)) for side, ends in sides for tick in side.get_major_ticks()
-    ]
-    return [label for tick, inside in found if inside for label in (tick.label1, tick.label2)]
-
-
-def assert_legible(figure, name: str) -> None:
-    """No title, label or legend touches another, and all lie on the page, which is no wider than two columns."""
-    assert figure.get_figwidth() <= style.DOUBLE_COLUMN
-    texts = [text for panel in figure.axes for text in (*panel.get_children(), panel.xaxis.label, panel.yaxis.label)]
-    texts += [text for panel in figure.axes for text in ticks_of(panel)]
-    texts += [figure._supxlabel] if figure._supxlabel else []
-    shown = [text for text in texts if isinstance(text, Text) and text.get_text() and text.get_visible()]
-    shown = [text for text in shown if text.axes is None or text.axes.axison or text in text.axes.texts]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    boxes += [("legend", legend.get_window_extent()) for legend in figure.legends]
-    for (first, one), (second, other) in itertools.combinations(boxes, 2):
-        assert not one.overlaps(other), (name, first, second)
-    for text, box in boxes:
-        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1, (name, text)
 
 
 def test_the_published_patterns_are_counted_right():

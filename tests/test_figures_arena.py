@@ -1,4 +1,4 @@
-"""Figures of the arena: who wins where, what the table says, and a method that nobody wrote a figure for."""
+"""Figures of the arena: who wins where, what the table says, and a method that is new to them."""
 
 import json
 
@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 from matplotlib.text import Text
 
-from figures import arena, data, make, style
+from figures import arena, data, make
+from tests.panels import assert_same_bytes, laid_out, stored, texts
 from w2s_jax.statistics import pgr_interval
 
 METHODS = ("source", "ceiling", "naive_ft", "hull", "new_method")
@@ -78,20 +79,7 @@ def dataset() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> data.Results:
-    folder = tmp_path_factory.mktemp("results")
-    dataset().to_zarr(folder / "methods.zarr", zarr_format=3, consolidated=False)
-    return data.open_results(folder, "methods")
-
-
-def texts(figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def drawn(entry, results):
-    with style.style():
-        figure = entry(results)
-        figure.draw_without_rendering()
-    return figure
+    return stored(dataset(), tmp_path_factory.mktemp("results"), "methods")
 
 
 def test_the_lowest_risk_wins_and_the_ceiling_does_not_compete(results):
@@ -103,7 +91,7 @@ def test_the_lowest_risk_wins_and_the_ceiling_does_not_compete(results):
 
 
 def test_the_arena_names_winners_alone(results):
-    figure = drawn(arena.method_arena, results)
+    figure = laid_out(arena.method_arena, results)
     said = texts(figure)
     assert {"convex hull of the concepts", "new method", "not significantly ahead of the next"} <= set(said)
     assert "naive fine-tuning" not in said and "ceiling (true labels)" not in said
@@ -112,7 +100,7 @@ def test_the_arena_names_winners_alone(results):
 
 
 def test_the_table_is_ordered_by_rank_and_tells_gaps_and_costs(results):
-    figure = drawn(arena.method_table, results)
+    figure = laid_out(arena.method_table, results)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     order = ("ceiling", "hull", "new_method", "naive_ft", "source")
     assert names == [arena.label_of(name) + " *" * (name in ("ceiling", "hull")) for name in order]
@@ -125,7 +113,7 @@ def test_the_table_is_ordered_by_rank_and_tells_gaps_and_costs(results):
 
 
 def test_robustness_shows_every_level_of_every_assumption(results):
-    figure = drawn(arena.robustness, results)
+    figure = laid_out(arena.robustness, results)
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left").split("  ")[1] for axes in panels] == ["coherence", "spectrum"]
     for axes, levels in zip(panels, (("0", "0.2", "0.4", "0.6"), ("0", "0.5", "1", "1.5"))):
@@ -161,7 +149,7 @@ def of_signs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("signs")
     signs = dataset()
     signs.attrs["config"] = json.dumps({**json.loads(signs.attrs["config"]), "labels": "sign"})
-    signs.to_zarr(folder / "methods_sign.zarr", zarr_format=3, consolidated=False)
+    stored(signs, folder, "methods_sign")
     own = {"tasks": 256, "machine": "2 cores of a processor", "seconds": [1.0]}
     rows = [
         {"labels": labels, "method": name, "ratio_to_naive_ft": ratio + (labels == "linear"), **own}
@@ -174,10 +162,9 @@ def of_signs(tmp_path_factory):
 
 def test_figures_of_signs_say_so(of_signs):
     signs, cost = (data.open_results(of_signs, store) for store in ("methods_sign", "methods_cost"))
-    assert any("numbers: its mean share of wrong signs" in text for text in texts(drawn(arena.method_arena, signs)))
-    assert "share of wrong signs" in texts(drawn(arena.robustness, signs))
-    with style.style():
-        said = texts(arena.method_table(signs, cost))
+    assert any("numbers: its mean share of wrong signs" in text for text in texts(laid_out(arena.method_arena, signs)))
+    assert "share of wrong signs" in texts(laid_out(arena.robustness, signs))
+    said = texts(laid_out(arena.method_table, signs, cost))
     assert {"0.34", "0.012", "1"} <= set(said) and "time of a fit,\nnaive's = 1" in said
     assert any("times: 256 fits side by side on one device of: 2 cores of a processor" in text for text in said)
 
@@ -190,17 +177,15 @@ def test_a_table_is_drawn_without_times_and_never_of_times_alone(of_signs, tmp_p
     assert make.main(["--results", str(of_signs), "--only", "method_table_sign", "--list"]) == 0
     assert "    ready\n" in capsys.readouterr().out
     (tmp_path / "methods_cost.json").write_text("[{")
-    dataset().to_zarr(tmp_path / "methods.zarr", zarr_format=3, consolidated=False)
+    stored(dataset(), tmp_path, "methods")
     assert make.main(["--results", str(tmp_path), "--only", "method_table"]) == 2
     assert "methods_cost must be a list of measurements in JSON" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["method_arena", "method_table", "robustness"])
 def test_figures_are_drawn_alike_every_time_and_on_the_page(results, name):
-    entry = make.FIGURES[name]
-    first = make.draw(entry, results)
-    assert first == make.draw(entry, results) and set(first) == {"pdf", "png"}
-    figure = drawn(entry.draw, results)
+    assert_same_bytes(name, results)
+    figure = laid_out(make.FIGURES[name].draw, results)
     page = figure.bbox
     for text in figure.findobj(Text):
         if text.get_text() and text.get_visible():
@@ -231,4 +216,4 @@ def test_a_new_method_is_one_registry_line_away_from_table_and_figures(tmp_path,
     names = ("method_arena", "method_table", "robustness")
     assert make.main(["--results", str(tmp_path), *(part for name in names for part in ("--only", name))]) == 0
     for name, mark in zip(names[1:], (" *", "")):  # a method that cannot be had in practice has a star
-        assert f"nothing at all{mark}" in texts(drawn(make.FIGURES[name].draw, found))
+        assert f"nothing at all{mark}" in texts(laid_out(make.FIGURES[name].draw, found))

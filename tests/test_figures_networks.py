@@ -1,18 +1,17 @@
 """Figures of the in-context sweep: that they read its own results, what they draw of them, and what stands beside."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
 import zarr
-from matplotlib.text import Text
 
 from figures import data, make, network_risk, networks, style
 from sims.engine.checked import to_json
 from sims.incontext import distance
 from sims.incontext import results as network_results
 from sims.incontext.spec import InContextSpec
+from tests.panels import assert_drawn, assert_legible, assert_same_bytes, laid_out, shows
 from w2s_jax import theory
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.tasks import make_task
@@ -79,18 +78,7 @@ def results(folder):
 @pytest.fixture(scope="module")
 def figures(results):
     """Every figure, laid out."""
-    with style.style():
-        found = {name: make.FIGURES[name].draw(results) for name in NAMES}
-        for figure in found.values():
-            figure.draw_without_rendering()
-    return found
-
-
-def line_of(panel, color: str, heights) -> bool:
-    """Whether a line of that colour has these heights."""
-    heights = np.asarray(heights, float)
-    lines = [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_color() == color]
-    return any(y.shape == heights.shape and np.allclose(y, heights, rtol=1e-6) for y in lines)
+    return {name: laid_out(make.FIGURES[name].draw, results) for name in NAMES}
 
 
 def band_of(panel, low, high) -> bool:
@@ -114,22 +102,18 @@ def test_missing_store_names_its_command(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_store_is_found_and_drawn(folder, results, capsys, monkeypatch):
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)  # what is drawn is under test, not how finely
+@pytest.mark.usefixtures("few_pixels", "results")
+def test_store_is_found_and_drawn(folder, capsys):
     assert make.main(["--results", str(folder), "--only", "concept_posterior_trace"]) == 0
     assert "not drawn" not in capsys.readouterr().out
-    names = {path.name for path in (folder / "figures").iterdir()}
-    assert names == {"concept_posterior_trace.pdf", "concept_posterior_trace.png"}
+    assert_drawn(folder, ["concept_posterior_trace"])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_pixels")
 @pytest.mark.parametrize("name", NAMES)
-def test_bytes_are_stable(name, results, monkeypatch):
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
-    first, second = (make.draw(make.FIGURES[name], results) for _ in range(2))
-    assert first == second
-    assert first["pdf"].startswith(b"%PDF")
-    assert first["png"].startswith(b"\x89PNG")
+def test_bytes_are_stable(name, results):
+    assert_same_bytes(name, results)
 
 
 @pytest.mark.parametrize("dim", ["sample_size", "num_icl"])
@@ -147,13 +131,13 @@ def test_distance_to_bayes_is_drawn_with_its_interval_over_seeds(figures, result
         panel = figures["icl_vs_bayes"].axes[column]
         for law, how in networks.LAWS.items():
             values = results.at(concept_shift=shift, law=law)["kl_to_bayes"].transpose("seed", "context_length").values
-            assert line_of(panel, how.color, values.mean(0))
+            assert shows(panel, values.mean(0), how.color)
             spread = values.std(0, ddof=1) / np.sqrt(SPEC.replicates)
             low, high = confidence_interval(values.mean(0), spread, SPEC.replicates)
             assert band_of(panel, np.maximum(low, 1e-30), high)
 
 
-def test_distance_in_distribution_is_told(figures, results):
+def test_distance_in_distribution_is_in_the_title(figures, results):
     title = figures["icl_vs_bayes"].axes[1].get_title(loc="left")
     own = results.at(concept_shift=0.75, law="in_distribution")["kl_to_bayes"].mean("seed").values
     assert f"mean {own.mean():.3f}, worst {own.max():.3f}" in title
@@ -164,11 +148,8 @@ def test_coverage_stands_beside_its_levels(figures, results):
     covered = results.at(concept_shift=0.5)["coverage"].mean("seed")
     for level in distance.LEVELS:
         heights = covered.sel(level=level).values
-        assert any(
-            np.shape(line.get_ydata()) == heights.shape and np.allclose(line.get_ydata(), heights)
-            for line in panel.lines
-        )
-        assert line_of(panel, "black", [level, level])
+        assert shows(panel, heights)
+        assert shows(panel, [level, level], "black")
     assert panel.get_ylim()[0] < covered.min()
 
 
@@ -180,8 +161,8 @@ def test_trace_shows_network_posterior_and_gap(figures, results):
         drawn = {line.get_linestyle(): line.get_ydata() for line in top.lines if line.get_color() == color}
         np.testing.assert_allclose(drawn["-"], cell["concept_weight"].sel(predictor="network"))
         np.testing.assert_allclose(drawn["--"], cell["concept_weight"].sel(predictor="bayes"))
-        assert line_of(bottom, color, cell["concept_weight_gap"])
-    assert line_of(bottom, "black", [0.05, 0.05])
+        assert shows(bottom, cell["concept_weight_gap"], color)
+    assert shows(bottom, [0.05, 0.05], "black")
     worst = row["concept_weight_gap"].sel(weak_accuracy=0.8).mean("seed").max().item()
     assert f"a = 0.8: ≤ {worst:.3f}" in bottom.get_title(loc="left")
 
@@ -196,7 +177,7 @@ def test_risks_of_networks_are_drawn_at_the_cut(figures, results):
             panel = figures["network_vs_theory"].axes[3 * row + column]
             for method in network_risk.LABELS:
                 heights = cut.sel({"method": method, "weak_accuracy": accuracy}).transpose(dim).values
-                assert line_of(panel, style.look(method).color, heights), (dim, accuracy, method)
+                assert shows(panel, heights, style.look(method).color), (dim, accuracy, method)
 
 
 def test_theory_stands_beside_the_networks(figures, results):
@@ -213,7 +194,7 @@ def test_theory_stands_beside_the_networks(figures, results):
     for prompts in ("shared", "fresh"):
         ends[f"icl_refine_{prompts}"] = [exact.sel(prompts=prompts, num_icl=8).item()]
         along = exact.sel(prompts=prompts).values
-        assert line_of(by_length, style.look(f"icl_refine_{prompts}").color, along)
+        assert shows(by_length, along, style.look(f"icl_refine_{prompts}").color)
     for method, levels in ends.items():
         for panel in (by_size, by_length):
             drawn = [line.get_ydata()[-1] for line in panel.lines if line.get_color() == style.look(method).color]
@@ -242,24 +223,9 @@ def test_theory_far_below_the_networks_leaves_the_frame(results):
 def test_figures_fit_sweeps_of_other_sizes(spec, tmp_path):
     other = write(spec, tmp_path)
     for name in NAMES:
-        with style.style():
-            figure = make.FIGURES[name].draw(other)
-            figure.draw_without_rendering()
-        assert_legible(figure, name)
+        assert_legible(laid_out(make.FIGURES[name].draw, other), name, ticks=False)
 
 
 def test_figures_are_legible(figures):
     for name, figure in figures.items():
-        assert_legible(figure, name)
-
-
-def assert_legible(figure, name: str) -> None:
-    """No title, axis label or legend touches another, and all lie on the page."""
-    texts = [text for panel in figure.axes for text in (*panel.get_children(), panel.xaxis.label, panel.yaxis.label)]
-    texts = [text for text in texts if isinstance(text, Text) and text.get_text() and text.get_visible()]
-    boxes = [text.get_window_extent() for text in texts]
-    boxes += [legend.get_window_extent() for legend in figure.legends]
-    for one, other in itertools.combinations(boxes, 2):
-        assert not one.overlaps(other), name
-    for box in boxes:
-        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1, name
+        assert_legible(figure, name, ticks=False)

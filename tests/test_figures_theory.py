@@ -17,6 +17,7 @@ from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, m
 from sims.theory_sweep.studies import misfit as misfit_study
 from sims.theory_sweep.studies import prompts as prompts_study
 from tests.helpers import assert_mean
+from tests.panels import assert_drawn, assert_same_bytes, shows
 from tests.test_house import run_python
 from w2s_jax import theory
 from w2s_jax.statistics import pgr_interval, summarize
@@ -35,8 +36,6 @@ SPEC = TheorySpec(
     aspect_ratio=(0.5, 1.0, 2.0),
 )
 COUNT = 400
-LARGE = ("em_ladder", "contamination", "relaxed_assumptions", "misfit")
-"""Figures of many panels or long computations, which take seconds."""
 NAMES = [name for name, entry in make.FIGURES.items() if entry.store == "theory_sweep"]
 
 
@@ -72,12 +71,6 @@ def results() -> data.Results:
     return data.Results("theory_sweep", dataset, json.loads(dataset.attrs["config"]))
 
 
-@pytest.fixture
-def quick_files(monkeypatch):
-    """Coarse pixels: what is drawn is under test, not how finely."""
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 40)
-
-
 def panels_of(draw, results) -> list:
     with style.style():
         return draw(results).axes
@@ -86,12 +79,6 @@ def panels_of(draw, results) -> list:
 def drawn(axes) -> list[np.ndarray]:
     """Heights of everything drawn in a panel, lines and points."""
     return [np.asarray(line.get_ydata(), float) for line in axes.lines]
-
-
-def shows(axes, heights) -> bool:
-    """Whether one of its lines or sets of points has these heights."""
-    heights = np.asarray(heights, float)
-    return any(y.shape == heights.shape and np.allclose(y, heights, rtol=1e-6, equal_nan=True) for y in drawn(axes))
 
 
 # --- Reading a study ---------------------------------------------------------------------------------------------
@@ -217,12 +204,10 @@ def test_constants_are_those_of_the_studies():
 # --- What is drawn -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES])
-def test_bytes_are_stable(name, results, quick_files):
-    first, second = (make.draw(make.FIGURES[name], results) for _ in range(2))
-    assert first == second
-    assert first["pdf"].startswith(b"%PDF")
-    assert first["png"].startswith(b"\x89PNG")
+@pytest.mark.usefixtures("few_pixels")
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_are_stable(name, results):
+    assert_same_bytes(name, results)
 
 
 def test_hull_is_measured_in_units_of_its_noise(results):
@@ -366,6 +351,4 @@ def test_every_figure_is_drawn_from_a_small_sweep(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     assert theory_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0
     assert make.main(["--results", str(tmp_path)]) == 0
-    for name in NAMES:
-        for kind in ("pdf", "png"):
-            assert (tmp_path / "figures" / f"{name}.{kind}").stat().st_size > 5000
+    assert_drawn(tmp_path, NAMES, least=5000)

@@ -11,7 +11,6 @@ from scipy import linalg, optimize
 import w2s_jax as w2s
 from tests import arena_views
 from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
-from tests.arena_views import in_a_hurry as in_a_hurry
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_methods_contract import assert_one_sentence
 from w2s_jax.methods import View, bootstrapping, confidence, contrast, draw_view, known, teams
@@ -20,7 +19,7 @@ from w2s_jax.relaxed import power_law_spectrum
 from w2s_jax.rng import stream
 from w2s_jax.types import Dataset, Task
 
-pytestmark = pytest.mark.usefixtures("in_a_hurry")
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 MANY = 30_000
 run = partial(arena_views.run, "linear")
 
@@ -131,7 +130,7 @@ def test_experts_begin_with_the_generalist(view):
         answers = concepts @ features[i]
         agreed += np.abs(answers - label).argmin() == np.abs(answers - said).argmin()
         rows.append((abs(label - said), i, label))
-    assert 0.3 * NUM_SAMPLES < agreed < NUM_SAMPLES  # a share that nobody set
+    assert 0.3 * NUM_SAMPLES < agreed < NUM_SAMPLES  # a share that follows from the data
     rows = sorted(rows)[:agreed]
     expected = ridge(features[[i for _, i, _ in rows]], np.array([label for *_, label in rows]), source_coef, 0.3)
     same(run("experts", view, penalty=0.3), expected)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from tests.arena_views import DEFAULTS, DIM, NUM_ICL, NUM_SAMPLES, draw, fit_alike, fit_all, make_task, methods_of
-from tests.arena_views import in_a_hurry as in_a_hurry
 from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Knob, Method, View, confidence, teams
 from w2s_jax.types import stack
 
-pytestmark = pytest.mark.usefixtures("in_a_hurry")
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 
 def other(knob: Knob) -> float:

@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 import w2s_jax as w2s
 from tests import arena_views
 from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
-from tests.arena_views import in_a_hurry as in_a_hurry
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_methods_contract import assert_one_sentence
 from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, logistic_to_source, nearest_logit, teams
@@ -24,7 +23,7 @@ from w2s_jax.methods.logistic import NEWTON_STEPS
 from w2s_jax.methods.signs import log_odds, logit_concepts
 from w2s_jax.types import Dataset, Task
 
-pytestmark = pytest.mark.usefixtures("in_a_hurry")
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 run = partial(arena_views.run, "sign")
 fit = jax.jit(logistic_to_source)
 LEAST = 1e-3

@@ -7,7 +7,6 @@ import pytest
 from scipy import special, stats
 
 from tests.arena_views import NUM_ICL, NUM_SAMPLES, draw, make_task
-from tests.arena_views import in_a_hurry as in_a_hurry
 from w2s_jax.incontext import BayesPredictor
 from w2s_jax.methods import METHODS, contrast, nearest_logit
 from w2s_jax.methods.confidence import warmed_up, with_own
@@ -17,7 +16,7 @@ from w2s_jax.predictive import law_mean, make_bins
 from w2s_jax.refinement import posterior_path, refine_labels
 from w2s_jax.types import Dataset
 
-pytestmark = pytest.mark.usefixtures("in_a_hurry")
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 EXACT = 1e-10
 
 

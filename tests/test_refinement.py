@@ -136,7 +136,7 @@ def test_no_prompt_holds_the_example_that_it_labels():
 
 
 def test_the_steps_give_the_same_posterior():
-    # Many prompts at once, several lengths: the road of a sweep against the public kernels, prompt by prompt.
+    # Many prompts at once, several lengths: the steps of a sweep against the public kernels, prompt by prompt.
     prompts = [weak_dataset(7, seed) for seed in range(5)]
     stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *prompts)
     lengths = (4, 0, 6)
@@ -187,10 +187,12 @@ def test_weights_rise_from_a_prior_of_zero():
     def log_weight(shift):
         return concept_log_posterior(TASK._replace(source_prior=prior(shift)), PROMPT)[:1]
 
+    step = 1e-6
     for f in (weights, answers, log_weight):
-        step = 1e-6
-        difference = (4 * f(step / 2) - 3 * f(0.0) - f(step)) / step  # second order, from one side
-        for slope in (jax.jacfwd(f)(0.0), jax.jacrev(f)(0.0)):
+        program = jax.jit(lambda shift, f=f: (f(shift), jax.jacfwd(f)(shift), jax.jacrev(f)(shift)))
+        (start, *slopes), (half, *_), (end, *_) = map(program, (0.0, step / 2, step))
+        difference = (4 * half - 3 * start - end) / step  # second order, from one side
+        for slope in slopes:
             np.testing.assert_allclose(slope, difference, rtol=1e-4, atol=1e-7)
         assert np.abs(difference).max() > 1e-4
 

@@ -1,4 +1,4 @@
-"""Features, labels and moments: the laws they are drawn from, and the three roads to one law of moments."""
+"""Features, labels and moments: the distributions they are drawn from, and three ways to draw the same moments."""
 
 import inspect
 from functools import cache
@@ -150,7 +150,7 @@ def test_a_concept_of_prior_zero_is_never_shown(key):
 
 
 def test_design_moments_are_the_moments_of_the_dataset_they_stand_for(key):
-    # One concept and unit feature variance: the same key gives the same features and noise on both roads.
+    # One concept and unit feature variance: the same key gives the same features and noise both ways.
     task = general_task()._replace(weak_prior=jnp.array([0.0, 1.0, 0.0]), feature_var=jnp.ones(4))
     data = sample_dataset(key, task, 3)
     dense = (np.asarray(x) for x in data)

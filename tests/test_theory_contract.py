@@ -100,9 +100,9 @@ def everything(task):
     return {name: form(task) for name, form in FORMS.items() if name not in PARTS}
 
 
-@pytest.mark.slow
-def test_one_program_serves_every_task():
-    """Traced once for three tasks; the same tasks as one batch in single precision agree with it."""
+@pytest.fixture(scope="module")
+def alone() -> list[dict]:
+    """The values of every task: one program, traced once for all three."""
     traces = []
 
     @jax.jit
@@ -110,8 +110,13 @@ def test_one_program_serves_every_task():
         traces.append(None)
         return everything(task)
 
-    alone = [fast(task) for task in TASKS]
+    found = [fast(task) for task in TASKS]
     assert len(traces) == 1
+    return found
+
+
+@pytest.mark.slow
+def test_a_batch_in_single_precision_agrees(alone):
     batch = jax.tree.map(lambda *x: jnp.stack(x).astype(jnp.float32), *TASKS)
     single = jax.jit(jax.vmap(everything))(batch)
     for name, values in single.items():
@@ -120,11 +125,9 @@ def test_one_program_serves_every_task():
 
 
 @pytest.mark.slow
-def test_every_form_takes_a_batch_of_tasks():
+def test_every_form_takes_a_batch_of_tasks(alone):
     """`form(batch)` itself, without vmap, for a batch of shape [3, 1]: the values of the tasks one by one."""
     batch = jax.tree.map(lambda *x: jnp.stack(x)[:, None], *TASKS)
-    fast = jax.jit(everything)
-    alone = [fast(task) for task in TASKS]
     for name, values in jax.jit(everything)(batch).items():
         expected = np.stack([one[name] for one in alone])[:, None]
         assert values.shape == expected.shape, name

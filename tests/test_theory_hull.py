@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from tests.helpers import assert_mean, assert_mean_rejects
+from tests.helpers import assert_mean_sharply
 from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
 from w2s_jax.hull import hull_least_squares
@@ -19,7 +19,6 @@ forms = jax.jit(
 )
 hull_risk = jax.jit(theory.hull_risk)
 weak_bias = jax.jit(theory.weak_bias)
-WRONG = (0.9, 1.1)
 SCALE, NOISE_VAR = 0.7, 0.25
 
 
@@ -77,9 +76,7 @@ def test_statistical_dimension_is_a_mean_squared_distance(num_concepts):
         low, high = np.where(rising, tau, low), np.where(rising, high, tau)
     samples = (g[:, 0] - low) ** 2 + (np.maximum(g[:, 1:] - low[:, None], 0) ** 2).sum(1)
     expected = theory.hull_statistical_dimension(num_concepts)
-    assert_mean(samples, expected)
-    for factor in WRONG:
-        assert_mean_rejects(samples, factor * expected)
+    assert_mean_sharply(samples, expected)
 
 
 def test_statistical_dimension_refuses_no_concepts():
@@ -215,9 +212,11 @@ CASES = {
     "mixture": lambda: mixture(np.array([0.3, 0.3, 0.2, 0.2])),
     "rotated mixture": lambda: example("rotated", 0.2)._replace(weak_prior=jnp.asarray([0.7, 0.3, 0.0, 0.0])),
 }
+SIMULATED = ("rotated", "perfect", "mixture")
+"""Those that `sims/checks/students.py` draws with the kernel; their stated forms are below."""
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in SIMULATED])
 def test_hull_risk_at_large_n(name):
     """n (E R - bias) is n times the mean squared distance from the population solution: the cross term has mean 0."""
     task, n, count = CASES[name](), 2000, 30_000
@@ -226,9 +225,7 @@ def test_hull_risk_at_large_n(name):
     offset = w - np.asarray(got["hull_weights"])
     samples = n * SCALE * np.sum(offset**2, -1)
     expected = n * (hull_risk(task, n) - got["hull_bias"])
-    assert_mean(samples, expected)
-    for factor in WRONG:
-        assert_mean_rejects(samples, factor * expected)
+    assert_mean_sharply(samples, expected)
     pull = np.asarray(got["hull_weights"] - task.target_prior)
     cross = 2 * n * SCALE * offset @ pull
     assert abs(cross.mean()) < 5 * cross.std() / np.sqrt(count) + 1e-9

@@ -1,4 +1,7 @@
-"""Random features and early stopping: identities, SciPy as oracle, random subspaces simulated."""
+"""Random features and early stopping: identities and SciPy as oracle.
+
+Simulated random subspaces are rows of `sims/checks/zoo_random_features.py`, which the slow suite runs.
+"""
 
 import itertools
 
@@ -8,9 +11,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import beta, ortho_group
+from scipy.stats import beta
 
-from tests.helpers import assert_mean, assert_mean_rejects
 from w2s_jax.theory_zoo import random_features as rf
 from w2s_jax.theory_zoo.random_features import TwoLevel
 
@@ -48,17 +50,6 @@ def test_second_moments_by_the_beta_law():
     np.testing.assert_allclose(alone, 1 - 2 * law.mean() + law.moment(2), rtol=1e-10)
     off = mean_risk(M, 1e9, first, np.eye(D)[1])
     np.testing.assert_allclose(off, 1 + (M / D - law.moment(2)) / (D - 1), rtol=1e-10)
-
-
-def test_random_subspaces():
-    rng = np.random.default_rng(0)
-    frames = ortho_group.rvs(D, size=4000, random_state=rng)[:, :, :M]
-    teachers = np.einsum("rdm,rem,e->rd", frames, frames, TARGET)
-    samples = np.sum((TARGET + np.expm1(-RATES * 1.5) * teachers) ** 2, 1)
-    expected = mean_risk(M, 1.5)
-    assert_mean(samples, expected)
-    for factor in (0.9, 1.1):
-        assert_mean_rejects(samples, factor * expected)
 
 
 def two_level(student, time):
