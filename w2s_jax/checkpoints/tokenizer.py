@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
     """A model's own tokenizer.
 
