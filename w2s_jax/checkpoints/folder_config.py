@@ -10,7 +10,7 @@ from w2s_jax.transformer import ComputeType, RopeScaling, TransformerConfig
 WHERE = "config.json"
 CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 QWEN3_HEAD_WIDTH = 128
-"""Of a Qwen3 model that does not give it."""
+"""Width of a head in a Qwen3 model that does not give it."""
 
 
 def read_config(table: Mapping[str, Any], max_length: int, dtype: ComputeType, has_head: bool) -> Layout:

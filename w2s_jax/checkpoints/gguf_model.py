@@ -19,7 +19,7 @@ from w2s_jax.transformer import ComputeType, RopeScaling, TransformerConfig, rot
 
 ROPE_FACTORS = "rope_freqs.weight"
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_length": 8192}
-"""Of every Llama 3 model with a scaled rotary base. A GGUF file holds what follows from them, not the numbers."""
+"""Numbers of every Llama 3 model with scaled positions. A GGUF file holds what follows from them, not themselves."""
 
 
 class GGUFModel(GGUFFile):

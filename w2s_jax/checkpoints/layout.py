@@ -15,7 +15,7 @@ class Layout(NamedTuple):
     """Sizes and choices of a stored model."""
 
     config: TransformerConfig
-    """Of its blocks."""
+    """Sizes and choices of its blocks."""
     vocab_size: int
     """Rows of its embedding."""
     tied: bool

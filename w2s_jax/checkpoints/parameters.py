@@ -103,7 +103,7 @@ class Weights(Protocol):
     where: str
     """What an error calls them."""
     shapes: dict[str, tuple[int, ...]]
-    """Of every tensor, by its name."""
+    """The shape of every tensor, by its name."""
 
     def read(self, name: str) -> np.ndarray:
         """One tensor, as numbers of any float type."""
