@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 VOCAB = 23
 QWEN = TransformerConfig(
-    num_layers=3,
+    num_layers=2,
     width=12,
     num_heads=4,
     num_kv_heads=2,
@@ -55,10 +55,10 @@ PREFIX = np.random.default_rng(2).integers(0, VOCAB, 4)
 @functools.cache
 def language_model(config=QWEN, *, tied_head=False, scan_layers=False):
     """A model with random numbers in every parameter, biases and scales of norms too; the same ones when scanned."""
-    chance = np.random.default_rng(0)
+    chance = np.random.default_rng(2)
     plain = nnx.eval_shape(lambda: LanguageModel(config, VOCAB, tied_head=tied_head, rngs=nnx.Rngs(0)))
     shapes = nnx.state(plain)
-    nnx.update(plain, jax.tree.map(lambda leaf: jnp.asarray(0.4 * chance.normal(size=leaf.shape), leaf.dtype), shapes))
+    nnx.update(plain, jax.tree.map(lambda leaf: jnp.asarray(0.5 * chance.normal(size=leaf.shape), leaf.dtype), shapes))
     if not scan_layers:
         return plain
     config = dataclasses.replace(config, scan_layers=True)
@@ -198,20 +198,14 @@ def test_rows_of_unequal_length_are_continued_as_each_alone(prefix, scan_layers)
 
     @jax.jit
     def run():
-        before = read(model, jnp.asarray(PREFIX))[1] if prefix else None
+        before = None
+        if prefix:
+            before = read(model, jnp.asarray([*PREFIX, 7, 7]))[1]._replace(length=jnp.asarray(PREFIX.size))
         return generate(None, model, jnp.asarray(PROMPTS), jnp.asarray(LENGTHS), 9, prefix=before)
 
     found = run()
     np.testing.assert_array_equal(found, continued(prefix))
     assert len(np.unique(found)) > 3
-
-
-def test_a_padded_prefix_is_read_up_to_its_length():
-    model, ids = language_model(), jnp.asarray(PROMPTS)
-    _, cache = read(model, jnp.asarray([*PREFIX, 7, 7]))
-    found = jax.jit(model.__call__)(ids, prefix=cache._replace(length=jnp.asarray(4)))
-    whole = jax.jit(model.__call__)(jnp.concatenate([jnp.broadcast_to(PREFIX, (3, 4)), ids], axis=1))
-    np.testing.assert_allclose(found, whole[:, 4:], rtol=1e-9, atol=1e-10)
 
 
 def test_a_row_repeats_the_token_that_ended_it_and_no_step_is_taken_after_the_last(monkeypatch):
@@ -226,12 +220,11 @@ def test_a_row_repeats_the_token_that_ended_it_and_no_step_is_taken_after_the_la
     model = language_model()
     found = jax.jit(lambda: generate(None, model, jnp.asarray(PROMPTS), jnp.asarray(LENGTHS), 9, stop=stop))()
     jax.effects_barrier()
-    expected = free.copy()
-    for row in expected:
-        end = next(i for i, token in enumerate(row) if token in stop)
-        row[end:] = row[end]
+    ends = [next(i for i, token in enumerate(row) if token in stop) for row in free]
+    expected = np.array([[*row[:end], *[row[end]] * (9 - end)] for row, end in zip(free, ends)])
     np.testing.assert_array_equal(found, expected)
-    assert sorted(steps) == list(range(max(steps) + 1)) and max(steps) <= 2
+    assert sorted(steps) == list(range(max(ends) + 1))
+    assert 0 < max(ends) < 8 and (found != free).any()
 
 
 def test_tokens_are_drawn_as_sample_draws_them(key):
@@ -257,15 +250,15 @@ def test_the_likeliest_tokens_cost_no_chance_and_one_place_of_logits():
 @pytest.mark.parametrize("scan_layers", [False, True])
 def test_lower_and_upper_layers_are_the_whole(scan_layers):
     model = language_model(scan_layers=scan_layers)
-    sizes = [dataclasses.replace(QWEN, num_layers=layers) for layers in (2, 1)]
+    half = dataclasses.replace(QWEN, num_layers=1)
 
     @jax.jit
     def run(ids, prefix):
-        plain = model.upper(model.lower(ids, 2), 2)
-        stream, below = model.lower(prefix, 2, init_cache(sizes[0], (), 4))
-        _, above = model.upper(stream, 2, init_cache(sizes[1], (), 4))
-        after = model.upper(model.lower(ids, 2, prefix=below), 2, prefix=above)
-        return plain, after, model.lower(ids, 0), model.upper(model.lower(ids, 3), 3)
+        plain = model.upper(model.lower(ids, 1), 1)
+        stream, below = model.lower(prefix, 1, init_cache(half, (), 4))
+        _, above = model.upper(stream, 1, init_cache(half, (), 4))
+        after = model.upper(model.lower(ids, 1, prefix=below), 1, prefix=above)
+        return plain, after, model.lower(ids, 0), model.upper(model.lower(ids, 2), 2)
 
     plain, after, nothing, everything = run(jnp.asarray(PROMPTS), jnp.asarray(PREFIX))
     np.testing.assert_array_equal(nothing, model.embedding(jnp.asarray(PROMPTS)))
@@ -304,9 +297,8 @@ def test_a_scan_and_rows_at_a_time_change_no_gradient():
 
 
 def test_a_scan_over_layers_draws_the_same_parameters():
-    config = dataclasses.replace(QWEN, num_layers=2)
     plain, scanned = (
-        LanguageModel(dataclasses.replace(config, scan_layers=scan), VOCAB, rngs=nnx.Rngs(3)) for scan in (False, True)
+        LanguageModel(dataclasses.replace(QWEN, scan_layers=scan), VOCAB, rngs=nnx.Rngs(3)) for scan in (False, True)
     )
     expected, found = nnx.to_pure_dict(stacked_blocks(plain)), nnx.to_pure_dict(nnx.state(scanned))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -377,10 +369,10 @@ def test_what_does_not_fit_is_refused():
         read(model, prompts, 4)
     with pytest.raises(ValueError, match=r"first must be in \[1, 5\), the places of a row, got 5"):
         token_log_probs(model, prompts, first=5)
-    for layer in (-1, 4):
-        with pytest.raises(ValueError, match=rf"layer must be in \[0, num_layers = 3\], got {layer}"):
+    for layer in (-1, 3):
+        with pytest.raises(ValueError, match=rf"layer must be in \[0, num_layers = 2\], got {layer}"):
             model.lower(prompts, layer)
-        with pytest.raises(ValueError, match=rf"layer must be in \[0, num_layers = 3\], got {layer}"):
+        with pytest.raises(ValueError, match=rf"layer must be in \[0, num_layers = 2\], got {layer}"):
             model.upper(jnp.zeros((3, 5, 12)), layer)
 
 
