@@ -137,8 +137,10 @@ def generate(
     _check(model, prompts.shape[1], num_tokens, temperature, before)
     if key is None and not (is_concrete(temperature) and temperature == 0):
         raise ValueError("a temperature other than a Python 0 draws tokens: give a key.")
-    if not isinstance(lengths, Tracer) and not ((np.asarray(lengths) >= 1) & (lengths <= prompts.shape[1])).all():
-        raise ValueError(f"lengths must be in [1, {prompts.shape[1]}], got {np.asarray(lengths).tolist()}.")
+    if not isinstance(lengths, Tracer):
+        given = np.asarray(lengths)
+        if not ((given >= 1) & (given <= prompts.shape[1])).all():
+            raise ValueError(f"lengths must be in [1, {prompts.shape[1]}], got {given.tolist()}.")
 
     # Rows differ in length, and so each has a cache of its own: axis 1 of keys and values, axis 0 of lengths.
     own = Cache(1, 1, 0)  # pyright: ignore[reportArgumentType]
