@@ -29,6 +29,7 @@ KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transfo
 KERNELS |= {"predictive": _after_sampling}
 _networks = _spine | {"risk", "transformer", "training", "predictive"}
 KERNELS |= {"incontext": _networks, "incontext_measures": _networks | {"incontext"}, "alignment": _networks}
+KERNELS |= {"checkpoints": {"transformer"}}
 KERNELS |= {"theory": {"types"}, "theory_zoo": {"types", "theory"}, "statistics": {"types"}, "results": set()}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}

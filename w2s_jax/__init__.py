@@ -2,8 +2,8 @@
 
 Every function takes arrays (a typed `key` first where there is chance) and returns arrays or a NamedTuple of arrays,
 so that it composes with the caller's own `jit`, `vmap` and `grad`. This page is the whole public surface; importing it
-is light: jax and the kernels come with the first name that is used, flax with `incontext` and `alignment` alone. No jax
-setting is changed and no backend started.
+is light: jax and the kernels come with the first name that is used, flax with `incontext`, `alignment` and
+`checkpoints` alone. No jax setting is changed and no backend started.
 
 >>> import jax
 >>> import w2s_jax as w2s
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_jax._versions import check_installed
 
 if TYPE_CHECKING:
-    from w2s_jax import alignment, incontext, methods, statistics, theory, theory_zoo
+    from w2s_jax import alignment, checkpoints, incontext, methods, statistics, theory, theory_zoo
     from w2s_jax.em import em_path, em_prior
     from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
     from w2s_jax.hull import hull_least_squares, project_to_simplex
@@ -53,6 +53,7 @@ __all__ = [
     "Task",
     "__version__",
     "alignment",
+    "checkpoints",
     "coherent_gram",
     "concept_log_posterior",
     "design_moments",
@@ -88,7 +89,7 @@ __all__ = [
     "theory_zoo",
 ]
 
-_MODULES = ("alignment", "incontext", "methods", "statistics", "theory", "theory_zoo")
+_MODULES = ("alignment", "checkpoints", "incontext", "methods", "statistics", "theory", "theory_zoo")
 _NAMES_OF = {
     "em": "em_path em_prior",
     "estimators": "gradient_flow least_squares ridge_to_source",

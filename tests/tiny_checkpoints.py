@@ -1,0 +1,327 @@
+"""Tiny random checkpoints of every family, written both as Hugging Face folders and as GGUF files.
+
+Nothing here is shared with the readers: names of GGUF tensors come from the package gguf, the order of its queries and
+keys from llama.cpp's converter, the tokenizers are put together as those of the real models are, and `reference_logits`
+is plain NumPy.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import tokenizers
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog, isn't it? The others' dogs don't jump; they'll sleep.",
+    "In 1984 and 2025 there were 365 days. Größe, naïve, Ελλάδα, Москва, 東京都, العربية, नमस्ते.",
+    "def f(x):\n    return x * 2\n\n\nthe the the",
+]
+CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+USER_DEFINED = "<tool>"
+TEMPLATE = (
+    "{% for message in messages %}\n"
+    "    {% if loop.first and messages[0]['role'] != 'system' %}\n"
+    "{{ '<|im_start|>system\nBe brief.<|im_end|>' }}\n"
+    "    {% endif %}\n"
+    "    {% if message['role'] == 'tool' %}\n{{ raise_exception('no tools here') }}{% endif %}\n"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + eos_token }}\n"
+    "{% endfor %}\n{% if add_generation_prompt %}\n{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace("{1,3}", "")
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def engine(rule: str) -> tokenizers.Tokenizer:
+    """A small byte-pair tokenizer, put together as that of a model whose GGUF file names this rule."""
+    made = tokenizers.Tokenizer(models.BPE(ignore_merges=rule == "llama-bpe"))
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.pre_tokenizer = {
+        "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False),
+        "smollm": pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        ),
+        "llama-bpe": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"), level]),
+        "qwen2": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN2), "isolated"), level]),
+    }[rule]
+    if rule == "qwen2":
+        made.normalizer = normalizers.NFC()
+    made.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=380, initial_alphabet=alphabet, special_tokens=list(CONTROL), show_progress=False
+    )
+    made.train_from_iterator(CORPUS * 4, trainer)
+    made.add_tokens([AddedToken(USER_DEFINED, normalized=False)])
+    if rule == "llama-bpe":
+        made.post_processor = processors.TemplateProcessing(single=f"{CONTROL[0]} $A", special_tokens=[(CONTROL[0], 0)])
+    return made
+
+
+@dataclasses.dataclass
+class Tiny:
+    """A checkpoint in memory, named as Hugging Face names things."""
+
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    engine: tokenizers.Tokenizer
+    rule: str
+
+    @property
+    def family(self) -> str:
+        return self.config["model_type"]
+
+
+RULES = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
+
+
+def tiny(family: str = "llama", *, tied: bool = True, llama3: bool = False, seed: int = 0) -> Tiny:
+    """Random weights of a family: 2 layers, width 32, 4 heads that share 2 keys."""
+    rule = "llama-bpe" if llama3 else RULES[family]
+    tokenizer = engine(rule)
+    vocab = tokenizer.get_vocab_size() + 3  # models have a few rows more than tokens
+    head = {"llama": 16 if llama3 else 8, "qwen2": 8, "qwen3": 16}[family]
+    config = {
+        "architectures": [f"{family.capitalize()}ForCausalLM"],
+        "model_type": family,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": head,
+        "intermediate_size": 64,
+        "hidden_act": "silu",
+        "vocab_size": vocab,
+        "max_position_embeddings": 131_072 if llama3 else 256,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500_000.0 if llama3 else 100_000.0,
+        "rope_scaling": LLAMA3_ROPE if llama3 else None,
+        "tie_word_embeddings": tied,
+        "eos_token_id": [2, 0],
+    }
+    rng = np.random.default_rng(seed)
+
+    def matrix(rows, columns):
+        return rng.normal(size=(rows, columns)).astype(np.float32) * np.float32(2 * columns**-0.5)
+
+    def vector(size, mean):
+        return (mean + 0.3 * rng.normal(size=size)).astype(np.float32)
+
+    tensors = {"model.embed_tokens.weight": matrix(vocab, 32), "model.norm.weight": vector(32, 1)}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        tensors[prefix + "input_layernorm.weight"] = vector(32, 1)
+        tensors[prefix + "post_attention_layernorm.weight"] = vector(32, 1)
+        for name, heads in {"q": 4, "k": 2, "v": 2}.items():
+            tensors[f"{prefix}self_attn.{name}_proj.weight"] = matrix(heads * head, 32)
+            if family == "qwen2":
+                tensors[f"{prefix}self_attn.{name}_proj.bias"] = vector(heads * head, 0)
+            if family == "qwen3" and name != "v":
+                tensors[f"{prefix}self_attn.{name}_norm.weight"] = vector(head, 1)
+        tensors[prefix + "self_attn.o_proj.weight"] = matrix(32, 4 * head)
+        tensors[prefix + "mlp.gate_proj.weight"] = matrix(64, 32)
+        tensors[prefix + "mlp.up_proj.weight"] = matrix(64, 32)
+        tensors[prefix + "mlp.down_proj.weight"] = matrix(32, 64)
+    if not tied:
+        tensors["lm_head.weight"] = matrix(vocab, 32)
+    return Tiny(config, tensors, tokenizer, rule)
+
+
+def write_folder(folder: Path, made: Tiny, *, shards: int = 1, config: dict[str, Any] | None = None) -> Path:
+    """A Hugging Face folder; `config` changes entries of config.json."""
+    folder.mkdir(parents=True)
+    table = {key: value for key, value in {**made.config, **(config or {})}.items() if value != "left out"}
+    (folder / "config.json").write_text(json.dumps(table))
+    names = sorted(made.tensors)
+    if shards == 1:
+        save_file(made.tensors, folder / "model.safetensors")
+    else:
+        place = {name: f"model-{i % shards + 1:05}-of-{shards:05}.safetensors" for i, name in enumerate(names)}
+        for file in set(place.values()):
+            save_file({name: made.tensors[name] for name in names if place[name] == file}, folder / file)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": place}))
+    made.engine.save(str(folder / "tokenizer.json"))
+    tokens = {"bos_token": {"content": CONTROL[0], "special": True}, "eos_token": CONTROL[2]}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**tokens, "chat_template": TEMPLATE}))
+    return folder
+
+
+def write_gguf(
+    path: Path,
+    made: Tiny,
+    *,
+    metadata: dict[str, Any] | None = None,
+    kinds: dict[str, gguf.GGMLQuantizationType] | None = None,
+    extra: dict[str, np.ndarray] | None = None,
+) -> Path:
+    """A GGUF file; `metadata` changes entries or (None) leaves them out, `kinds` quantises by the end of a name."""
+    config, family = made.config, made.family
+    head = config["head_dim"]
+    vocabulary = made.engine.get_vocab(with_added_tokens=True)
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    merges = json.loads(made.engine.to_str())["model"]["merges"]
+    values = {
+        f"{family}.context_length": config["max_position_embeddings"],
+        f"{family}.embedding_length": config["hidden_size"],
+        f"{family}.block_count": config["num_hidden_layers"],
+        f"{family}.feed_forward_length": config["intermediate_size"],
+        f"{family}.attention.head_count": config["num_attention_heads"],
+        f"{family}.attention.head_count_kv": config["num_key_value_heads"],
+        f"{family}.attention.key_length": head,
+        f"{family}.attention.value_length": head,
+        f"{family}.rope.dimension_count": head,
+        f"{family}.rope.freq_base": config["rope_theta"],
+        f"{family}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": made.rule,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3 if t in CONTROL else 4 if t == USER_DEFINED else 1 for t in tokens],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.eot_token_id": 0,
+        "tokenizer.chat_template": TEMPLATE,
+    } | (metadata or {})
+    architecture = values.pop("general.architecture", family)
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        else:
+            add = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32, bool: writer.add_bool}
+            add[type(value)](key, value)
+    arch = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
+    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    for name, value in sorted(made.tensors.items()):
+        if family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+            value = value.reshape(heads, 2, value.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(value.shape)
+        stored = names.get_name(name, (".weight", ".bias"))
+        assert stored is not None
+        kind = next((kind for end, kind in (kinds or {}).items() if name.endswith(end)), gguf.GGMLQuantizationType.F32)
+        writer.add_tensor(stored, gguf.quantize(np.ascontiguousarray(value), kind), raw_dtype=kind)
+    if config["rope_scaling"] is not None and "rope_freqs.weight" not in (extra or {}):
+        writer.add_tensor("rope_freqs.weight", llama3_factors(config))
+    for name, value in (extra or {}).items():
+        writer.add_tensor(name, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def llama3_factors(config: dict[str, Any]) -> np.ndarray:
+    """By how much each wavelength of rotary positions is stretched, for Llama 3: as llama.cpp's converter has it."""
+    rope, half = config["rope_scaling"], config["head_dim"] // 2
+    original, low, high = (
+        rope[name] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+    )
+    factors = []
+    for i in range(half):
+        wavelength = 2 * np.pi * config["rope_theta"] ** (i / half)
+        if wavelength < original / high:
+            factors.append(1.0)
+        elif wavelength > original / low:
+            factors.append(rope["factor"])
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return np.array(factors, np.float32)
+
+
+def reference_logits(made: Tiny, ids: np.ndarray) -> np.ndarray:
+    """Logits `[L vocab]` of a row of tokens, in float64 NumPy."""
+    config = made.config
+    t = {name: value.astype(np.float64) for name, value in made.tensors.items()}
+    head, half, length = config["head_dim"], config["head_dim"] // 2, len(ids)
+
+    def norm(x, scale):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + config["rms_norm_eps"]) * scale
+
+    factors = llama3_factors(config) if config["rope_scaling"] else np.ones(half)
+    angles = np.arange(length)[:, None] * config["rope_theta"] ** (-np.arange(half) / half) / factors
+
+    def rotated(x):  # [L, head]
+        first, second = x[:, :half], x[:, half:]
+        cos, sin = np.cos(angles), np.sin(angles)
+        return np.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+
+    x = t["model.embed_tokens.weight"][ids]
+    for layer in range(config["num_hidden_layers"]):
+        p = f"model.layers.{layer}."
+        h = norm(x, t[p + "input_layernorm.weight"])
+        q, k, v = (h @ t[f"{p}self_attn.{n}_proj.weight"].T + t.get(f"{p}self_attn.{n}_proj.bias", 0.0) for n in "qkv")
+        outputs = []
+        for i in range(config["num_attention_heads"]):
+            j = i * config["num_key_value_heads"] // config["num_attention_heads"]
+            own = [q[:, i * head : (i + 1) * head], k[:, j * head : (j + 1) * head]]
+            if made.family == "qwen3":
+                own = [norm(y, t[f"{p}self_attn.{n}_norm.weight"]) for y, n in zip(own, "qk")]
+            scores = rotated(own[0]) @ rotated(own[1]).T / np.sqrt(head)
+            scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            outputs.append(weights / weights.sum(-1, keepdims=True) @ v[:, j * head : (j + 1) * head])
+        x = x + np.concatenate(outputs, -1) @ t[p + "self_attn.o_proj.weight"].T
+        h = norm(x, t[p + "post_attention_layernorm.weight"])
+        gate, up = h @ t[p + "mlp.gate_proj.weight"].T, h @ t[p + "mlp.up_proj.weight"].T
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ t[p + "mlp.down_proj.weight"].T
+    table = t["model.embed_tokens.weight"] if config["tie_word_embeddings"] else t["lm_head.weight"]
+    return norm(x, t["model.norm.weight"]) @ table.T
+
+
+def mixed_lines(count: int, seed: int = 0) -> list[str]:
+    """Lines of mixed text: words, digits, blanks of all kinds, many scripts, marks, emoji, special tokens."""
+    rng = np.random.default_rng(seed)
+    ranges = [
+        *((32, 127), (48, 58), (97, 123), (97, 123), (160, 256), (0x100, 0x250), (0x300, 0x370), (0x370, 0x400)),
+        *((0x400, 0x500), (0x590, 0x700), (0x900, 0x980), (0xE00, 0xE80), (0x2000, 0x2070), (0x2150, 0x2190)),
+        *(
+            (0x3000, 0x3100),
+            (0x4E00, 0x9FFF),
+            (0xAC00, 0xD7A3),
+            (0xFF00, 0xFFEF),
+            (0x1F300, 0x1F650),
+            (0x1D400, 0x1D7FF),
+        ),
+    ]
+    fixed = [
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\r\n",
+        "\n\n ",
+        "'s",
+        "'LL",
+        "don't",
+        " the",
+        "The",
+        "1234567",
+        *CONTROL,
+        USER_DEFINED,
+    ]
+
+    def piece():
+        if rng.random() < 0.4:
+            return fixed[rng.integers(len(fixed))]
+        low, high = ranges[rng.integers(len(ranges))]
+        return "".join(chr(c) for c in rng.integers(low, high, rng.integers(1, 6)))
+
+    return ["".join(piece() for _ in range(rng.integers(1, 16))) for _ in range(count)]
