@@ -17,7 +17,7 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # In the mode of users (no x64, no checked annotations): what kernels promise in any mode, and their examples.
 USER_TESTS := tests/test_contract.py tests/test_contract_modes.py tests/test_inputs.py \
-  $(filter-out w2s_jax/transformer.py w2s_jax/training.py w2s_jax/incontext%,$(wildcard w2s_jax/*.py))
+  $(filter-out w2s_jax/training.py w2s_jax/incontext%,$(wildcard w2s_jax/*.py))
 
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
