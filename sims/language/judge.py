@@ -8,7 +8,7 @@ the question counts for nothing: to repeat it is not to answer. A text that deni
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sims.language.facts import Fact, by_relation, without_article
 
@@ -22,7 +22,7 @@ class Judge:
     """Knows every name of every value in the relations of some facts.
 
     Args:
-        facts: all facts of the relations, so that each rival value is known.
+        facts: all facts of the relations, those to be judged among them, so that each rival value is known.
 
     >>> from sims.language.facts import load
     >>> judge = Judge(load())
@@ -36,6 +36,7 @@ class Judge:
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._values: dict[str, dict[str, str]] = {}
         self._patterns: dict[str, re.Pattern] = {}
+        self._subjects: dict[str, re.Pattern] = {}
         for relation, own in by_relation(facts).items():
             # A name that is a value itself is that value's, whichever other value it may also stand for.
             values = {_key(fact.value): fact.value for fact in own}
@@ -43,12 +44,15 @@ class Judge:
                 values |= {_key(name): fact.value for name in fact.accepted if _key(name) not in values}
             self._values[relation] = values
             self._patterns[relation] = _pattern(name for fact in own for name in fact.accepted)
+            self._subjects[relation] = _pattern(without_article(fact.subject) for fact in own)
 
     def named(self, text: str, fact: Fact) -> str | None:
         """The first value that a text names: the fact's own, a rival of its relation, or None for neither."""
         text = _folded(text)
-        repeated = [match.span() for match in _pattern([without_article(fact.subject)]).finditer(text)]
-        for match in self._patterns[fact.relation.name].finditer(text):
+        subject = _key(without_article(fact.subject))
+        subjects = _found(self._subjects[fact.relation.name], text)
+        repeated = [match.span() for match in subjects if _key(match[0]) == subject]
+        for match in _found(self._patterns[fact.relation.name], text):
             if any(start <= match.start() and match.end() <= end for start, end in repeated):
                 continue
             name = _key(match[0])
@@ -76,11 +80,13 @@ def mentions(text: str, names: Iterable[str]) -> bool:
     >>> mentions("That would be the Netherlands.", ["Holland", "Netherlands"]), mentions("In Nigeria.", ["Niger"])
     (True, False)
     """
-    return _pattern(names).search(_folded(text)) is not None
+    return any(_found(_pattern(names), _folded(text)))
 
 
 def _folded(text: str) -> str:
     """A text without accents."""
+    if text.isascii():
+        return text
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
@@ -97,5 +103,11 @@ def _pattern(names: Iterable[str]) -> re.Pattern:
         re.escape(key) if len(key) <= CASE_MATTERS else "(?i:" + re.escape(key).replace(r"\ ", r"[\s-]+") + ")"
         for key in keys
     )
-    apart = "".join(rf"(?<!\b{word} )" for word in APART)
-    return re.compile(rf"(?<![^\W_])(?<![^\W_]-)(?<!\d[.,]){apart}(?:{one_of})(?!-?[^\W_])(?![.,]\d)")
+    apart = "|".join(APART)
+    # Lazily, so that a name that begins with one of those words is found as itself.
+    return re.compile(rf"(?<![^\W_])(?<![^\W_]-)(?<!\d[.,])(?P<apart>(?:{apart}) )??(?:{one_of})(?!-?[^\W_])(?![.,]\d)")
+
+
+def _found(pattern: re.Pattern, text: str) -> Iterator[re.Match]:
+    """The names in a text, from its beginning."""
+    return (match for match in pattern.finditer(text) if not match["apart"])
