@@ -245,10 +245,17 @@ def test_intents_name_no_answer_and_differ():
         (("continent", "South Africa"), "The continent of South Africa is Africa.", "Africa"),
         (("continent", "South Africa"), "It is South Africa.", None),
         (("continent", "Brazil"), "Brazil lies in South America.", "South America"),
-        (("currency", "Canada"), "The US dollar.", "US dollar"),
+        (("continent", "Norway"), "Norway lies in Northern Europe.", "Europe"),
+        (("continent", "Kenya"), "It lies in South Africa.", None),
+        (("continent", "Kenya"), "It lies in East Africa.", "Africa"),
+        (("city", "Busan"), "North Korea", None),
+        (("city", "Busan"), "Korea", "South Korea"),
+        (("currency", "Canada"), "The US dollar.", "us dollar"),
         (("currency", "Canada"), "The Canadian dollar.", "dollar"),
         (("currency", "France"), "The US dollar.", "dollar"),
         (("currency", "Poland"), "złoty", "zloty"),
+        (("currency", "Israel"), "The New Israeli Shekel.", "shekel"),
+        (("currency", "New Zealand"), "New Zealand's dollar.", "dollar"),
         (("symbol", "gold"), "AU", None),
         (("symbol", "gold"), "Gold is Au.", "Au"),
         (("symbol", "carbon"), "Co is cobalt", "Co"),
@@ -287,14 +294,18 @@ def test_a_subject_that_is_a_rival_value_does_not_count():
 
 
 def test_wrong_values_are_wrong_fixed_and_of_the_relation():
-    values, wrong = values_of(FACTS), wrong_values(FACTS, seed=0)
-    for fact, claim in zip(FACTS, wrong):
+    asked, values = FACTS[::5], values_of(FACTS)
+    wrong = wrong_values(asked, seed=0, among=FACTS)
+    for fact, claim in zip(asked, wrong):
         assert claim in values[fact.relation.name] and claim not in fact.accepted
-    order = random.Random(0).sample(range(len(FACTS)), len(FACTS))
-    assert wrong_values([FACTS[i] for i in order], seed=0) == [wrong[i] for i in order]
-    few = FACTS[:5]
-    assert wrong_values(few, seed=0, among=FACTS) == wrong[:5]
-    assert wrong_values(FACTS, seed=1) != wrong
+    order = random.Random(0).sample(range(len(asked)), len(asked))
+    assert wrong_values([asked[i] for i in order], seed=0, among=FACTS[::-1]) == [wrong[i] for i in order]
+    assert wrong_values(asked, seed=1, among=FACTS) != wrong
+    # A value that is added takes its own share and leaves the others as they were.
+    fewer = wrong_values(
+        asked, seed=0, among=[fact for fact in FACTS if fact.value not in ("Europe", "Paris", "dollar")]
+    )
+    assert all(now in (before, "Europe", "Paris", "dollar") for now, before in zip(wrong, fewer)) and fewer != wrong
 
 
 def test_wrong_values_are_spread_evenly():
