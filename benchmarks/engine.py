@@ -35,14 +35,14 @@ def runner(workload: Workload, num_devices: int, **fields) -> tuple[Run, int]:
     """
     import jax
 
-    from sims.engine import run as engine
     from sims.engine import runtime
+    from sims.engine.run import launcher
     from sims.risk_sweep import job as risk_job
 
     devices.start(num_devices)
     spec = specification(workload, replicates=10**9, block_size=block_size(workload, **fields), **fields)
     job, width = risk_job.prepare(spec), len(runtime.devices())
-    launch = engine.launcher(job.program, spec)
+    launch = launcher(job.program, spec)
     starts = itertools.cycle(range(0, 10**9 // spec.block_size - width, width))
 
     def run(units: int):

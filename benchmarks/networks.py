@@ -20,11 +20,12 @@ from benchmarks import devices, limits, run
 from benchmarks.devices import Machine
 from benchmarks.parts import HEADLINE
 from benchmarks.timing import MIN_REPEATS, Run, Timing, in_fresh_process, measure
-from sims.engine import run as engine
+from sims.engine.run import launcher
 from sims.incontext import finetune
-from sims.incontext.spec import QUICK, InContextSpec, PretrainSpec
+from sims.incontext.spec import QUICK, InContextSpec
 from sims.incontext.strong import pretraining_loss
 from sims.incontext.world import bins_of, task_of
+from sims.training.pretrain import pretrain_spec
 from w2s_jax.rng import seed_key, stream
 from w2s_jax.training import init_state, make_optimizer, train
 from w2s_jax.types import stack
@@ -185,8 +186,8 @@ def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: flo
 
 def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
     """(way, networks) -> pre-training steps of that number of networks, each with its own key and data."""
-    own = PretrainSpec.of(spec, spec.concept_shift[0])
-    optimizer, loss = make_optimizer(own.training), pretraining_loss(own, finetune.structure(spec))
+    own = pretrain_spec(spec, concept_shift=spec.concept_shift[0])
+    optimizer, loss = make_optimizer(spec.pretraining), pretraining_loss(own, finetune.structure(spec))
 
     @jax.jit
     def start(key):
@@ -237,7 +238,7 @@ def finetuning(spec: InContextSpec, fits: int) -> Callable[[str, int], Work]:
             sizes, own = jnp.full(fits, num_samples), jax.random.fold_in(key, first)
             return finetune.fine_tune(spec, own, graph, params, bins, features, labels, sizes, features[:2], coef)
 
-        launch = engine.launcher(program, spec)
+        launch = launcher(program, spec)
 
         def repeat(units: int) -> None:
             for _ in range(units):

@@ -66,8 +66,9 @@ def refined(tasks: Task, sample_size, num_icl, prompts: Prompts) -> np.ndarray:
     """
     fresh = misalignment(tasks, num_icl, "fresh", tasks.noise_var)
     shared = misalignment(tasks, num_icl, "shared", tasks.noise_var) if prompts == "shared" else fresh
-    spreads = dict(zip(("shared", "fresh"), label_spread(shared, fresh, tasks.source_prior.shape[-1]), strict=True))
-    return saturated(tasks, sample_size, {"shared": shared, "fresh": fresh}[prompts], spreads[prompts])
+    of_shared, of_fresh = theory.label_spread(shared, fresh, tasks.source_prior.shape[-1])
+    known = (shared, of_shared) if prompts == "shared" else (fresh, of_fresh)
+    return saturated(tasks, sample_size, *known)
 
 
 def misalignment(tasks: Task, num_icl, prompts: Prompts, assumed_noise_var) -> np.ndarray:
@@ -120,16 +121,6 @@ def assumed_noise_var(tasks: Task, name: str) -> np.ndarray:
         return own
     balanced = evaluate(theory.balanced_noise_var, tasks)
     return np.where(np.isfinite(balanced) & (balanced > 0), balanced, own)
-
-
-def label_spread(shared: np.ndarray, fresh: np.ndarray, num_concepts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of the concept behind a refined label, from the two misalignments, for rivals that are alike.
-
-    With p = E(1 - w_*), ||E w - e_*||^2 = p^2 K/(K - 1). A label drawn from w has the spread
-    1 - E||w||^2 = 2p - E||w - e_*||^2 (shared) or 1 - ||E w||^2 = 2p - ||E w - e_*||^2 (fresh).
-    """
-    p = np.sqrt(fresh * (num_concepts - 1) / num_concepts)
-    return np.maximum(2 * p - shared, 0.0), np.maximum(2 * p - fresh, 0.0)
 
 
 @cache

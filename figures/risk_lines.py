@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from figures import curves, style
 from figures.data import Results
 from figures.rare import carried, hollow
+from w2s_jax import theory
 from w2s_jax.types import Task
 
 SHOWN = (
@@ -152,7 +153,7 @@ def _saturation(results: Results, cut: dict[str, Any], tasks: Task, n: np.ndarra
     )
     # the mean of n posteriors is (shared - fresh)/n further from the target than their expectation
     fresh = np.maximum((size * averaged - shared) / (size - 1), 0.0)
-    spreads = curves.label_spread(shared, fresh, results.num_concepts)
+    spreads = theory.label_spread(shared, fresh, results.num_concepts)
     return [
         Overlay(
             "theory: refinement, saturating at\nits simulated misalignment",

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sims.engine import cli, manifest, runtime
-from sims.engine import run as engine
 from sims.engine.checked import InputError, identity
 from sims.engine.disk import followed, saving
 from sims.engine.lock import RunLock, alive, owners
 from sims.engine.precision import Target, first_counts, read_published
+from sims.engine.run import Options, run_at
 from sims.engine.store import Store, check_format, read_config
 from sims.sweeps import SWEEPS, Sweep
 
@@ -95,7 +95,7 @@ def repair(path: Path) -> None:
     with runtime.restored():
         runtime.configure()
         prepare = functools.partial(sweep.prepare, out=path.parent)
-        engine.run_at(path, store.group.attrs["sweep"], spec, prepare, engine.Options(target=target))
+        run_at(path, store.group.attrs["sweep"], spec, prepare, Options(target=target))
 
 
 def describe(store: Store, spec: Any) -> Iterator[tuple[str, str]]:

@@ -287,7 +287,7 @@ def test_cell_edges_lie_half_way():
 def test_label_spread_follows_from_the_misalignments():
     task = make_task(num_concepts=2, dim=3, weak_accuracy=0.7, concept_shift=0.4)
     shared, fresh = (np.asarray(theory.misalignment(task, 5, prompts)) for prompts in ("shared", "fresh"))
-    for got, prompts in zip(curves.label_spread(shared, fresh, 2), ("shared", "fresh")):
+    for got, prompts in zip(theory.label_spread(shared, fresh, 2), ("shared", "fresh")):
         assert got == pytest.approx(float(theory.refined_label_spread(task, 5, prompts)), rel=1e-9)
 
 

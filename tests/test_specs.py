@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import re
+from typing import get_args, get_origin
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sims.engine import runtime
-from sims.engine.checked import InputError, from_json, identity, to_json
+from sims.engine.checked import InputError, ends, from_json, identity, to_json
 from sims.incontext import __main__ as incontext
 from sims.posterior_sweep import __main__ as posterior_sweep
 from sims.risk_sweep import __main__ as risk_sweep
@@ -35,24 +36,59 @@ def test_what_means_the_same_is_the_same(kind):
     assert json.loads(to_json(spec))["noise_var"] == 1.0
 
 
+SMOKE = {sweep.kind.__name__: sweep.presets["smoke"] for sweep in SWEEPS.values()}
+FIELDS = [(name, field) for name, spec in SMOKE.items() for field in dataclasses.fields(spec)]
+
+
+def wrong(field: dataclasses.Field):
+    """(value, rule) for what a field cannot be by its type and by the range, names and axis that it declares."""
+    many = get_origin(field.type) is tuple
+    kind = get_args(field.type)[0] if many else field.type
+    kinds, within = get_args(kind) or (kind,), field.metadata.get("within")
+    if int in kinds or float in kinds:
+        # The last one is refused whether the field declares a range or its specification compares it with others.
+        found = [("1", "be a (whole )?number"), (True, "be a (whole )?number"), (-1 if int in kinds else np.nan, "be ")]
+    else:
+        found = [(3, "be a name"), ("nothing", "be among .*")]
+    if int in kinds and field.name != "seed":
+        found += [(1.5, "be a whole number"), (10**12, "be at most 2,147,483,647")]
+    if within:
+        (low, high), step = ends(within), 1 if int in kinds else 0.25
+        rule = r"be (in [\[(]|at least|positive|finite|1 or 2)"
+        found.append((low - step * (within[0] == "["), rule))
+        found += [(high + step * (within[-1] == "]"), rule)] if high < np.inf or float in kinds else []
+    if not many:
+        return found
+    good = field.default[:1] or (0.5,)
+    axis = [((), "hold at least one value"), (good * 2, "not repeat a value")]
+    found = [((*good, value), rule) for value, rule in found] + [(good[0], "be a tuple of values")]
+    return found + axis * field.metadata.get("axis", True)
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS, ids=[f"{name}.{field.name}" for name, field in FIELDS])
+def test_what_a_field_cannot_be_is_refused_in_one_sentence(name, field):
+    for value, rule in wrong(field):
+        with pytest.raises(InputError, match=f"^{field.name} must {rule}.*[,;] got ") as raised:
+            dataclasses.replace(SMOKE[name], **{field.name: value})
+        assert "\n" not in str(raised.value) and str(raised.value).endswith((".", "?")), (value, str(raised.value))
+
+
 REFUSED = [
-    ({"weak_accuracy": 0.5}, "weak_accuracy must be a tuple of values, got 0.5"),
-    ({"methods": "weak"}, "methods must be a tuple of values, got 'weak'"),
-    ({"dim": 6.5}, "dim must be a whole number, got 6.5"),
-    ({"dim": True}, "dim must be a whole number, got True"),
-    ({"noise_var": "1"}, "noise_var must be a number, got 1"),
-    ({"task_law": 3}, "task_law must be a name, got 3"),
-    ({"num_icl": (10**12,)}, "num_icl must be at most 2,147,483,647, got 1000000000000"),
-    ({"replicates": 10**11}, "replicates must be at most 2,147,483,647, got 100000000000"),
     ({"replicates": 2**31 - 100}, "replicates must be at most 2,147,483,397, got 2147483548"),
-    ({"seed": 2**63}, r"seed must be in \[0, 2\^63\), got 9223372036854775808"),
+    ({"seed": 2**63}, r"seed must be in \[0, 2\^63\), got 9223372036854775808; give a whole number."),
     ({"coherence": 0.9999999}, r"coherence must be in \(-0.3333, 1\), well inside"),
+    ({"weak_accuracy": (0.5, 0.0)}, r"weak_accuracy must be in \(0, 1\], got 0.0; 1 is a perfect teacher."),
+    ({"replicates": 1}, "replicates must be at least 2, got 1; a standard error needs two."),
+    ({"times": (np.inf,)}, "times must be finite and >= 0, got inf; 0 is the source."),
+    ({"noise_var": 0}, "noise_var must be positive and finite, got 0.0; try 0.25."),
+    ({"num_icl": (2, 2)}, "num_icl must not repeat a value, got 2 more than once; remove the repeats."),
+    ({"task_law": "free"}, "task_law must be among fixed, random; got 'free'; choose from the list."),
 ]
 
 
 @pytest.mark.parametrize(("fields", "sentence"), REFUSED, ids=[str(fields)[:30] for fields, _ in REFUSED])
-def test_what_no_program_can_take_is_one_sentence(fields, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_a_sentence_names_the_rule_the_value_and_the_remedy(fields, sentence):
+    with pytest.raises(InputError, match=f"^{sentence}"):
         dataclasses.replace(PLAIN, **fields)
 
 

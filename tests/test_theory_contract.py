@@ -78,7 +78,7 @@ PARTS = (  # of another form: the same integrals, compiled anew
     "refined_label_spread",
     "self_refinement_coef",
 )
-STATIC = ("hull_statistical_dimension", "lambert_w")
+STATIC = ("hull_statistical_dimension", "label_spread", "lambert_w")
 """What takes no task."""
 SAMPLED = ("sampled_misalignment",)
 """What is computed by NumPy, for concrete tasks; `test_theory_misalignment.py` has its contract."""

@@ -37,13 +37,17 @@ class Summary(NamedTuple):
     """sum_r (x_r - mean)(x_r - mean)', `[*b c c]`: count - 1 times the covariance."""
 
 
-def summarize(samples: Float[Array, "r *b c"] | Real[np.ndarray, "r *b c"]) -> Summary:
+def summarize(
+    samples: Float[Array, "r *b c"] | Real[np.ndarray, "r *b c"],
+    weights: Float[Array, "r"] | Real[np.ndarray, "r"] | None = None,
+) -> Summary:
     """Count, mean and centred co-moment matrix of samples.
 
         mean = (1/r) sum_i x_i,    comoment = sum_i (x_i - mean)(x_i - mean)'
 
     Args:
         samples: x, `[r *b c]`: axis 0 holds r >= 1 replicates, the last axis the c quantities observed together.
+        weights: 1 for a replicate that counts and 0 for one that does not, `[r]`; None: all count.
 
     Returns:
         A `Summary`, `mean [*b c]` and `comoment [*b c c]`.
@@ -52,7 +56,16 @@ def summarize(samples: Float[Array, "r *b c"] | Real[np.ndarray, "r *b c"]) -> S
     >>> summary = summarize(np.array([[1.0, 2.0], [3.0, 6.0]]))
     >>> summary.mean.tolist(), summary.comoment.tolist()
     ([2.0, 4.0], [[2.0, 4.0], [4.0, 8.0]])
+    >>> summarize(np.array([[1.0], [2.0], [9.0]]), weights=np.array([1.0, 1.0, 0.0])).mean.tolist()
+    [1.5]
     """
+    if weights is not None:
+        samples, weights, xp = _arrays(samples, weights)
+        count = weights.sum()
+        mean = xp.tensordot(weights / xp.maximum(count, 1), samples, 1)
+        centred = (samples - mean[None]) * weights.reshape(-1, *(1,) * mean.ndim)
+        # A sum of products, not a matrix product: thousands of tiny ones would cost a call each.
+        return Summary(count, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))
     samples, xp = _arrays(samples)
     mean = samples.mean(axis=0)
     centred = xp.moveaxis(samples - mean[None], 0, -2)

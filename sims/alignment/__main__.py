@@ -18,13 +18,13 @@ from sims.engine.checked import check_definitions
 def start(spec: AlignmentSpec, out: Path, options: Any = None) -> Path:
     """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
     from sims.alignment.job import prepare
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.training import check_alone
 
-    options = options or engine.ALONE
+    options = options or ALONE
     check_definitions(spec.definitions, DEFINITIONS)
     check_alone(options)
-    return engine.run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options)
+    return run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options)
 
 
 def main(argv: list[str] | None = None) -> int:

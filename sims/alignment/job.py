@@ -8,24 +8,24 @@ from sims.alignment.results import assemble
 from sims.alignment.seeds import Networks, run_seed
 from sims.alignment.spec import AlignmentSpec
 from sims.alignment.strong import NETWORKS, pretrained
-from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.checked import InputError
+from sims.engine.run import Job, bound, say
 from w2s_jax.alignment.world import FIRST_TAG, TARGET
 from w2s_jax.alignment.worlds import dialogues
 from w2s_jax.rng import seed_key
 
 
-def prepare(spec: AlignmentSpec, out: Path) -> engine.Job:
+def prepare(spec: AlignmentSpec, out: Path) -> Job:
     """The strong networks, trained if they are not there and examined, and the program that runs a seed with them."""
-    engine.say(f"strong networks: one per seed, kept in {out / NETWORKS}")
+    say(f"strong networks: one per seed, kept in {out / NETWORKS}")
     strong = pretrained(spec, spec.width, out)
     mastery = examine(spec, strong)
     check_mastery(spec, mastery)
     middle = pretrained(spec, spec.middle_width, out) if "bootstrapping" in spec.methods else None
     fits = spec.num_fits
-    return engine.Job(
-        program=engine.bound(run_seed, engine.static(spec)),
+    return Job(
+        program=bound(run_seed, spec),
         chunks=[Networks(strong, middle, mastery)],
         assemble=partial(assemble, spec),
         plan=[

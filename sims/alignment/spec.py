@@ -2,20 +2,16 @@
 
 import dataclasses
 import functools
-import hashlib
-import math
 from typing import TYPE_CHECKING, Literal
 
 from sims.engine.checked import (
-    LATER,
     InputError,
-    check_axis,
     check_each,
     check_members,
     check_one,
     is_checked,
+    setting,
     settle,
-    to_json,
     unchecked,
 )
 from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WORLDS
@@ -45,30 +41,30 @@ DEFINITIONS = 2
 class AlignmentSpec:
     """A world, the models in it, and how many seeds of teacher, network and fine-tuning."""
 
-    task: str = "persona"
+    task: str = setting("persona", choices=WORLDS, network=True)
     """World: persona, explanation, math or bias."""
     methods: tuple[str, ...] = METHODS
     """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
     aux_confidence, bootstrapping, ensemble, selective, contrastive, anchored_contrastive, reverse_kl, prompt_only."""
-    capability: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    capability: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8), "[0, 1]", "1 knows the whole world")
     """Shares of the world that the weak teachers know, in [0, 1], unitless."""
-    num_icl: tuple[int, ...] = (1, 2, 5)
+    num_icl: tuple[int, ...] = setting((1, 2, 5), "[1, inf)", "prompt_only of none is source")
     """Numbers of weak examples in a prompt, each >= 1."""
-    replicates: int = 6
+    replicates: int = setting(6, "[2, inf)", "a standard error needs two")
     """Seeds, >= 2; each has a strong network, teachers and fine-tuning of its own."""
-    concept_shift: float = 0.85
+    concept_shift: float = setting(0.85, "(0, 1)", network=True)
     """Total variation distance between the strong model's prior over concepts and the target, in (0, 1)."""
-    size: int | None = None
+    size: int | None = setting(None, network=True)
     """Facts, problems or people of the world; None: the world's own default."""
-    style_noise: float | None = None
+    style_noise: float | None = setting(None, network=True)
     """How often a way of answering slips; None: the world's own default."""
     train_questions: int = 96
     """Questions that the weak teacher labels and models are fine-tuned on; a multiple of max num_icl + 1."""
-    held_out_questions: int = 48
+    held_out_questions: int = setting(48, "[2, inf)", "a standard error needs two")
     """Other questions on which they are judged, >= 2."""
-    skill_questions: int = 16
+    skill_questions: int = setting(16, "[2, inf)", "a standard error needs two")
     """Questions of the unrelated skill on which they are judged, in [2, 90]."""
-    layers: int = 2
+    layers: int = setting(2, "[1, inf)", network=True)
     """Transformer blocks of all models, >= 1."""
     width: int = 64
     """Width of the strong model's residual stream, a multiple of 2 heads."""
@@ -76,60 +72,60 @@ class AlignmentSpec:
     """Width of the model between the two, which `bootstrapping` passes through."""
     weak_width: int = 32
     """Width of the weak models."""
-    heads: int = 4
+    heads: int = setting(4, "[1, inf)", network=True)
     """Attention heads, >= 1."""
-    single_steps: int | None = None
+    single_steps: int | None = setting(None, "[1, inf)", "give a whole number, or leave it out")
     """Steps of pre-training on single examples, >= 1; None: as many as the world needs."""
-    single_batch: int = 128
+    single_batch: int = setting(128, "[1, inf)", network=True)
     """Examples in one of them, >= 1."""
-    single_rate: float = 3e-3
+    single_rate: float = setting(3e-3, "(0, inf)", "try 1e-3", network=True)
     """Their peak learning rate, > 0."""
-    document_steps: int | None = None
+    document_steps: int | None = setting(None, "[1, inf)", "give a whole number, or leave it out")
     """Steps of pre-training on documents of max num_icl + 1 examples, >= 1; None: as many as the world needs."""
-    document_batch: int = 32
+    document_batch: int = setting(32, "[1, inf)", network=True)
     """Documents in one of them, >= 1."""
-    document_rate: float = 3e-3
+    document_rate: float = setting(3e-3, "(0, inf)", "try 1e-3", network=True)
     """Their peak learning rate, > 0."""
-    tag_share: float = 0.25
+    tag_share: float = setting(0.25, "(0, 1)", network=True)
     """How often a tag stands in the place of the question mark, in (0, 1)."""
-    skill_share: float = 0.1
+    skill_share: float = setting(0.1, "(0, 1)", network=True)
     """Share of the documents that are of the unrelated skill, in (0, 1)."""
-    weak_steps: int = 400
+    weak_steps: int = setting(400, "[1, inf)")
     """Steps of training of a weak model, >= 1."""
-    weak_batch: int = 64
+    weak_batch: int = setting(64, "[1, inf)")
     """Examples in one of them, >= 1."""
-    weak_rate: float = 3e-3
+    weak_rate: float = setting(3e-3, "(0, inf)", "try 1e-3")
     """Their peak learning rate, > 0."""
-    finetune_steps: int = 150
+    finetune_steps: int = setting(150, "[1, inf)")
     """Steps of fine-tuning, >= 1."""
-    finetune_batch: int = 32
+    finetune_batch: int = setting(32, "[1, inf)")
     """Examples in one of them, >= 1, drawn with replacement."""
-    finetune_rate: float = 1.5e-4
+    finetune_rate: float = setting(1.5e-4, "(0, inf)", "try 1e-3")
     """Their learning rate, > 0, constant after a short warm-up."""
-    confidence: float = 0.5
+    confidence: float = setting(0.5, "[0, 1]")
     """Weight of the student's own answers in the loss of `aux_confidence`, in [0, 1], after its warm-up."""
-    confidence_labels: Literal["drawn", "soft"] = dataclasses.field(default="drawn", metadata=LATER)
+    confidence_labels: Literal["drawn", "soft"] = setting("drawn", later=True)
     """Labels that `aux_confidence` learns with its own answers: drawn, the weak labels as all methods see them; soft,
     the teacher's probabilities of each token along them."""
-    colleagues: int = 2
+    colleagues: int = setting(2, "[1, inf)")
     """Further weak teachers of the same capability, with errors of their own, which `ensemble` also uses, >= 1."""
-    known_share: float = 0.5
+    known_share: float = setting(0.5, "[0, 1]")
     """Share of the questions, those of which the strong model is surest, that it answers itself in `selective`, in
     [0, 1]."""
-    contrast: float = 0.4
+    contrast: float = setting(0.4, "[0, 1]")
     """alpha of `contrastive`, in [0, 1]: log P_aligned - (1 - alpha) log P_unaligned of the weak model."""
-    anchored_contrast: float = 1.0
+    anchored_contrast: float = setting(1.0, "[0, inf)", "try 1")
     """How much of what alignment changed in the weak model `anchored_contrastive` adds to the strong one, >= 0."""
-    relative_top: float = 0.1
+    relative_top: float = setting(0.1, "[0, 1]")
     """Both leave out tokens less likely than this share of the likeliest one, in [0, 1]: by the aligned weak model in
     `contrastive`, by the strong one in `anchored_contrastive`."""
-    min_content: float = 0.98
+    min_content: float = setting(0.98, "[0, 1]")
     """Content that a strong model must reach in every format and every slot of the prompt, in [0, 1]."""
-    min_naming: float = 0.95
+    min_naming: float = setting(0.95, "[0, 1]")
     """How often it must name the concept after the longest prompt, in [0, 1]."""
-    seed: int = 0
+    seed: int = setting(0, network=True)
     """Seed of every random stream, >= 0."""
-    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    definitions: int = setting(DEFINITIONS, "[1, 2]", "leave it out", before=1)
     """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
     `anchored_contrastive`, `ensemble` a geometric mean, and `aux_confidence` warmed up over a fifth of the steps."""
 
@@ -147,37 +143,12 @@ class AlignmentSpec:
         Raises:
             InputError: for the first field that is out of its range.
         """
-        check_members("task", (self.task,), WORLDS)
-        check_axis("methods", self.methods)
         kinds = {name: "sign labels" if name in SIGN_ONLY else "linear, sign labels" for name in ARENA_METHODS}
         arena = {name: f"python -m sims.methods ({labels})" for name, labels in kinds.items()}
         check_members("methods", self.methods, METHODS, arena)
-        for name in ("capability", "num_icl"):
-            check_axis(name, getattr(self, name))
-        check_each("capability", self.capability, lambda c: 0 <= c <= 1, "in [0, 1]", "1 knows the whole world")
-        check_each("num_icl", self.num_icl, lambda m: m >= 1, "at least 1", "prompt_only of none is source")
-        for name in ("layers", "heads", "single_batch", "document_batch"):
-            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
-        for name, steps in zip(("single_steps", "document_steps"), self.pretrain_steps):
-            check_one(name, steps, steps >= 1, "at least 1", "give a whole number, or leave it out")
-        for name in ("weak_steps", "weak_batch", "finetune_steps", "finetune_batch", "colleagues"):
-            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
-        for name in ("replicates", "held_out_questions", "skill_questions"):
-            check_one(name, getattr(self, name), getattr(self, name) >= 2, "at least 2", "a standard error needs two")
-        for name in ("single_rate", "document_rate", "weak_rate", "finetune_rate"):
-            check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive and finite", "try 1e-3")
-        for name in ("concept_shift", "tag_share", "skill_share"):
-            check_one(name, getattr(self, name), 0 < getattr(self, name) < 1, "in (0, 1)", "try another")
-        for name in ("confidence", "known_share", "contrast", "relative_top", "min_content", "min_naming"):
-            check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "try another")
-        strength = self.anchored_contrast
-        check_one("anchored_contrast", strength, 0 <= strength < math.inf, "finite and >= 0", "try 1")
-        check_members("confidence_labels", (self.confidence_labels,), ("drawn", "soft"))
-        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
         for name in ("width", "middle_width", "weak_width"):
             fits = getattr(self, name) >= 1 and getattr(self, name) % (2 * self.heads) == 0
             check_one(name, getattr(self, name), fits, f"a multiple of 2 heads = {2 * self.heads}", "change either")
-        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         whole = self.train_questions >= 1 and self.train_questions % self.slots == 0
         check_one("train_questions", self.train_questions, whole, f"a multiple of {self.slots} examples", "change it")
         try:
@@ -304,43 +275,6 @@ def _world(task: str, size: int | None, style_noise: float | None) -> "World":
     from w2s_jax.alignment.worlds import make_world
 
     return make_world(task, size=size, style_noise=style_noise)
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainSpec:
-    """All that decides the pre-trained network of a seed: sweeps that agree on it share them."""
-
-    task: str
-    size: int | None
-    style_noise: float | None
-    concept_shift: float
-    examples: int
-    layers: int
-    width: int
-    heads: int
-    single_steps: int
-    single_batch: int
-    single_rate: float
-    document_steps: int
-    document_batch: int
-    document_rate: float
-    tag_share: float
-    skill_share: float
-    seed: int
-
-    @classmethod
-    def of(cls, spec: AlignmentSpec, width: int) -> "PretrainSpec":
-        """Specification of the networks of one width."""
-        single, documents = spec.pretrain_steps
-        own = {"examples": spec.slots, "width": width}
-        own |= {"single_steps": single, "document_steps": documents}
-        names = [field.name for field in dataclasses.fields(cls) if field.name not in own]
-        return cls(**own, **{name: getattr(spec, name) for name in names})
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder of such networks."""
-        return f"{self.task}-{self.width}-{hashlib.sha256(to_json(self).encode()).hexdigest()[:12]}"
 
 
 with unchecked():  # a test checks them

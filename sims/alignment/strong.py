@@ -6,13 +6,15 @@ The network between weak and strong, which `bootstrapping` passes through, is ma
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sims.alignment.spec import AlignmentSpec, PretrainSpec
+from sims.alignment.spec import AlignmentSpec
 from sims.training.fit import fit
+from sims.training.pretrain import folder_name, pretrain_spec
 from w2s_jax.alignment.documents import document_loss, sample_document
 from w2s_jax.alignment.model import AnswerModel
 from w2s_jax.alignment.world import source_prior
@@ -38,10 +40,21 @@ def structure(spec: AlignmentSpec, width: int) -> nnx.GraphDef:
 
 def pretrained(spec: AlignmentSpec, width: int, out: Path) -> Params:
     """Parameters of one network per seed, `[seeds ...]`; trained where they are not there yet."""
-    own = PretrainSpec.of(spec, width)
-    groups = _groups(out / NETWORKS / own.folder, spec.replicates)
+    own = decided_by(spec, width)
+    groups = _groups(out / NETWORKS / folder_of(own), spec.replicates)
     trained = [_train(spec, own, seeds, folder) for seeds, folder in groups]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: spec.replicates], *trained)
+
+
+def decided_by(spec: AlignmentSpec, width: int) -> Any:
+    """What decides the networks of one width."""
+    single, documents = spec.pretrain_steps
+    return pretrain_spec(spec, width=width, examples=spec.slots, single_steps=single, document_steps=documents)
+
+
+def folder_of(own: Any) -> str:
+    """Name of their folder."""
+    return folder_name(own, own.task, own.width)
 
 
 def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
@@ -55,7 +68,7 @@ def _groups(folder: Path, count: int) -> list[tuple[range, Path]]:
     return groups
 
 
-def _train(spec: AlignmentSpec, own: PretrainSpec, seeds: range, folder: Path) -> Params:
+def _train(spec: AlignmentSpec, own: Any, seeds: range, folder: Path) -> Params:
     numbers = jnp.arange(seeds.start, seeds.stop)
     keys = jax.vmap(lambda seed: stream(replicate_key(seed_key(spec.seed), seed), "pretrain"))(numbers)
     graph = structure(spec, own.width)

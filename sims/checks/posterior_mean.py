@@ -149,14 +149,19 @@ def _distance(w):
 def _spread() -> list[Check]:
     task, n = two_concepts(0.7, 0.4), 3
 
+    cell = f"rotated, a = 0.7, K = 2, n_icl = {n}"
+
     def rows_of(prompts, draw, sample, reduce):
         return Check(
-            f"spread of refined labels, {prompts} prompts, {draw} labels, rotated, a = 0.7, K = 2, n_icl = {n}",
+            f"spread of refined labels, {prompts} prompts, {draw} labels, {cell}",
             ("refined_label_spread",),
             lambda: theory.refined_label_spread(task, n, prompts, draw),
             sample,
             reduce=reduce,
         )
+
+    def by_misalignments():
+        return theory.label_spread(*(theory.misalignment(task, n, prompts) for prompts in ("shared", "fresh")), 2)[0]
 
     def weights(key):
         return posteriors(key, task, n, PROMPTS)
@@ -165,8 +170,17 @@ def _spread() -> list[Check]:
         w = weights(key)
         return np.concatenate([w, (w**2).sum(1, keepdims=True)], 1)
 
+    def spread(key):
+        return 1 - (weights(key) ** 2).sum(1)
+
     return [
-        rows_of("shared", "sample", lambda key: 1 - (weights(key) ** 2).sum(1), None),
+        Check(
+            f"spread of refined labels by both misalignments, shared prompts, {cell}",
+            ("label_spread",),
+            by_misalignments,
+            spread,
+        ),
+        rows_of("shared", "sample", spread, None),
         rows_of("fresh", "sample", weights, lambda mean: 1 - mean @ mean),
         rows_of("fresh", "mean", with_square, lambda mean: mean[2] - mean[:2] @ mean[:2]),
     ]

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from sims.engine.names import nearest
 
@@ -17,15 +17,46 @@ class InputError(Exception):
     """
 
 
-LATER = {"later": True}
-"""Metadata of a field that came after stores had been made: at its default it is no part of their identity. If older
-stores had another value, the metadata {"before": value} give it."""
-
 MAY_GROW = ("replicates",)
 """Fields that may change between runs on one store: more replicates extend it."""
 
 LARGEST_COUNT = 2**31 - 1
 """Upper limit of whole numbers other than seeds: programs count in 32 bits."""
+
+
+def setting(default: Any, within: str = "", remedy: str = "", **metadata: Any) -> Any:
+    """A field of a specification, with what `settle` checks of it.
+
+    Args:
+        default: its value unless another is given.
+        within: interval of its numbers, such as "(0, 1]", which holds 1 and not 0.
+        remedy: what to do about a number outside, the last words of the message.
+        metadata: choices, the names that a text may be, where its type does not list them; axis=False, for a tuple
+            that may be empty or repeat a value; network=True, where a pre-trained network depends on it; later=True,
+            where stores are older than the field, which at its default is then no part of an identity; before, the
+            value that such stores had, if it is not the default.
+    """
+    return dataclasses.field(default=default, metadata={"within": within, "remedy": remedy, **metadata})
+
+
+def ends(within: str) -> tuple[float, float]:
+    """The two ends of an interval.
+
+    >>> ends("[1, inf)")
+    (1.0, inf)
+    """
+    low, high = within[1:-1].split(",")
+    return float(low), float(high)
+
+
+def holds(within: str, value: float) -> bool:
+    """Whether the interval holds the value.
+
+    >>> [holds("(0, 1]", value) for value in (0, 0.5, 1, float("nan"))]
+    [False, True, True, False]
+    """
+    low, high = ends(within)
+    return low < value < high or (value == low and within[0] == "[") or (value == high and within[-1] == "]")
 
 
 def to_json(spec) -> str:
@@ -72,10 +103,11 @@ def is_checked() -> bool:
 
 
 def settle(spec: Any) -> None:
-    """Make the fields of a frozen specification the Python values that they are declared as, or refuse them.
+    """Make the fields of a frozen specification Python values of their types and in their ranges, or refuse them.
 
     Lists and arrays become tuples, NumPy's and jax's numbers Python's, whole numbers floats where those are meant, so
-    that a specification can be hashed, compared and written; and counts must fit the integers of a program.
+    that a specification can be hashed, compared and written; and counts must fit the integers of a program. Ranges and
+    names are those of `setting` and of the types; a tuple is an axis, unless its setting says otherwise.
     """
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
@@ -83,9 +115,11 @@ def settle(spec: Any) -> None:
         if get_origin(field.type) is tuple:
             if not isinstance(value, list | tuple | range):
                 raise InputError(f"{field.name} must be a tuple of values, got {value!r}; put it into a tuple.")
-            value = tuple(_settled(field.name, held, get_args(field.type)[0]) for held in value)
+            value = tuple(_settled(field, held, get_args(field.type)[0]) for held in value)
+            if field.metadata.get("axis", True):
+                check_axis(field.name, value)
         else:
-            value = _settled(field.name, value, field.type)
+            value = _settled(field, value, field.type)
         object.__setattr__(spec, field.name, value)
     size = getattr(spec, "block_size", 1)
     fits = spec.replicates + size <= LARGEST_COUNT
@@ -93,23 +127,40 @@ def settle(spec: Any) -> None:
     check_one("replicates", spec.replicates, fits, most, "programs count no further")
 
 
-def _settled(name: str, value: Any, kind: Any) -> Any:
+def _settled(field: dataclasses.Field, value: Any, kind: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
-    kinds = get_args(kind) if type(None) in get_args(kind) else (kind,)
+    name, kinds = field.name, get_args(kind) if type(None) in get_args(kind) else (kind,)
     if value is None and type(None) in kinds:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if int in kinds:
         whole = isinstance(value, int | float) and number and value == value // 1
         check_one(name, value, whole, "a whole number", "give one")
+        if name == "seed":
+            check_one(name, value, 0 <= value < 2**63, "in [0, 2^63)", "give a whole number")
         fits = name == "seed" or abs(value) <= LARGEST_COUNT
         check_one(name, value, fits, f"at most {LARGEST_COUNT:,}", "programs count no further")
-        return int(value)
-    if float in kinds:
+        value = int(value)
+    elif float in kinds:
         check_one(name, value, number, "a number", "give one")
-        return float(value)
-    check_one(name, repr(value), isinstance(value, str), "a name", "give a string")
+        value = float(value)
+    else:
+        check_one(name, repr(value), isinstance(value, str), "a name", "give a string")
+        known = get_args(kind) if get_origin(kind) is Literal else field.metadata.get("choices")
+        check_members(name, (value,), known or (value,))
+    if within := field.metadata.get("within"):
+        remedy = field.metadata["remedy"] or ("give a whole number" if int in kinds else "try another")
+        check_one(name, value, holds(within, value), _rule(within, int in kinds), remedy)
     return value
+
+
+def _rule(within: str, is_whole: bool) -> str:
+    """An interval in words."""
+    if is_whole and within.endswith("inf)"):
+        return f"at least {ends(within)[0]:g}"
+    if is_whole and within == "[1, 2]":
+        return "1 or 2"
+    return {"(0, inf)": "positive and finite", "[0, inf)": "finite and >= 0"}.get(within, f"in {within}")
 
 
 def check_axis(name: str, values: tuple) -> None:

@@ -326,15 +326,14 @@ def _compiled(program: Callable, devices: tuple[jax.Device, ...]) -> tuple[Calla
     return for_inputs, NamedSharding(mesh, P("units"))
 
 
-@functools.lru_cache(maxsize=4)
 def bound(block_sums: Callable, spec: Any) -> Callable:
     """The program of a sweep: the same object for all specifications that differ in seed and replicates alone."""
+    return _bound(block_sums, dataclasses.replace(spec, seed=0, replicates=2))
+
+
+@functools.lru_cache(maxsize=4)
+def _bound(block_sums: Callable, spec: Any) -> Callable:
     return functools.partial(block_sums, spec)
-
-
-def static(spec: Any) -> Any:
-    """A specification without what its program takes as arguments."""
-    return dataclasses.replace(spec, seed=0, replicates=2)
 
 
 def named_leaves(tree: Tree) -> dict[str, Any]:

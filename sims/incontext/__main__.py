@@ -15,13 +15,13 @@ from sims.incontext.spec import PRESETS, InContextSpec
 
 def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
     """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.incontext.job import prepare
     from sims.training import check_alone
 
-    options = options or engine.ALONE
+    options = options or ALONE
     check_alone(options)
-    return engine.run("incontext", spec, partial(prepare, out=out), out, options)
+    return run("incontext", spec, partial(prepare, out=out), out, options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from sims.engine import run as engine
 from sims.engine import runtime
+from sims.engine.run import Job, bound, say
 from sims.incontext.results import assemble
 from sims.incontext.seeds import Setting, run_seed
 from sims.incontext.spec import InContextSpec
@@ -15,19 +15,17 @@ from sims.incontext.world import task_of
 from w2s_jax.types import stack
 
 
-def prepare(spec: InContextSpec, out: Path) -> engine.Job:
+def prepare(spec: InContextSpec, out: Path) -> Job:
     """The strong networks, trained if they are not there, and the program that runs a seed with them."""
     warn_of_narrow_bins(spec)
-    engine.say(
-        f"strong networks: {len(spec.concept_shift)} concept shifts x {spec.networks}, kept in {out / 'networks'}"
-    )
+    say(f"strong networks: {len(spec.concept_shift)} concept shifts x {spec.networks}, kept in {out / 'networks'}")
     settings = []
     for shift in spec.concept_shift:
         teachers = stack([task_of(spec, shift, accuracy, spec.weakness) for accuracy in spec.weak_accuracy])
         settings.append(Setting(teachers, pretrained(spec, shift, out), jnp.asarray(shift)))
     fits = spec.num_fits * len(settings)
-    return engine.Job(
-        program=engine.bound(run_seed, engine.static(spec)),
+    return Job(
+        program=bound(run_seed, spec),
         chunks=settings,
         assemble=partial(assemble, spec),
         plan=[

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sims.engine import run as engine
+from sims.engine.run import say
 from sims.incontext.finetune import make_network
-from sims.incontext.spec import InContextSpec, PretrainSpec
+from sims.incontext.spec import InContextSpec
 from sims.incontext.world import bins_of, task_of
 from sims.training.fit import fit
+from sims.training.pretrain import folder_name, pretrain_spec
 from w2s_jax import incontext
 from w2s_jax.predictive import share_outside
 from w2s_jax.rng import seed_key, stream
@@ -28,17 +30,21 @@ TOO_FAR_OUT = 1e-3
 
 def pretrained(spec: InContextSpec, concept_shift: float, out: Path) -> Params:
     """Parameters of the networks of one concept shift, `[networks ...]`; trained where they are not there yet."""
-    own = PretrainSpec.of(spec, concept_shift)
-    trained = [
-        _pretrain(spec, own, number, out / NETWORKS / own.folder / str(number)) for number in range(spec.networks)
-    ]
+    own = pretrain_spec(spec, concept_shift=concept_shift)
+    folder = out / NETWORKS / folder_of(own)
+    trained = [_pretrain(spec, own, number, folder / str(number)) for number in range(spec.networks)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
 
 
-def _pretrain(spec: InContextSpec, own: PretrainSpec, number: int, folder: Path) -> Params:
+def folder_of(own: Any) -> str:
+    """Name of the folder of the networks that a `pretrain_spec` decides."""
+    return folder_name(own, "shift", f"{own.concept_shift:g}")
+
+
+def _pretrain(spec: InContextSpec, own: Any, number: int, folder: Path) -> Params:
     key = jax.random.fold_in(stream(seed_key(own.seed), "pretrain"), number)
     graph, params = make_network(spec, stream(key, "init"))
-    optimizer = make_optimizer(own.training)
+    optimizer = make_optimizer(spec.pretraining)
     state = fit(
         f"pre-training, concept shift {own.concept_shift:g}, network {number + 1} of {spec.networks}",
         folder,
@@ -53,7 +59,7 @@ def _pretrain(spec: InContextSpec, own: PretrainSpec, number: int, folder: Path)
     return state.params
 
 
-def pretraining_loss(own: PretrainSpec, graph: nnx.GraphDef) -> Callable[[Params, Key], jax.Array]:
+def pretraining_loss(own: Any, graph: nnx.GraphDef) -> Callable[[Params, Key], jax.Array]:
     """(parameters, key of a step) -> the loss of a network of this structure on its own source."""
     task, bins, length = task_of(own, own.concept_shift), bins_of(own), own.max_icl + 1
 
@@ -71,7 +77,7 @@ def warn_of_narrow_bins(spec: InContextSpec) -> None:
     draw = jax.jit(partial(incontext.sample_sequence, length=num, labeler="weak"))
     share = float(np.asarray(share_outside(bins_of(spec), draw(stream(key, "bins"), worst).labels)))
     if share > TOO_FAR_OUT:
-        engine.say(
+        say(
             f"warning: bins on [-{spec.bin_limit:g}, {spec.bin_limit:g}] miss {share:.2%} of the weak labels, "
             f"which the outer bins take: raise bin_limit."
         )

@@ -18,11 +18,11 @@ from w2s_jax.names import LABELS
 
 def start(spec: ArenaSpec, out: Path, options: Any = None) -> Path:
     """Run an arena, or what is missing of it, into `out`/methods.zarr or, with sign labels, `out`/methods_sign.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.methods.job import prepare
 
     name = "methods" if spec.labels == "linear" else f"methods_{spec.labels}"
-    return engine.run(name, spec, prepare, out, options or engine.ALONE)
+    return run(name, spec, prepare, out, options or ALONE)
 
 
 def show() -> None:

@@ -3,9 +3,9 @@
 import math
 from functools import partial
 
-from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.checked import check_definitions
+from sims.engine.run import Job, bound
 from sims.methods.relaxed import NUM_LEVELS
 from sims.methods.replicate import block_sums, grid_of
 from sims.methods.results import assemble, relative_sem
@@ -14,15 +14,15 @@ from w2s_jax.methods import METHODS, Method
 from w2s_jax.names import LABELS
 
 
-def prepare(spec: ArenaSpec) -> engine.Job:
+def prepare(spec: ArenaSpec) -> Job:
     """The tasks, and the program that fills a block of them."""
     check_definitions(spec.definitions, DEFINITIONS)
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
     values = sum(len(spec.method(name).candidates()) for name in spec.methods)
     each = {"linear": 0.01, "sign": 0.026}[spec.labels]  # seconds of a core for all methods on a task of 256 examples
-    return engine.Job(
-        program=engine.bound(block_sums, engine.static(spec)),
+    return Job(
+        program=bound(block_sums, spec),
         chunks=[grid_of(spec)],
         assemble=partial(assemble, spec),
         plan=[

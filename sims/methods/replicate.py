@@ -131,17 +131,9 @@ def block_sums(spec: ArenaSpec, key: Key, first_replicate: Array, total: Array, 
     share = counts / jnp.maximum(counts.sum(), 1)
     tried_mean = jnp.tensordot(share, found.tried, 1)
     return Sums(
-        _weighted(found.tuned, counts),
+        statistics.summarize(found.tuned, counts),
         counts.sum(),
         tried_mean,
         jnp.tensordot(counts, jnp.square(found.tried - tried_mean[None]), 1),
-        _weighted(found.rank[:, : spec.num_cells].mean(axis=1), counts),
+        statistics.summarize(found.rank[:, : spec.num_cells].mean(axis=1), counts),
     )
-
-
-def _weighted(samples: Float[Array, "r *b c"], counts: Float[Array, "r"]) -> statistics.Summary:
-    """Summary of samples, of which those with count 0 are left out."""
-    total = counts.sum()
-    mean = jnp.tensordot(counts / jnp.maximum(total, 1), samples, 1)
-    centred = (samples - mean[None]) * counts.reshape(-1, *(1,) * mean.ndim)
-    return statistics.Summary(total, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))

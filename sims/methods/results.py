@@ -7,6 +7,7 @@ import xarray as xr
 
 from sims.engine.precision import Errors, name_cell, relative
 from sims.engine.store import Leaves, Store, save_results
+from sims.engine.sums import merged
 from sims.methods.relaxed import ASSUMPTIONS, NUM_LEVELS
 from sims.methods.replicate import ranked
 from sims.methods.spec import BUDGETS, ArenaSpec
@@ -32,7 +33,7 @@ LABELS = {
 def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -> None:
     """Merge the blocks in float64 and write the results."""
     leaves = [store.read(block, 0) for block in range(len(counts))]
-    tuned, rank = (merged(leaves, name) for name in ("tuned", "rank"))
+    tuned, rank = (merged(leaves, name) for name in ("tuned.", "rank."))
     count, methods = int(counts.sum()), len(spec.methods)
     oracle_mean, oracle_sem = _oracle(spec, leaves)
     mean, sem, cov = tuned.mean[..., :methods], statistics.sem(tuned)[..., :methods], statistics.covariance(tuned)
@@ -94,17 +95,9 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
     save_results(xr.Dataset(data, coords), staging)
 
 
-def merged(leaves: list[Leaves], name: str) -> statistics.Summary:
-    """A summary over all blocks, in float64."""
-    fields = statistics.Summary._fields
-    return statistics.merge_all(
-        statistics.Summary(*(np.asarray(block[f"{name}.{field}"], np.float64) for field in fields)) for block in leaves
-    )
-
-
 def relative_sem(spec: ArenaSpec, store: Store, blocks: np.ndarray, chunk: int) -> Errors:
     """Relative standard errors of the tuned risks."""
-    tuned = merged([store.read(int(block), chunk) for block in blocks], "tuned")
+    tuned = merged([store.read(int(block), chunk) for block in blocks], "tuned.")
     found = relative(statistics.sem(tuned), tuned.mean)[..., :-1]
     axes = {dim: getattr(spec, dim) for dim in CELL}
     found = found[: spec.num_cells].reshape(*map(len, axes.values()), *found.shape[1:])

@@ -1,22 +1,19 @@
 """Specification of an arena: the methods, their tasks and their budgets, checked before any compute."""
 
 import dataclasses
-import math
 import sys
 from typing import TYPE_CHECKING
 
 from sims.engine.checked import (
-    LATER,
     InputError,
-    check_axis,
-    check_each,
     check_members,
     check_one,
     is_checked,
+    setting,
     settle,
     unchecked,
 )
-from w2s_jax.names import ARENA_METHODS, LABELS, SIGN_ONLY, WEAKNESSES, Labels, Weakness
+from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WEAKNESSES, Labels, Weakness
 
 if TYPE_CHECKING:
     from w2s_jax.methods import Method
@@ -36,7 +33,7 @@ FIT_SHARE = 0.75
 class ArenaSpec:
     """A grid of weak-to-strong tasks, the methods compared on it and the number of replicates."""
 
-    labels: Labels = dataclasses.field(default="linear", metadata=LATER)
+    labels: Labels = setting("linear", later=True)
     """What a label is. linear: a number, and students are linear; risk is excess risk. sign: +1 or -1 with log odds
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
@@ -44,30 +41,30 @@ class ArenaSpec:
     """Methods to compare, on the same draws; --list describes them."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
-    weak_accuracy: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    weak_accuracy: tuple[float, ...] = setting((0.3, 0.5, 0.7, 0.9), "(0, 1]", "1 is a perfect teacher")
     """Weak accuracies a, in (0, 1], unitless: correlation with the target (ratio of noise levels for noisy)."""
-    concept_shift: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    concept_shift: tuple[float, ...] = setting((0.25, 0.5, 0.75, 0.9), "[0, 1)", "0 is an aligned source")
     """Total variation distances between source and target prior, in [0, 1), unitless."""
-    relaxed: tuple[str, ...] = RELAXABLE
+    relaxed: tuple[str, ...] = setting(RELAXABLE, choices=RELAXABLE)
     """Assumptions that are relaxed, one at a time, on a rotated task of accuracy 0.7 under a shift of 0.5: coherence
     (of concepts), spectrum (of features), wrong_concept (shown by the teacher), label_noise, target_mixture."""
-    sample_size: int = 256
+    sample_size: int = setting(256, "[8, inf)", "knobs are tuned on a quarter")
     """Weak examples n, >= 8: three quarters are fitted, on the others the knobs are tuned."""
-    num_icl: int = 8
+    num_icl: int = setting(8, "[1, inf)")
     """Weak examples m in a prompt, >= 1."""
-    replicates: int = 200
+    replicates: int = setting(200, "[2, inf)", "a standard error needs two")
     """Independent replicates of the whole grid, >= 2."""
     dim: int = 16
     """Feature dimension d."""
-    num_concepts: int = 4
+    num_concepts: int = setting(4, "[2, inf)", "one concept has no shift")
     """Number K of latent concepts, in [2, d - 1]."""
-    noise_var: float = 0.25
+    noise_var: float = setting(0.25, "(0, inf)", "try 0.25")
     """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
-    block_size: int = 10
+    block_size: int = setting(10, "[1, inf)")
     """Replicates in a block of work, >= 1; it changes no draw."""
-    definitions: int = dataclasses.field(default=DEFINITIONS, metadata={"before": 1})
+    definitions: int = setting(DEFINITIONS, "[1, 2]", "leave it out", before=1)
     """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
     `anchored_contrastive`, `experts` what is now `experts_from_source`, and `aux_confidence` warmed up more slowly."""
 
@@ -84,10 +81,6 @@ class ArenaSpec:
         """
         from w2s_jax.methods import METHODS
 
-        for name in ("methods", "weakness", "weak_accuracy", "concept_shift", "relaxed"):
-            check_axis(name, getattr(self, name))
-        check_members("relaxed", self.relaxed, RELAXABLE)
-        check_members("labels", (self.labels,), LABELS)
         check_members("methods", self.methods, tuple(METHODS), dict.fromkeys(OF_WORLDS, "python -m sims.alignment"))
         for name in self.methods:
             if self.labels not in METHODS[name].labels:
@@ -101,19 +94,8 @@ class ArenaSpec:
                 f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "
                 f"add naive_ft."
             )
-        check_members("weakness", self.weakness, WEAKNESSES)
-        check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
-        check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
-        check_one("sample_size", self.sample_size, self.sample_size >= 8, "at least 8", "knobs are tuned on a quarter")
-        for name in ("num_icl", "block_size"):
-            check_one(name, getattr(self, name), getattr(self, name) >= 1, "at least 1", "give a whole number")
-        check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
-        check_one("num_concepts", self.num_concepts, self.num_concepts >= 2, "at least 2", "one concept has no shift")
         least = self.num_concepts + 1
         check_one("dim", self.dim, self.dim >= least, f"at least num_concepts + 1 = {least}", "raise it")
-        check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
-        check_one("definitions", self.definitions, self.definitions in (1, DEFINITIONS), "1 or 2", "leave it out")
-        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
         if self.examples("naive_ft", "examples") < 2 or self.matched_least < 2:
             raise InputError(
                 f"every method must have 2 examples to fit at equal compute, but with sample_size {self.sample_size} "

@@ -14,10 +14,10 @@ from sims.posterior_sweep.spec import PRESETS, PosteriorSpec
 
 def start(spec: PosteriorSpec, out: Path, options: Any = None) -> Path:
     """Run a posterior sweep, or what is missing of it, into `out`/posterior_sweep.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.posterior_sweep.job import prepare
 
-    return engine.run("posterior_sweep", spec, prepare, out, options or engine.ALONE)
+    return run("posterior_sweep", spec, prepare, out, options or ALONE)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.checked import check_definitions
 from sims.engine.precision import Errors, name_cell, relative
+from sims.engine.run import Job, bound
 from sims.engine.store import Store, save_results
+from sims.engine.sums import merged, over_groups
 from sims.posterior_sweep.spec import AXES, DEFINITIONS, PROMPTS_AT_ONCE, PosteriorSpec
 from w2s_jax import statistics, theory
 from w2s_jax.refinement import concept_evidence, posterior_weights, prompt_evidence
@@ -37,15 +38,13 @@ class Contests(NamedTuple):
 def block_sums(spec: PosteriorSpec, key: Key, first: Array, total: Array, contests: Contests) -> statistics.Summary:
     """Summary, over prompts, of (K concept weights, misalignment, MAP error) in each cell: `[W S A I K+2]`."""
 
-    def add_group(summary, start):
+    def summarize(start: Array) -> statistics.Summary:
         valid = (start + jnp.arange(PROMPTS_AT_ONCE) < total).astype(float)
         group = jax.random.fold_in(stream(key, "prompts"), start // PROMPTS_AT_ONCE)
-        return statistics.merge(summary, _summarise_prompts(spec, group, valid, contests)), None
+        return _summarise_prompts(spec, group, valid, contests)
 
     starts = first + PROMPTS_AT_ONCE * jnp.arange(spec.block_size // PROMPTS_AT_ONCE)
-    shapes = jax.eval_shape(lambda: _summarise_prompts(spec, key, jnp.zeros(PROMPTS_AT_ONCE), contests))
-    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return jax.lax.scan(add_group, empty, starts)[0]
+    return over_groups(summarize, statistics.merge, starts)
 
 
 def _summarise_prompts(spec: PosteriorSpec, key: Key, valid: Float[Array, "r"], contests: Contests):
@@ -118,8 +117,7 @@ def make_contests(spec: PosteriorSpec) -> Contests:
 
 def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Path) -> None:
     """Merge the blocks in float64 and write the results."""
-
-    summary = _merged(store, np.arange(len(counts)))
+    summary = merged(store.read(block, 0) for block in range(len(counts)))
     shape = tuple(len(getattr(spec, axis)) for axis in AXES)
     sem, count = statistics.sem(summary), float(summary.count)
     weights, covariance = summary.mean[..., :-2], statistics.covariance(summary)[..., :-2, :-2]
@@ -177,27 +175,19 @@ def assemble(spec: PosteriorSpec, store: Store, counts: np.ndarray, staging: Pat
 
 def relative_sem(spec: PosteriorSpec, store: Store, blocks: np.ndarray, chunk: int) -> Errors:
     """Relative standard errors of the shared misalignment, over `AXES`: a risk, where those of rare events are none."""
-    summary = _merged(store, blocks)
+    summary = merged(store.read(int(block), 0) for block in blocks)
     values = relative(statistics.sem(summary), summary.mean)[..., -2]
     axes = {axis: getattr(spec, axis) for axis in AXES}
     return Errors(values.reshape([len(held) for held in axes.values()]), partial(name_cell, axes))
 
 
-def _merged(store: Store, blocks: np.ndarray) -> statistics.Summary:
-    def block(index: int) -> statistics.Summary:
-        leaves = store.read(index, 0)
-        return statistics.Summary(*(np.asarray(leaves[name], np.float64) for name in statistics.Summary._fields))
-
-    return statistics.merge_all(block(int(b)) for b in blocks)
-
-
-def prepare(spec: PosteriorSpec) -> engine.Job:
+def prepare(spec: PosteriorSpec) -> Job:
     """The grid, and the program that fills a block of it."""
     check_definitions(spec.definitions, DEFINITIONS)
     tasks = spec.num_cells * spec.replicates
     blocks = math.ceil(spec.replicates / spec.block_size)
-    return engine.Job(
-        program=engine.bound(block_sums, engine.static(spec)),
+    return Job(
+        program=bound(block_sums, spec),
         chunks=[make_contests(spec)],
         assemble=partial(assemble, spec),
         plan=[

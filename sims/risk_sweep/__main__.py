@@ -10,10 +10,10 @@ from sims.risk_sweep.spec import PRESETS, SweepSpec
 
 def start(spec: SweepSpec, out: Path, options: Any = None) -> Path:
     """Run a risk sweep, or what is missing of it, into `out`/risk_sweep.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.risk_sweep.job import prepare
 
-    return engine.run("risk_sweep", spec, prepare, out, options or engine.ALONE)
+    return run("risk_sweep", spec, prepare, out, options or ALONE)
 
 
 def main(argv: list[str] | None = None) -> int:

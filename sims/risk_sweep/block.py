@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sims.engine.finite import GROUP_SIZE
+from sims.engine.sums import over_groups
 from sims.risk_sweep.replicate import Outcome, columns, simulate
 from sims.risk_sweep.spec import SweepSpec
 from sims.risk_sweep.world import Grid
@@ -40,7 +41,7 @@ def block_sums(spec: SweepSpec, key: Key, first: Array, total: Array, grid: Grid
     index = first + offsets
     weight = ((index < total) & (offsets < spec.block_size)).astype(float)
 
-    def add_group(sums: Sums, group) -> tuple[Sums, None]:
+    def summarize_group(group: tuple[Array, Array]) -> Sums:
         index, weight = group
         # A replicate is wide enough to fill a core; an accelerator wants several at once.
         one_by_one = jax.default_backend() == "cpu"
@@ -49,16 +50,9 @@ def block_sums(spec: SweepSpec, key: Key, first: Array, total: Array, grid: Grid
             return simulate(spec, replicate_key(key, i), grid)
 
         outcomes = jax.lax.map(replicate, index) if one_by_one else jax.vmap(replicate)(index)
-        return merge(sums, summarize(spec, outcomes, weight)), None
+        return summarize(spec, outcomes, weight)
 
-    shapes = jax.eval_shape(lambda: summarize(spec, _no_outcomes(spec, key, grid), weight[0]))
-    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return jax.lax.scan(add_group, empty, (index, weight))[0]
-
-
-def _no_outcomes(spec: SweepSpec, key: Key, grid: Grid) -> Outcome:
-    one = jax.eval_shape(lambda: simulate(spec, key, grid))
-    return jax.tree.map(lambda leaf: jnp.zeros((GROUP_SIZE, *leaf.shape), leaf.dtype), one)
+    return over_groups(summarize_group, merge, (index, weight))
 
 
 def summarize(spec: SweepSpec, outcomes: Outcome, weight: Float[Array, "r"]) -> Sums:

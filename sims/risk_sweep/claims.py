@@ -109,8 +109,7 @@ def _predicted_winner(like: xr.DataArray, spec: Any, num_samples: int) -> xr.Dat
         naive, refined = risks(task)
         if np.isnan(refined).any():  # no closed form
             level = theory.sampled_misalignment(task, lengths, "fresh").value
-            rivals = np.sqrt(level * (spec.num_concepts - 1) / spec.num_concepts)
-            refined = refined_risk(task, level, 2 * rivals - level)
+            refined = refined_risk(task, level, theory.label_spread(level, level, spec.num_concepts)[1])
         return np.asarray(naive > refined)
 
     axes = [dim for dim in like.dims if dim != "num_icl"]

@@ -6,9 +6,9 @@ from functools import partial
 import jax
 import numpy as np
 
-from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.finite import BadRisk
+from sims.engine.run import Job, bound, sums_like
 from sims.risk_sweep import plan, results
 from sims.risk_sweep.block import block_sums
 from sims.risk_sweep.methods import READS_ROWS
@@ -22,13 +22,13 @@ NO_ANGLE = ("mean.fixed_accuracy", "mean.varying_accuracy", "fixed_accuracy_squa
 """Sums of sign accuracies: NaN where a coefficient is 0 and makes no angle, and for features that are not gaussian."""
 
 
-def prepare(spec: SweepSpec) -> engine.Job:
+def prepare(spec: SweepSpec) -> Job:
     """The grid cut into chunks, and the program that fills a block of them."""
-    program = engine.bound(block_sums, engine.static(spec))
+    program = bound(block_sums, spec)
     pieces = plan.cut(spec)
     inputs = plan.whole_grid(spec, pieces)
-    like = engine.sums_like(program, inputs[0])
-    return engine.Job(
+    like = sums_like(program, inputs[0])
+    return Job(
         program=program,
         chunks=inputs,
         assemble=partial(results.assemble, spec, like, pieces),

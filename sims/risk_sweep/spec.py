@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from sims.engine.checked import LATER, InputError, check_axis, check_each, check_members, check_one, check_prior, settle
+from sims.engine.checked import InputError, check_one, check_prior, setting, settle
 from sims.risk_sweep.methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
-from w2s_jax.names import FEATURE_LAWS, LABEL_DRAWS, NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
+from w2s_jax.names import NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,29 +15,31 @@ class SweepSpec:
 
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
-    weak_accuracy: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    weak_accuracy: tuple[float, ...] = setting((0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "(0, 1]", "1 is a perfect teacher")
     """Weak accuracies a, in (0, 1], unitless: correlation with the target (ratio of noise levels for noisy)."""
-    sample_size: tuple[int, ...] = (16, 64, 256, 1024)
+    sample_size: tuple[int, ...] = setting((16, 64, 256, 1024), "[1, inf)", "give whole numbers of examples")
     """Numbers n of weak-labelled examples to fine-tune on, each >= 1."""
-    concept_shift: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    concept_shift: tuple[float, ...] = setting((0.1, 0.25, 0.5, 0.75, 0.9), "[0, 1)", "0 is an aligned source")
     """Total variation distances between source and target prior, in [0, 1), unitless."""
-    num_icl: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    num_icl: tuple[int, ...] = setting((0, 1, 2, 4, 8, 16), "[0, inf)", "0 is an empty prompt")
     """Numbers of weak examples in a prompt, each >= 0."""
     methods: tuple[Method, ...] = METHODS
     """Methods to compare, on the same draws."""
-    replicates: int = 2000
+    replicates: int = setting(2000, "[2, inf)", "a standard error needs two")
     """Independent replicates of the whole grid, >= 2."""
     dim: int = 32
     """Feature dimension d."""
-    num_concepts: int = 4
+    num_concepts: int = setting(4, "[2, inf)", "one concept has no shift")
     """Number K of latent concepts, 2 <= K <= d (K + 1 <= d with a rotated or shifted teacher)."""
-    noise_var: float = 0.25
+    noise_var: float = setting(0.25, "(0, inf)", "try 0.25")
     """Label noise variance sigma^2 of source and target, > 0, in squared label units."""
-    penalties: tuple[float, ...] = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    penalties: tuple[float, ...] = setting(
+        (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "[0, inf)", "0 is least squares"
+    )
     """Penalty path of naive_ft, each >= 0, in units of feature variance (the loss is divided by n)."""
-    times: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    times: tuple[float, ...] = setting((0.03, 0.1, 0.3, 1.0, 3.0, 10.0), "[0, inf)", "0 is the source")
     """Stopping times of gradient_flow, each >= 0, in units of 1 / feature variance."""
-    em_steps: int = 10
+    em_steps: int = setting(10, "[0, inf)", "0 is the source prior")
     """EM steps of em_prior, >= 0: 0 is the source prior, 1 one-example refinement, many the likeliest prior."""
     refined_labels: LabelDraw = "sample"
     """How the strong model labels under its concept posterior: sample a concept and noise, its mean, or map (the
@@ -50,53 +52,35 @@ class SweepSpec:
     """fixed: axis-aligned concepts and an even source prior; random: a new frame and Dirichlet prior per replicate."""
     features: FeatureLaw = "gaussian"
     """Distribution of the features: gaussian, variance 1, or uniform on [-1, 1], variance 1/3 (task_law fixed only)."""
-    spectrum: float = 0.0
+    spectrum: float = setting(0.0, "[0, inf)", "0 is isotropic")
     """Feature variances fall as coordinate^-spectrum, mean 1; >= 0, 0 is isotropic (else task_law fixed only)."""
     coherence: float = 0.0
     """Inner product of any two concepts, in (-1/(K - 1), 1); 0 is orthonormal."""
-    target_prior: tuple[float, ...] = ()
+    target_prior: tuple[float, ...] = setting((), axis=False)
     """Weights q of the concepts in the target, K numbers that sum to 1, the first the largest; empty: the first alone.
     The concept shift is then moved from the first concept to the others."""
-    weak_prior_error: float = 0.0
+    weak_prior_error: float = setting(0.0, "[0, 1]", "0 is the paper's teacher")
     """Probability that the teacher shows a wrong concept, in [0, 1]; drawn once per prompt, per example of a sample."""
-    contamination: float = 0.0
+    contamination: float = setting(0.0, "[0, 1]", "0 is the paper's teacher")
     """Probability rho, in [0, 1], that a weak example comes from another concept than the one shown, independently."""
-    assumed_noise_factor: float = 1.0
+    assumed_noise_factor: float = setting(1.0, "(0, inf)", "1 is Bayes' rule")
     """Noise variance that the concept posterior assumes, over noise_var; > 0."""
-    temperature: float = 1.0
+    temperature: float = setting(1.0, "(0, inf)", "1 is Bayes' rule")
     """Temperature of the concept posterior, > 0; it divides the log likelihood."""
-    prompt_rounds: int = dataclasses.field(default=0, metadata=LATER)
+    prompt_rounds: int = setting(0, later=True)
     """Rounds of K prompts over which a replicate averages what shared prompts do: the risks of icl_refine_shared and
     intent_refine, and the misalignments of refinement with fresh prompts (docs/theory.md 2); >= 2, or 0 for the
     one prompt that the replicate itself refines with. Win rates and sign accuracies are always those of that one."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
-    block_size: int = 250
+    block_size: int = setting(250, "[1, inf)", "250 is a good size")
     """Replicates in a block of work: a kill loses at most the blocks in flight. Changes no draw."""
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in (*GRID_AXES, "methods", "penalties", "times"):
-            check_axis(name, getattr(self, name))
-        check_members("weakness", self.weakness, WEAKNESSES)
-        check_members("methods", self.methods, METHODS)
-        check_each("weak_accuracy", self.weak_accuracy, lambda a: 0 < a <= 1, "in (0, 1]", "1 is a perfect teacher")
-        check_each("concept_shift", self.concept_shift, lambda s: 0 <= s < 1, "in [0, 1)", "0 is an aligned source")
-        check_each("sample_size", self.sample_size, lambda n: n >= 1, "at least 1", "give whole numbers of examples")
-        check_each("num_icl", self.num_icl, lambda m: m >= 0, "at least 0", "0 is an empty prompt")
-        check_each("penalties", self.penalties, lambda p: 0 <= p < math.inf, "finite and >= 0", "0 is least squares")
-        check_each("times", self.times, lambda t: 0 <= t < math.inf, "finite and >= 0", "0 is the source")
-        check_one("num_concepts", self.num_concepts, self.num_concepts >= 2, "at least 2", "one concept has no shift")
-        check_one("noise_var", self.noise_var, 0 < self.noise_var < math.inf, "positive and finite", "try 0.25")
-        check_one("replicates", self.replicates, self.replicates >= 2, "at least 2", "a standard error needs two")
-        check_one("block_size", self.block_size, self.block_size >= 1, "at least 1", "250 is a good size")
         rounds = self.prompt_rounds
         check_one("prompt_rounds", rounds, rounds == 0 or rounds >= 2, "0 or at least 2", "64 is a good number")
-        check_one("seed", self.seed, 0 <= self.seed < 2**63, "in [0, 2^63)", "give a whole number")
-        check_one("task_law", self.task_law, self.task_law in ("fixed", "random"), "fixed or random", "choose one")
-        check_members("refined_labels", (self.refined_labels,), LABEL_DRAWS)
         self._check_relaxations()
-        check_members("draws", (self.draws,), ("data", "moments", "auto"))
         if self.draws == "moments" and self.reads_rows is not None:
             raise InputError(
                 f"draws must be data or auto where the examples themselves are needed, got moments with "
@@ -108,18 +92,11 @@ class SweepSpec:
         check_one("dim", self.dim, self.dim >= needed, f"at least {why}", "raise dim or lower num_concepts")
 
     def _check_relaxations(self) -> None:
-        check_one("em_steps", self.em_steps, self.em_steps >= 0, "at least 0", "0 is the source prior")
-        check_one("features", self.features, self.features in FEATURE_LAWS, " or ".join(FEATURE_LAWS), "choose one")
-        check_one("spectrum", self.spectrum, 0 <= self.spectrum < math.inf, "finite and >= 0", "0 is isotropic")
         least = -1 / (self.num_concepts - 1)
         smallest = min(1 - self.coherence, 1 + (self.num_concepts - 1) * self.coherence)
         gram = f"the Gram matrix of {self.num_concepts} concepts is positive definite"
         inside = f"in ({least:.4g}, 1), well inside, where {gram}"
         check_one("coherence", self.coherence, smallest > LEAST_EIGENVALUE, inside, "0 makes them orthonormal")
-        for name in ("weak_prior_error", "contamination"):
-            check_one(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]", "0 is the paper's teacher")
-        for name in ("assumed_noise_factor", "temperature"):
-            check_one(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "positive", "1 is Bayes' rule")
         check_prior("target_prior", self.target_prior, self.num_concepts)
         if self.target_prior:
             moved, left = max(self.concept_shift), self.target_prior[0]

@@ -14,10 +14,10 @@ from sims.theory_sweep.spec import PRESETS, TheorySpec
 
 def start(spec: TheorySpec, out: Path, options: Any = None) -> Path:
     """Run a theory sweep, or what is missing of it, into `out`/theory_sweep.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.theory_sweep.job import prepare
 
-    return engine.run("theory_sweep", spec, prepare, out, options or engine.ALONE)
+    return run("theory_sweep", spec, prepare, out, options or ALONE)
 
 
 def main(argv: list[str] | None = None) -> int:

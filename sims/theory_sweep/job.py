@@ -10,18 +10,17 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from sims.engine import run as engine
 from sims.engine import runtime
+from sims.engine.finite import GROUP_SIZE
 from sims.engine.precision import Errors, name_cell, relative
+from sims.engine.run import Job, bound
 from sims.engine.store import Store, save_results
+from sims.engine.sums import merged, over_groups
 from sims.theory_sweep.spec import TheorySpec
 from sims.theory_sweep.studies import STUDIES
 from w2s_jax import statistics
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.types import Key
-
-GROUP_SIZE = 10
-"""Replicates that are held at once, unreduced, while a block is summed."""
 
 Sums = dict[str, statistics.Summary]
 """The summary of each study, by name."""
@@ -30,34 +29,21 @@ Sums = dict[str, statistics.Summary]
 def block_sums(spec: TheorySpec, key: Key, first: Array, total: Array, inputs: dict) -> Sums:
     """Summaries of replicates first, ..., first + block_size - 1, of which only those below `total` count."""
 
-    def add_group(sums: Sums, start) -> tuple[Sums, None]:
+    def summarize(start: Array) -> Sums:
         index = start + jnp.arange(GROUP_SIZE)
         samples = jax.lax.map(lambda i: replicate(spec, replicate_key(key, i), inputs), index)
         counts = (index < total).astype(float)
-        return {name: statistics.merge(sums[name], _summarise(samples[name], counts)) for name in samples}, None
+        return {name: statistics.summarize(samples[name], counts) for name in samples}
 
-    starts = first + GROUP_SIZE * jnp.arange(spec.block_size // GROUP_SIZE)
-    one = jax.eval_shape(lambda: replicate(spec, key, inputs))
-    empty = {
-        name: statistics.Summary(
-            jnp.zeros(()), jnp.zeros(leaf.shape), jnp.zeros((*leaf.shape, leaf.shape[-1]))
-        )
-        for name, leaf in one.items()
-    }  # fmt: skip
-    return jax.lax.scan(add_group, empty, starts)[0]
+    def merge(a: Sums, b: Sums) -> Sums:
+        return {name: statistics.merge(a[name], b[name]) for name in a}
+
+    return over_groups(summarize, merge, first + GROUP_SIZE * jnp.arange(spec.block_size // GROUP_SIZE))
 
 
 def replicate(spec: TheorySpec, key: Key, inputs: dict) -> dict[str, Array]:
     """One draw of every study, `[*axes quantities]`."""
     return {name: STUDIES[name].simulate(spec, stream(key, name), inputs[name]) for name in spec.studies}
-
-
-def _summarise(samples: Array, counts: Array) -> statistics.Summary:
-    """Summary of samples `[r *axes quantities]`, of which those with count 0 are left out."""
-    total = counts.sum()
-    mean = jnp.tensordot(counts / jnp.maximum(total, 1), samples, 1)
-    centred = (samples - mean[None]) * counts.reshape(-1, *(1,) * mean.ndim)
-    return statistics.Summary(total, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))
 
 
 def assemble(spec: TheorySpec, store: Store, counts: np.ndarray, staging: Path) -> None:
@@ -108,25 +94,19 @@ def holes(spec: TheorySpec) -> dict[str, np.ndarray | bool]:
 
 
 def _merged(spec: TheorySpec, store: Store, blocks: np.ndarray) -> Sums:
-    read, fields = [store.read(int(block), 0) for block in blocks], statistics.Summary._fields
-    return {
-        name: statistics.merge_all(
-            statistics.Summary(*(np.asarray(leaves[f"{name}.{field}"], np.float64) for field in fields))
-            for leaves in read
-        )
-        for name in spec.studies
-    }
+    read = [store.read(int(block), 0) for block in blocks]
+    return {name: merged(read, f"{name}.") for name in spec.studies}
 
 
-def prepare(spec: TheorySpec) -> engine.Job:
+def prepare(spec: TheorySpec) -> Job:
     """The studies, and the program that fills a block of them."""
     inputs = {name: STUDIES[name].inputs(spec) for name in spec.studies}
     shapes = jax.eval_shape(lambda: replicate(spec, jax.random.key(0), inputs))
     cells = sum(math.prod(leaf.shape[:-1]) for leaf in shapes.values())
     seconds = sum(STUDIES[name].seconds for name in spec.studies)
     blocks = math.ceil(spec.replicates / spec.block_size)
-    return engine.Job(
-        program=engine.bound(block_sums, engine.static(spec)),
+    return Job(
+        program=bound(block_sums, spec),
         chunks=[inputs],
         assemble=partial(assemble, spec),
         plan=[

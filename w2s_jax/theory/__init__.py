@@ -9,14 +9,14 @@ exactly, by `one_factor` and `race`), `sampled_misalignment` (where no closed fo
 example, for any mixture), `em` (from there to maximum likelihood) and `crossover` (how long a prompt must be).
 Derivations and references: docs/theory.md, whose numbers 3.x the docstrings cite.
 
-Every function but `sampled_misalignment` is traceable, and takes one `Task` or a batch of them (`closed_form`).
+Every function but `sampled_misalignment` is traceable; those of a `Task` take one or a batch of them (`closed_form`).
 """
 
 from w2s_jax.theory.crossover import lambert_w, refinement_crossover, refinement_crossover_asymptotic
 from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
 from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk
 from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
-from w2s_jax.theory.misalignment import misalignment, refined_label_spread
+from w2s_jax.theory.misalignment import label_spread, misalignment, refined_label_spread
 from w2s_jax.theory.mixed_prompts import (
     contamination_threshold,
     mixed_posterior_exponent,
@@ -71,6 +71,7 @@ __all__ = [
     "hull_risk",
     "hull_statistical_dimension",
     "hull_weights",
+    "label_spread",
     "lambert_w",
     "least_squares_risk",
     "misalignment",

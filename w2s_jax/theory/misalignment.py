@@ -116,6 +116,33 @@ def refined_label_spread(
     return 2 * jnp.sum(moments.weight) - distance if draw == "sample" else shared - distance
 
 
+def label_spread(shared: Real, fresh: Real, num_concepts: int) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+    """`refined_label_spread` of sampled labels, from misalignments that are known, as from simulation.
+
+    Rivals that are alike share what the target lacks, p = E(1 - w_*), evenly: ||E w - e_*||^2 = p^2 K/(K - 1).
+
+        shared:  1 - E||w||^2   = 2p - E||w - e_*||^2
+        fresh:   1 - ||E w||^2  = 2p - ||E w - e_*||^2
+
+    Args:
+        shared: E||w - e_*||^2, the misalignment of shared prompts, in [0, 2], `[*b]`.
+        fresh: ||E w - e_*||^2, that of fresh prompts, in [0, 2], `[*b]`.
+        num_concepts: K >= 2, static.
+
+    Returns:
+        (shared, fresh), unitless, each `[*b]` and at least 0.
+
+    Assumes: rivals that are alike to the teacher and to the source, orthonormal concepts.
+
+    Reference: derived, docs/theory.md 3.4.
+
+    >>> [round(float(spread), 3) for spread in label_spread(0.125, 0.125, 2)]  # w = (0.75, 0.25)
+    [0.375, 0.375]
+    """
+    missing = jnp.sqrt(jnp.asarray(fresh) * (num_concepts - 1) / num_concepts)
+    return jnp.maximum(2 * missing - shared, 0.0), jnp.maximum(2 * missing - fresh, 0.0)
+
+
 def rival_moments(task: Task, num_icl: Real, assumed_noise_var: Real | None) -> RaceMoments:
     """Means of the rivals' posterior weights `[K - 1]`, in any order, of their squares and of their products."""
     num_concepts = task.target_prior.shape[-1]
