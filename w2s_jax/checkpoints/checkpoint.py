@@ -17,7 +17,7 @@ from w2s_jax.checkpoints.vocabulary import read_vocabulary
 from w2s_jax.transformer import ComputeType, LanguageModel
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A pre-trained language model; `dataclasses.replace(checkpoint, model=...)` is the same with other weights."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from w2s_jax.checkpoints.chat import Chat
 from w2s_jax.checkpoints.extra import need
+from w2s_jax.checkpoints.layout import Naming
 from w2s_jax.checkpoints.tokenizer import Tokenizer
 
 INDEX = "model.safetensors.index.json"
@@ -26,7 +27,7 @@ class FolderWeights:
         ValueError: if a file is missing, cut short or no safetensors.
     """
 
-    naming = "folder"
+    naming: Naming = "folder"
 
     def __init__(self, folder: Path):
         self.where = f"the folder {folder.name}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from w2s_jax.checkpoints.extra import need
 from w2s_jax.checkpoints.fields import whole
+from w2s_jax.checkpoints.layout import Naming
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -44,7 +45,7 @@ class GGUFFile:
         ValueError: if it is no GGUF file, is cut short, or holds a quantisation that `gguf` does not know.
     """
 
-    naming = "gguf"
+    naming: Naming = "gguf"
 
     def __init__(self, path: Path):
         self.where = path.name

@@ -1,11 +1,14 @@
 """What a checkpoint says of its model, whichever way it is stored."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from w2s_jax.transformer import TransformerConfig
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 """Architectures that are read, by the name that both config.json and GGUF files give them."""
+
+Naming = Literal["folder", "gguf"]
+"""How tensors are named: as in a Hugging Face folder or as in a GGUF file."""
 
 
 class Layout(NamedTuple):

@@ -5,17 +5,14 @@ by layer. Here it is [in, out], with queries, keys and values joined, gate and u
 """
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from w2s_jax.checkpoints.layout import Layout
+from w2s_jax.checkpoints.layout import Layout, Naming
 from w2s_jax.transformer import LanguageModel
-
-Naming = Literal["folder", "gguf"]
-"""How tensors are named: as in a Hugging Face folder or as in a GGUF file."""
 
 
 class Piece(NamedTuple):
@@ -98,6 +95,7 @@ IGNORED = ("rotary_emb.inv_freq", "rope_freqs.weight")
 """Ends of the names of tensors that hold what the config says too."""
 
 
+@runtime_checkable
 class Weights(Protocol):
     """Tensors on disk."""
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
     """A model's own tokenizer.
 
@@ -27,7 +27,7 @@ class Tokenizer:
         """The tokens of a text. Special tokens written in it are recognised; none is added (see `start`)."""
         return self.engine.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """The text of tokens; special tokens are left out, unless `special`."""
         return self.engine.decode([int(i) for i in ids], skip_special_tokens=not special)
 
