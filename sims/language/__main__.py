@@ -15,13 +15,13 @@ from sims.language.spec import PRESETS, LanguageSpec
 
 def start(spec: LanguageSpec, out: Path, options: Any = None) -> Path:
     """Run a language sweep, or what is missing of it, into `out`/language.zarr."""
-    from sims.engine import run as engine
+    from sims.engine.run import ALONE, run
     from sims.language.job import prepare
     from sims.training import check_alone
 
-    options = options or engine.ALONE
+    options = options or ALONE
     check_alone(options)
-    return engine.run("language", spec, partial(prepare, out=out), out, options)
+    return run("language", spec, partial(prepare, out=out), out, options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sims.engine import run as engine
 from sims.engine import runtime
 from sims.engine.checked import InputError
+from sims.engine.run import Job, bound, say
 from sims.language.gate import check_known
 from sims.language.neutral import TEXTS
 from sims.language.prompts import rows_of
@@ -21,10 +21,10 @@ from w2s_jax import checkpoints
 from w2s_jax.checkpoints import Checkpoint
 
 
-def prepare(spec: LanguageSpec, out: Path) -> engine.Job:
+def prepare(spec: LanguageSpec, out: Path) -> Job:
     """The model, read and examined, and the program that runs a seed with it."""
     checkpoint = read_model(spec)
-    engine.say(f"language model: {checkpoint.name}, {checkpoint.origin}")
+    say(f"language model: {checkpoint.name}, {checkpoint.origin}")
     check_known(spec, checkpoint)
     tables = stacked(
         [stacked([make_table(spec, checkpoint, voice, seed) for seed in range(spec.replicates)]) for voice in spec.voices]
@@ -37,8 +37,8 @@ def prepare(spec: LanguageSpec, out: Path) -> engine.Job:
         for voice in range(len(spec.voices))
     ]
     fits = sum(_count(spec.axes(method)) for method in spec.fitted)
-    return engine.Job(
-        program=partial(run_seed, engine.static(spec), graph, checkpoint.tokenizer.stop),
+    return Job(
+        program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
         chunks=worlds,
         assemble=partial(assemble, spec, checkpoint),
         plan=[

@@ -10,7 +10,7 @@ from sims.engine.store import Store, save_results
 from sims.language.facts import load
 from sims.language.judge import Judge
 from sims.language.spec import USES_CAPABILITY, USES_NUM_ICL, LanguageSpec
-from sims.language.tables import Division, divide
+from sims.language.tables import Division, divide, pool
 from sims.language.teachers import weak_answers, wrong_values
 from sims.language.voices import VOICES, style
 from w2s_jax.checkpoints import Checkpoint
@@ -122,7 +122,8 @@ def _shares(claims: np.ndarray) -> np.ndarray:
 def _judged(spec: LanguageSpec, divisions: list[Division], texts: np.ndarray) -> dict[str, np.ndarray]:
     """Content, style and copied errors of answers `[method voice C I seed question]`."""
     judge = Judge(load())
-    wrong = [wrong_values([*d.train, *d.held_out], seed) for seed, d in enumerate(divisions)]
+    known = pool(spec, *spec.relations)
+    wrong = [wrong_values([*d.train, *d.held_out], seed, known) for seed, d in enumerate(divisions)]
     found = {name: np.full(texts.shape, np.nan) for name in ("content", "style", "copied")}
     for place in np.ndindex(texts.shape):
         _, voice, _, _, seed, question = place
@@ -136,11 +137,11 @@ def _judged(spec: LanguageSpec, divisions: list[Division], texts: np.ndarray) ->
 
 def _teacher(spec: LanguageSpec, divisions: list[Division]) -> np.ndarray:
     """Whether the teacher knows each fact it labels, `[C seed question]`; NaN where it labels none."""
+    known = pool(spec, *spec.relations)
     found = np.full((len(spec.capability), len(divisions), sum(_sizes(spec))), np.nan)
     for seed, division in enumerate(divisions):
-        world = [*division.train, *division.held_out]
         for place, capability in enumerate(spec.capability):
-            said = weak_answers(division.train, capability, seed, among=world)
+            said = weak_answers(division.train, capability, seed, known)
             found[place, seed, : len(said)] = [
                 claim == fact.value for claim, fact in zip(said, division.train)
             ]

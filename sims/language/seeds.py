@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
 
 def run_seed(
-    spec: LanguageSpec, graph: nnx.GraphDef, stop: tuple[int, ...], key: Key, first: Array, total: Array, world: World
+    graph: nnx.GraphDef, stop: tuple[int, ...], spec: LanguageSpec, key: Key, first: Array, total: Array, world: World
 ) -> Outcome:
     """Everything of seed number `first` in a voice; the signature is the engine's, and a block is one seed."""
     key = replicate_key(key, first)

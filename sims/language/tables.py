@@ -11,7 +11,7 @@ import numpy as np
 
 from sims.engine.checked import InputError, check_one
 from sims.language.contexts import context_of, groups_of
-from sims.language.facts import Fact, by_relation, draw, load, split
+from sims.language.facts import Fact, by_relation, draw, load, split, values_of
 from sims.language.prompts import Rows, Turns, answer_tokens, conversation, rows_of, split_shared
 from sims.language.spec import LanguageSpec
 from sims.language.teachers import weak_answers, wrong_values
@@ -59,15 +59,18 @@ class Table(NamedTuple):
     """Each question asked again after the teacher's answer to it `[C n L]`."""
 
 
+def pool(spec: LanguageSpec, *relations: str) -> list[Fact]:
+    """All facts of these relations that a sweep may ask."""
+    return [fact for fact in split(load())[spec.facts == "reported"] if fact.relation.name in relations]
+
+
 def divide(spec: LanguageSpec, seed: int) -> Division:
     """The questions of a seed.
 
     Raises:
         InputError: if there are too few facts.
     """
-    chosen = split(load())[spec.facts == "reported"]
-    world = [fact for fact in chosen if fact.relation.name in spec.relations]
-    skill = [fact for fact in chosen if fact.relation.name == spec.skill]
+    world, skill = pool(spec, *spec.relations), pool(spec, spec.skill)
     need = spec.train_questions + spec.held_out_questions
     for name, most, count in (("train_questions", len(world), need), ("skill_questions", len(skill), spec.skill_questions)):
         rule = f"such that with held_out_questions there are at most {most} {spec.facts} facts of these relations"
@@ -94,8 +97,9 @@ def make_table(spec: LanguageSpec, checkpoint: Checkpoint, voice: str, seed: int
     prefix = _before(checkpoint)
     questions = {fact.address: _own(checkpoint, prefix, fact.question) for fact in division.asked}
     world = [*division.train, *division.held_out]
-    weak = [weak_answers(division.train, capability, seed, among=world) for capability in spec.capability]
-    wrong = wrong_values(world, seed)
+    known = pool(spec, *spec.relations)
+    weak = [weak_answers(division.train, capability, seed, known) for capability in spec.capability]
+    wrong = wrong_values(world, seed, known)
 
     def said(facts: Sequence[Fact], voice: Voice, claims: Sequence[str | None]) -> Rows:
         return rows_of([answer_tokens(checkpoint, answer(voice, f, c).text) for f, c in zip(facts, claims)])
@@ -129,7 +133,7 @@ def make_table(spec: LanguageSpec, checkpoint: Checkpoint, voice: str, seed: int
         intent=rows_of([_before(checkpoint, system=spoken.intent)]),
         asked=rows_of(list(questions.values())),
         openings=(opened(spoken), opened(plain)),
-        values=_values(spec, checkpoint, world, wrong, seed),
+        values=_values(spec, checkpoint, world, wrong, known, seed),
         true=(said(division.train, spoken, truths), said(division.train, plain, truths)),
         weak=stacked([said(division.train, spoken, claims) for claims in weak]),
         contexts=_reshaped(rows_of(contexts), (len(weak), len(spec.num_icl), spec.groups)),
@@ -154,10 +158,10 @@ def _own(checkpoint: Checkpoint, before: list[int], question: str, turns: Turns 
 
 
 def _values(
-    spec: LanguageSpec, checkpoint: Checkpoint, world: list[Fact], wrong: list[str], seed: int
+    spec: LanguageSpec, checkpoint: Checkpoint, world: list[Fact], wrong: list[str], known: list[Fact], seed: int
 ) -> Rows:
     """The right value, the teacher's wrong one, and others of the relation as they are drawn; missing ones are empty."""
-    by_name = {name: sorted({fact.value for fact in own}) for name, own in by_relation(world).items()}
+    by_name = values_of(known)
     lists: list[list[int]] = []
     for fact, claim in zip(world, wrong):
         names = {name.casefold() for name in (*fact.accepted, claim)}
