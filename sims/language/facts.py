@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sims.engine.checked import InputError, check_one
 from sims.engine.names import suggest
@@ -19,7 +20,7 @@ from sims.language.records import check_fields, read_text, text, texts
 
 DEVELOPMENT = 1 / 3
 """Expected share of the facts that are for development."""
-OWN_FACTS = Path(__file__).with_name("facts.json")
+SHIPPED = Path(__file__).with_name("facts.json")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def load(path: str | Path | None = None) -> tuple[Fact, ...]:
 
     Args:
         path: a JSON file {"relations": {name: {"question", "phrase", "article"}}, "facts": [{"relation", "subject",
-            "value", "also"}, ...]}, where `article` and `also` may be left out; None for the facts of this sweep.
+            "value", "also"}, ...]}, where `article` and `also` may be left out; None for the facts of the sweep.
 
     Raises:
         InputError: naming the record, if the file has none, or one that is incomplete, of an unknown relation, or there
@@ -88,7 +89,7 @@ def load(path: str | Path | None = None) -> tuple[Fact, ...]:
     >>> facts[0].question, facts[0].value
     ('What is the capital of France?', 'Paris')
     """
-    path = OWN_FACTS if path is None else Path(path)
+    path = SHIPPED if path is None else Path(path)
     try:
         whole = json.loads(read_text(path))
     except ValueError as error:
@@ -106,7 +107,7 @@ def load(path: str | Path | None = None) -> tuple[Fact, ...]:
     return tuple(facts.values())
 
 
-def _relation(where: str, name: str, held: object) -> Relation:
+def _relation(where: str, name: str, held: Any) -> Relation:
     check_fields(where, held, ("question", "phrase"), ("article",))
     fields = {field: text(where, held, field) for field in held}
     for field in ("question", "phrase"):
@@ -116,7 +117,7 @@ def _relation(where: str, name: str, held: object) -> Relation:
     return Relation(name, **fields)
 
 
-def _fact(where: str, held: object, relations: dict[str, Relation]) -> Fact:
+def _fact(where: str, held: Any, relations: dict[str, Relation]) -> Fact:
     check_fields(where, held, ("relation", "subject", "value"), ("also",))
     name, subject, value = (text(where, held, field) for field in ("relation", "subject", "value"))
     if name not in relations:

@@ -6,6 +6,7 @@ not America, even where nobody asks for it. The subject of the question counts f
 answer. A text that denies a value names it all the same.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -116,6 +117,7 @@ class _Names:
                 yield Place(key, *match.span())
 
 
+@functools.lru_cache(maxsize=10_000)
 def _key(name: str) -> str:
     """What all ways of writing a name share: blanks for hyphens, and one case unless case matters."""
     name = re.sub(r"[\s-]+", " ", _without_accents(name))
