@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,9 +28,9 @@ class Tokenizer:
         """The tokens of a text. Special tokens written in it are recognised; none is added (see `start`)."""
         return self.engine.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
-        """The text of tokens; special tokens are left out, unless `special`."""
-        return self.engine.decode([int(i) for i in ids], skip_special_tokens=not special)
+    def decode(self, ids: Any, *, special: bool = False) -> str:
+        """The text of tokens, a list or an array of them; special tokens are left out, unless `special`."""
+        return self.engine.decode(np.asarray(ids, np.int64).tolist(), skip_special_tokens=not special)
 
     @functools.cached_property
     def start(self) -> tuple[int, ...]:
