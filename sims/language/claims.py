@@ -26,7 +26,10 @@ def language_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
     weak = [capability for capability in spec.capability if capability <= HALF]
     methods = set(spec.methods)
     if {"naive_ft", "icl_refine"} <= methods and weak:
-        for name, text in (("forced", "probability of the right value"), ("content", "content of the likeliest answer")):
+        for name, text in (
+            ("forced", "probability of the right value"),
+            ("content", "content of the likeliest answer"),
+        ):
             low = _lower_ends(_of(held_out[name], "icl_refine") - _of(held_out[name], "naive_ft"), held_out.fact)
             note = f"capability <= {HALF}: {text}, icl_refine minus naive_ft, lower end of its interval"
             yield worst(note, low.sel(capability=weak), ">=", 0.0)

@@ -32,9 +32,7 @@ def groups_of(facts: Sequence[Fact], number: int, seed: int) -> list[list[int]]:
     return [sorted(order[start::number]) for start in range(number)]
 
 
-def context_of(
-    facts: Sequence[Fact], allowed: Sequence[int], num_icl: int, seed: int, *words: str
-) -> list[int]:
+def context_of(facts: Sequence[Fact], allowed: Sequence[int], num_icl: int, seed: int, *words: str) -> list[int]:
     """Places of the examples of one context, in the order in which they stand in it.
 
     Relations take turns, in an order drawn for the context, until there are `num_icl` examples; the first examples of

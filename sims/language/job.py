@@ -27,7 +27,10 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
     say(f"language model: {checkpoint.name}, {checkpoint.origin}")
     check_known(spec, checkpoint)
     tables = stacked(
-        [stacked([make_table(spec, checkpoint, voice, seed) for seed in range(spec.replicates)]) for voice in spec.voices]
+        [
+            stacked([make_table(spec, checkpoint, voice, seed) for seed in range(spec.replicates)])
+            for voice in spec.voices
+        ]
     )
     check_room(spec, checkpoint, tables)
     graph, params = nnx.split(checkpoint.model)

@@ -142,7 +142,5 @@ def _teacher(spec: LanguageSpec, divisions: list[Division]) -> np.ndarray:
     for seed, division in enumerate(divisions):
         for place, capability in enumerate(spec.capability):
             said = weak_answers(division.train, capability, seed, known)
-            found[place, seed, : len(said)] = [
-                claim == fact.value for claim, fact in zip(said, division.train)
-            ]
+            found[place, seed, : len(said)] = [claim == fact.value for claim, fact in zip(said, division.train)]
     return found

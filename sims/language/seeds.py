@@ -105,9 +105,7 @@ def _report(
     table: Table,
     world: World,
 ) -> Report:
-    own, plain = (
-        claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings
-    )
+    own, plain = (claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings)
     return Report(answers(tuned, asked, spec.answer_tokens, stop), own, plain, drift(tuned, model, *world.neutral))
 
 
@@ -132,7 +130,12 @@ def _after_examples(
         asked = Asked(train.prefix, *(leaf[places] for leaf in table.asked))
         inside = jnp.minimum(places, world_size - 1)
         own, plain = (
-            claims(model, Asked(train.prefix, *(leaf[inside] for leaf in opening)), *(v[inside] for v in table.values), prefix)
+            claims(
+                model,
+                Asked(train.prefix, *(leaf[inside] for leaf in opening)),
+                *(v[inside] for v in table.values),
+                prefix,
+            )
             for opening in table.openings
         )
         return answers(model, asked, spec.answer_tokens, stop, prefix), own, plain
@@ -188,6 +191,8 @@ def _map_over(fit, lessons: dict[str, Lesson]) -> dict[str, Report]:
     reports, start = {}, 0
     for name, shape in axes.items():
         cut = slice(start, start + math.prod(shape))
-        reports[name] = jax.tree.map(lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found)
+        reports[name] = jax.tree.map(
+            lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found
+        )
         start = cut.stop
     return reports

@@ -94,10 +94,14 @@ class LanguageSpec:
         ):
             for part in parts:
                 whole = getattr(self, name) % getattr(self, part) == 0
-                check_one(name, getattr(self, name), whole, f"a multiple of {part} = {getattr(self, part)}", "change one")
+                check_one(
+                    name, getattr(self, name), whole, f"a multiple of {part} = {getattr(self, part)}", "change one"
+                )
         most = self.train_questions - self.train_questions // self.groups
         for count in self.num_icl:
-            check_one("num_icl", count, count <= most, f"at most {most}, the questions of the other groups", "use fewer")
+            check_one(
+                "num_icl", count, count <= most, f"at most {most}, the questions of the other groups", "use fewer"
+            )
 
     @property
     def fitted(self) -> tuple[str, ...]:

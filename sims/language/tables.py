@@ -72,7 +72,10 @@ def divide(spec: LanguageSpec, seed: int) -> Division:
     """
     world, skill = pool(spec, *spec.relations), pool(spec, spec.skill)
     need = spec.train_questions + spec.held_out_questions
-    for name, most, count in (("train_questions", len(world), need), ("skill_questions", len(skill), spec.skill_questions)):
+    for name, most, count in (
+        ("train_questions", len(world), need),
+        ("skill_questions", len(skill), spec.skill_questions),
+    ):
         rule = f"such that with held_out_questions there are at most {most} {spec.facts} facts of these relations"
         check_one(name, getattr(spec, name), count <= most, rule, "ask fewer, or more relations")
     order = _balanced(world, seed)
@@ -178,9 +181,7 @@ def stacked(trees: Sequence[Any]) -> Any:
 
     def stack(*leaves: np.ndarray) -> np.ndarray:
         longest = max(leaf.shape[-1] for leaf in leaves)
-        return np.stack(
-            [np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, longest - leaf.shape[-1])]) for leaf in leaves]
-        )
+        return np.stack([np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, longest - leaf.shape[-1])]) for leaf in leaves])
 
     return jax.tree.map(stack, *trees)
 
