@@ -137,7 +137,7 @@ def _like(model: LanguageModel, config) -> LanguageModel:
 
 def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, given: Lesson) -> Params:
     """What moved, after one lesson `[]`; all fits of a seed see the same questions in the same order."""
-    optimizer, layer = make_optimizer(spec.finetuning), student.layer
+    optimizer = make_optimizer(spec.finetuning)
     rows = join(asked, given.labels)
     below = _read_below(student, asked.prefix, rows)
     span = jnp.arange(given.labels.shape[-1])
@@ -150,7 +150,7 @@ def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, give
         def loss(params: Params, step_key: Key) -> Array:
             model = student.top(params)
             chosen = _order(spec, key, i, asked.lengths.size)
-            if layer == 0:
+            if below is None:
                 prefix, stream = model.embedding(asked.prefix), model.embedding(rows[chosen])
             else:
                 prefix, stream = below[0], below[1][chosen]

@@ -1,4 +1,4 @@
-"""A seed of the sweep as tokens: its questions, what teachers answer, the contexts, and the values that could be claimed.
+"""A seed of the sweep as tokens: its questions, what teachers answer, contexts, and values that could be claimed.
 
 All of this is text, so it is made before the program that runs on the devices, in arrays of one shape for all seeds.
 """
@@ -163,7 +163,7 @@ def _own(checkpoint: Checkpoint, before: list[int], question: str, turns: Turns 
 def _values(
     spec: LanguageSpec, checkpoint: Checkpoint, world: list[Fact], wrong: list[str], known: list[Fact], seed: int
 ) -> Rows:
-    """The right value, the teacher's wrong one, and others of the relation as they are drawn; missing ones are empty."""
+    """The right value, the teacher's wrong one, and others of the relation as drawn; missing ones are empty."""
     by_name = values_of(known)
     lists: list[list[int]] = []
     for fact, claim in zip(world, wrong):
