@@ -1,0 +1,1 @@
+"""The parts of `python -m sims.language`: a real language model, asked real questions."""

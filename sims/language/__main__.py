@@ -1,0 +1,33 @@
+"""Aligns a real language model with weak answers to real questions, in voices whose content and style are judged.
+
+The model is asked facts that it knows. A weak teacher answers them in its own voice and is often wrong; the model is
+fine-tuned on these answers, on its own answers after weak examples in its context, and by the methods compared with.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sims.engine import cli
+from sims.language.spec import PRESETS, LanguageSpec
+
+
+def start(spec: LanguageSpec, out: Path, options: Any = None) -> Path:
+    """Run a language sweep, or what is missing of it, into `out`/language.zarr."""
+    from sims.engine.run import ALONE, run
+    from sims.language.job import prepare
+    from sims.training import check_alone
+
+    options = options or ALONE
+    check_alone(options)
+    return run("language", spec, partial(prepare, out=out), out, options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.main("language", __doc__ or "", PRESETS, LanguageSpec, start, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What a finished language sweep claims, question by question: naive fine-tuning follows its teacher, refinement keeps
+what the model knows."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from sims.engine.claims import Claim, worst
+from sims.language.spec import LanguageSpec
+from w2s_jax import statistics
+
+HALF = 0.5
+"""Capabilities up to this one are claimed to do harm; a teacher that knows as much as the model does none."""
+
+
+def language_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
+    """What a language sweep must show (docs/language.md), on questions that are held out.
+
+    Intervals are of 95%, over facts: the questions of a fact in several seeds are one observation.
+    """
+    data = data.sel(num_icl=max(spec.num_icl))
+    held_out = data.isel(question=np.flatnonzero(data.split.values == "held_out"))
+    yield Claim("seeds of facts, teachers and fine-tuning", int(data.num_replicates), ">=", spec.replicates)
+    weak = [capability for capability in spec.capability if capability <= HALF]
+    methods = set(spec.methods)
+    if {"naive_ft", "icl_refine"} <= methods and weak:
+        for name, text in (
+            ("forced", "probability of the right value"),
+            ("content", "content of the likeliest answer"),
+        ):
+            low = _lower_ends(_of(held_out[name], "icl_refine") - _of(held_out[name], "naive_ft"), held_out.fact)
+            note = f"capability <= {HALF}: {text}, icl_refine minus naive_ft, lower end of its interval"
+            yield worst(note, low.sel(capability=weak), ">=", 0.0)
+        right = [_of(held_out.content, method).sel(capability=weak) for method in ("icl_refine", "naive_ft")]
+        yield worst(f"capability <= {HALF}: p of McNemar's test on the same answers", mcnemar(*right), "<=", 0.05)
+    if {"source", "icl_refine"} <= methods:
+        lost = _mean(_of(held_out.content, "source") - _of(held_out.content, "icl_refine"))
+        yield worst("content that icl_refine loses against the untouched model", lost, "<=", 0.10)
+    if {"ceiling", "icl_refine"} <= methods:
+        share = _mean(_of(held_out.style, "icl_refine")) / _mean(_of(held_out.style, "ceiling"))
+        yield worst("icl_refine style over the ceiling's", share, ">=", 0.9)
+    if {"naive_ft", "icl_refine"} <= methods:
+        mistaken = data.teacher_is_right == 0
+        copied = {method: _of(data.copied, method).where(mistaken).mean(["seed", "question"]) for method in
+                  ("naive_ft", "icl_refine")}  # fmt: skip
+        more = copied["naive_ft"] - copied["icl_refine"]
+        yield worst("share of the teacher's wrong values copied, naive_ft minus icl_refine", more, ">=", 0.0)
+
+
+def mcnemar(first: xr.DataArray, second: xr.DataArray) -> xr.DataArray:
+    """Two-sided p-value of McNemar's exact test that two methods are right equally often, over seeds and questions.
+
+    Of the questions that one alone has right, each method has half under the hypothesis (McNemar, 1947).
+    """
+    alone = [((a == 1) & (b == 0)).sum(["seed", "question"]) for a, b in ((first, second), (second, first))]
+
+    def p_value(one: int, other: int) -> float:
+        total = int(one + other)
+        tail = sum(math.comb(total, k) for k in range(int(min(one, other)) + 1)) / 2**total
+        return min(1.0, 2 * tail)
+
+    return xr.apply_ufunc(np.vectorize(p_value, otypes=[float]), *alone)
+
+
+def _lower_ends(differences: xr.DataArray, facts: xr.DataArray) -> xr.DataArray:
+    """Lower end of the 95% t interval of the mean over facts."""
+    flat = differences.stack(row=("seed", "question")).transpose("row", ...)
+    names = facts.stack(row=("seed", "question")).values
+    _, places = np.unique(names, return_inverse=True)
+    counts = np.bincount(places)
+    sums = np.zeros((counts.size, *flat.shape[1:]))
+    np.add.at(sums, places, flat.values)
+    means = sums / counts.reshape(-1, *(1,) * (flat.ndim - 1))
+    sem = means.std(axis=0, ddof=1) / np.sqrt(counts.size)
+    low, _ = statistics.confidence_interval(means.mean(axis=0), sem, counts.size)
+    return flat.isel(row=0, drop=True).copy(data=np.asarray(low))
+
+
+def _mean(values: xr.DataArray) -> xr.DataArray:
+    return values.mean(["seed", "question"])
+
+
+def _of(values: xr.DataArray, method: str) -> xr.DataArray:
+    return values.sel({"method": method}, drop=True)

@@ -1,0 +1,94 @@
+"""The program of a language sweep: the model, read and examined, the tables of all seeds, and what a seed does."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sims.engine import runtime
+from sims.engine.checked import InputError
+from sims.engine.run import Job, bound, say
+from sims.language.gate import check_known
+from sims.language.neutral import TEXTS
+from sims.language.prompts import rows_of
+from sims.language.results import assemble
+from sims.language.seeds import World, run_seed
+from sims.language.spec import LanguageSpec
+from sims.language.tables import Table, make_table, stacked
+from w2s_jax import checkpoints
+from w2s_jax.checkpoints import Checkpoint
+
+
+def prepare(spec: LanguageSpec, out: Path) -> Job:
+    """The model, read and examined, and the program that runs a seed with it."""
+    checkpoint = read_model(spec)
+    say(f"language model: {checkpoint.name}, {checkpoint.origin}")
+    check_known(spec, checkpoint)
+    tables = stacked(
+        [
+            stacked([make_table(spec, checkpoint, voice, seed) for seed in range(spec.replicates)])
+            for voice in spec.voices
+        ]
+    )
+    check_room(spec, checkpoint, tables)
+    graph, params = nnx.split(checkpoint.model)
+    neutral = rows_of([checkpoint.tokenizer.encode(text) for text in TEXTS])
+    worlds = [
+        World(params, jax.tree.map(lambda leaf, voice=voice: jnp.asarray(leaf[voice]), tables), tuple(neutral))
+        for voice in range(len(spec.voices))
+    ]
+    fits = sum(_count(spec.axes(method)) for method in spec.fitted)
+    return Job(
+        program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
+        chunks=worlds,
+        assemble=partial(assemble, spec, checkpoint),
+        plan=[
+            f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {len(worlds)} voices",
+            f"{spec.replicates * len(worlds)} blocks, one per seed and voice, on {len(runtime.devices())} devices",
+        ],
+        seconds=60.0 * (fits + 1) * spec.replicates * len(worlds),
+        tasks_per_replicate=fits * len(worlds),
+        unit="fine-tunings",
+        doing=f"compiling, then {fits} fine-tunings a seed and voice",
+    )
+
+
+def read_model(spec: LanguageSpec) -> Checkpoint:
+    """The model of a specification.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        return checkpoints.load(spec.model, dtype=spec.dtype, max_length=spec.max_length)
+    except (ValueError, ImportError) as error:
+        raise InputError(str(error)) from error
+
+
+def check_room(spec: LanguageSpec, checkpoint: Checkpoint, table: Table) -> None:
+    """Refuse conversations that do not fit.
+
+    Raises:
+        InputError: if the longest one has more places than the model.
+    """
+    asked = table.asked.ids.shape[-1]
+    longest = max(
+        table.contexts.ids.shape[-1] + asked,
+        table.prefix.shape[-1] + max(table.again.ids.shape[-1], *(rows.ids.shape[-1] for rows in table.openings)),
+        table.intent.ids.shape[-1] + asked,
+    ) + max(spec.answer_tokens, table.values.ids.shape[-1])
+    room = checkpoint.model.config.max_length
+    if longest > room:
+        raise InputError(
+            f"max_length must hold the longest conversation, {longest} tokens with its answer, got {room}; raise it, "
+            f"or use fewer examples."
+        )
+
+
+def _count(axes: tuple[int, ...]) -> int:
+    total = 1
+    for size in axes:
+        total *= size
+    return total

@@ -1,0 +1,198 @@
+"""One seed and voice of the sweep: a pure program on tokens, which the engine runs on every device."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from sims.language.scores import answers, claims, counts_of, drift
+from sims.language.spec import UNFITTED, LanguageSpec
+from sims.language.students import Asked, Lesson, fine_tune, make_student
+from sims.language.tables import Table
+from w2s_jax.rng import replicate_key, stream
+from w2s_jax.training import Params
+from w2s_jax.transformer import Cache, LanguageModel, read
+from w2s_jax.types import Key
+
+
+class World(NamedTuple):
+    """What a chunk holds: the model, and a voice's tables of all seeds."""
+
+    params: Params
+    table: Table
+    """With a leading axis of seeds."""
+    neutral: tuple[Int[Array, "n L"], Int[Array, "n"]]
+    """Texts on which it is measured how far a model has moved, and their lengths."""
+
+
+class Report(NamedTuple):
+    """What a model answers, claims, and how far it has moved."""
+
+    tokens: Int[Array, "*b Q T"]
+    """Its answers to all questions."""
+    claims: Float[Array, "*b W V"]
+    """Log probability of each value after the opening of this voice."""
+    plain_claims: Float[Array, "*b W V"]
+    """The same after that of a plain answer."""
+    drift: Float[Array, "*b"]
+    """KL from the untouched model on neutral texts, nats a token."""
+
+
+class Outcome(NamedTuple):
+    """Results of one seed and voice."""
+
+    reports: dict[str, Report]
+    """By method, with axes of capability and number of examples where it reads them."""
+    labels: dict[str, Int[Array, "*b n T"]]
+    """What the model's own labels were, where a method learns from them."""
+
+
+def run_seed(
+    graph: nnx.GraphDef, stop: tuple[int, ...], spec: LanguageSpec, key: Key, first: Array, total: Array, world: World
+) -> Outcome:
+    """Everything of seed number `first` in a voice; the signature is the engine's, and a block is one seed."""
+    key = replicate_key(key, first)
+    table = jax.tree.map(lambda leaf: leaf[first], world.table)
+    model = nnx.merge(graph, world.params)
+    asked = Asked(table.prefix, *table.asked)
+    train = Asked(table.prefix, *(leaf[: spec.train_questions] for leaf in table.asked))
+    labels: dict[str, tuple[Array, Array]] = {
+        "ceiling": _given(spec, table.true[0]),
+        "control": _given(spec, table.true[1]),
+        "naive_ft": _given(spec, table.weak),
+        "aux_confidence": _given(spec, table.weak),
+    }
+    own: dict[str, Array] = {}
+    reports: dict[str, Report] = {}
+    if "icl_refine" in spec.methods or "prompt_only" in spec.methods:
+        own["icl_refine"], prompted = _after_examples(spec, model, stop, table, train)
+        if "prompt_only" in spec.methods:
+            reports["prompt_only"] = prompted
+    if "intent_refine" in spec.methods:
+        ids, lengths = table.intent
+        own["intent_refine"] = answers(model, train, spec.answer_tokens, stop, _prefix(model, ids[0], lengths[0]))
+    if "self_label" in spec.methods:
+        own["self_label"] = answers(model, train, spec.answer_tokens, stop)
+    if "self_refine" in spec.methods:
+        own["self_refine"] = jax.lax.map(
+            lambda rows: answers(model, Asked(table.prefix, *rows), spec.answer_tokens, stop), tuple(table.again)
+        )
+    labels |= {name: (tokens, counts_of(tokens, stop)) for name, tokens in own.items()}
+
+    student = make_student(spec, stream(key, "adapters"), model)
+    lessons: dict[str, Lesson] = {}
+    if "source" in spec.methods:
+        # Fine-tuned by no step: a program of its own would take longer to compile than a fit takes.
+        lessons["source"] = _lesson(spec, "source", *labels["ceiling"])
+    lessons |= {method: _lesson(spec, method, *labels[method]) for method in spec.fitted}
+
+    def fit(given: Lesson) -> Report:
+        tuned = student.whole(fine_tune(spec, stream(key, "finetune"), student, train, given))
+        return _report(spec, tuned, model, stop, asked, table, world)
+
+    return Outcome(reports | _map_over(fit, lessons), {name: own[name] for name in own if name in spec.methods})
+
+
+def _report(
+    spec: LanguageSpec,
+    tuned: LanguageModel,
+    model: LanguageModel,
+    stop: tuple[int, ...],
+    asked: Asked,
+    table: Table,
+    world: World,
+) -> Report:
+    own, plain = (claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings)
+    return Report(answers(tuned, asked, spec.answer_tokens, stop), own, plain, drift(tuned, model, *world.neutral))
+
+
+def _after_examples(
+    spec: LanguageSpec, model: LanguageModel, stop: tuple[int, ...], table: Table, train: Asked
+) -> tuple[Int[Array, "C I n T"], Report]:
+    """The model's answers after weak examples: to each group after those of the others.
+
+    Questions that are held out, and the skill's, are asked after the examples of one group after another.
+    """
+    count, groups = len(table.asked.lengths), spec.groups
+    rest = count - spec.train_questions
+    extra = -rest % groups
+    # A group's own questions, then its share of the others; the last of these may be there twice.
+    foreign = jnp.minimum(jnp.arange(rest + extra).reshape(-1, groups).T, rest - 1) + spec.train_questions
+    places = jnp.concatenate([jnp.arange(spec.train_questions).reshape(groups, -1), foreign], axis=1)
+    world_size = spec.train_questions + spec.held_out_questions
+
+    def of_group(given: tuple[Array, ...]):
+        ids, length, places = given
+        prefix = _prefix(model, ids, length)
+        asked = Asked(train.prefix, *(leaf[places] for leaf in table.asked))
+        inside = jnp.minimum(places, world_size - 1)
+        own, plain = (
+            claims(
+                model,
+                Asked(train.prefix, *(leaf[inside] for leaf in opening)),
+                *(v[inside] for v in table.values),
+                prefix,
+            )
+            for opening in table.openings
+        )
+        return answers(model, asked, spec.answer_tokens, stop, prefix), own, plain
+
+    def of_context(rows: tuple[Array, Array]) -> Report:
+        tokens, own, plain = (
+            found.reshape(-1, *found.shape[2:])[_first_places(places, count)]
+            for found in jax.lax.map(of_group, (*rows, places))
+        )
+        return Report(tokens, own[:world_size], plain[:world_size], jnp.zeros(()))
+
+    shape = (len(spec.capability), len(spec.num_icl))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tuple(table.contexts))
+    found = jax.lax.map(of_context, flat)
+    found = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
+    return found.tokens[..., : spec.train_questions, :], found
+
+
+def _first_places(places: Int[Array, "G n"], count: int) -> Int[Array, "Q"]:
+    """Where each question first stands among those of all groups."""
+    return jnp.argmax(places.reshape(-1)[None, :] == jnp.arange(count)[:, None], axis=1)
+
+
+def _prefix(model: LanguageModel, ids: Int[Array, "L"], length: Int[Array, ""]) -> Cache:
+    return read(model, ids)[1]._replace(length=length)
+
+
+def _given(spec: LanguageSpec, rows) -> tuple[Array, Array]:
+    """Labels that are made beforehand, cut or padded to the length of an answer."""
+    ids, lengths = rows
+    width = spec.answer_tokens
+    padded = jnp.pad(ids, [(0, 0)] * (ids.ndim - 1) + [(0, max(width - ids.shape[-1], 0))])[..., :width]
+    return padded, jnp.minimum(lengths, width)
+
+
+def _lesson(spec: LanguageSpec, method: str, labels: Array, counts: Array) -> Lesson:
+    axes = counts.shape[:-1]
+    steps = 0 if method in UNFITTED else spec.finetune_steps
+    share = spec.confidence if method == "aux_confidence" else 0.0
+    return Lesson(labels, counts, jnp.full(axes, steps), jnp.full(axes, share))
+
+
+def _map_over(fit, lessons: dict[str, Lesson]) -> dict[str, Report]:
+    """One program for all lessons `[...]`, one after another."""
+    if not lessons:
+        return {}
+    axes = {name: given.steps.shape for name, given in lessons.items()}
+    flat = [
+        jax.tree.map(lambda leaf, n=given.steps.ndim: leaf.reshape(-1, *leaf.shape[n:]), given)
+        for given in lessons.values()
+    ]
+    found = jax.lax.map(fit, jax.tree.map(lambda *parts: jnp.concatenate(parts), *flat))
+    reports, start = {}, 0
+    for name, shape in axes.items():
+        cut = slice(start, start + math.prod(shape))
+        reports[name] = jax.tree.map(
+            lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found
+        )
+        start = cut.stop
+    return reports

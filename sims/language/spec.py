@@ -1,0 +1,153 @@
+"""What a language sweep is: a pre-trained model, the facts it is asked, weak teachers, voices and methods."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from sims.engine.checked import check_members, check_one, setting, settle
+from sims.language.facts import by_relation, load
+from sims.language.voices import VOICES
+
+if TYPE_CHECKING:
+    from w2s_jax.training import TrainingConfig
+
+METHODS = (
+    *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
+    *("aux_confidence", "prompt_only"),
+)
+USES_CAPABILITY = ("naive_ft", "icl_refine", "self_refine", "aux_confidence", "prompt_only")
+USES_NUM_ICL = ("icl_refine", "prompt_only")
+UNFITTED = ("source", "prompt_only")
+"""Methods that train nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageSpec:
+    """A model, what it is asked, who teaches it, and how many seeds of teacher and division of the facts."""
+
+    model: str = "smollm2-135m"
+    """A .gguf file, a Hugging Face folder, or smollm2-135m, which is downloaded once (98.4 MB, Apache-2.0)."""
+    methods: tuple[str, ...] = setting(METHODS, choices=METHODS)
+    """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
+    aux_confidence, prompt_only."""
+    voices: tuple[str, ...] = setting(("pirate", "letter"), choices=tuple(VOICES))
+    """Voices of the teacher, of pirate, letter, hedge, excited."""
+    relations: tuple[str, ...] = ("capital", "continent", "language", "symbol", "plural", "currency")
+    """Kinds of facts that are asked; the model must know them."""
+    capability: tuple[float, ...] = setting((0.2, 0.5), "[0, 1]", "1 knows all of them")
+    """Shares of the facts that the weak teachers know, unitless."""
+    num_icl: tuple[int, ...] = setting((6,), "[1, inf)", "prompt_only of none is source")
+    """Numbers of weak examples in a context."""
+    replicates: int = setting(3, "[2, inf)", "a standard error needs two")
+    """Seeds, each with a division of the facts, teachers and fine-tunings of its own."""
+    facts: Literal["reported", "development"] = "reported"
+    """Facts that are asked: reported; or development, on which settings are chosen."""
+    train_questions: int = setting(64, "[1, inf)")
+    """Questions that the teacher answers and models are fine-tuned on; a multiple of groups and of finetune_batch."""
+    held_out_questions: int = setting(48, "[2, inf)")
+    """Other questions on which they are judged; a multiple of groups."""
+    skill_questions: int = setting(16, "[2, inf)")
+    """Questions of the unrelated skill on which they are judged."""
+    skill: str = "comparative"
+    """The relation that is the unrelated skill: none of relations."""
+    groups: int = setting(8, "[2, inf)")
+    """Groups of questions; a group is answered after examples of the others."""
+    rivals: int = setting(7, "[1, inf)")
+    """Other values of the relation among which the right one must be likeliest."""
+    answer_tokens: int = setting(40, "[2, inf)")
+    """Longest answer, in tokens."""
+    trained: Literal["full", "last_layers", "lora"] = "last_layers"
+    """Parameters that fine-tuning moves."""
+    trained_layers: int = setting(10, "[1, inf)")
+    """Blocks that last_layers moves, from the last; all if there are no more."""
+    lora_rank: int = setting(8, "[1, inf)")
+    """Rank of what lora adds to a matrix."""
+    finetune_steps: int = setting(16, "[1, inf)")
+    """Steps of fine-tuning."""
+    finetune_batch: int = setting(16, "[1, inf)")
+    """Answers in one of them."""
+    finetune_rate: float = setting(2e-4, "(0, inf)", "try 2e-4")
+    """Their learning rate, constant after a short warm-up."""
+    confidence: float = setting(0.5, "[0, 1]")
+    """Weight of the student's own answers in the loss of aux_confidence, after its warm-up."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type to compute in."""
+    max_length: int = setting(1024, "[8, inf)")
+    """Places of the longest conversation."""
+    min_known: float = setting(0.7, "[0, 1]")
+    """Share of development facts of each relation that the model must answer rightly before anything is run."""
+    seed: int = 0
+    """Seed of every random stream, >= 0."""
+
+    block_size = 1
+    """A seed is a block of work."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        known = tuple(by_relation(load()))
+        check_members("relations", self.relations, known)
+        check_members("skill", (self.skill,), known)
+        check_one("skill", self.skill, self.skill not in self.relations, "none of relations", "choose another")
+        check_one("voices", "plain", "plain" not in self.voices, "other than the model's own", "leave plain out")
+        for name, parts in (
+            ("train_questions", ("groups", "finetune_batch")),
+            ("held_out_questions", ("groups",)),
+        ):
+            for part in parts:
+                whole = getattr(self, name) % getattr(self, part) == 0
+                check_one(
+                    name, getattr(self, name), whole, f"a multiple of {part} = {getattr(self, part)}", "change one"
+                )
+        most = self.train_questions - self.train_questions // self.groups
+        for count in self.num_icl:
+            check_one(
+                "num_icl", count, count <= most, f"at most {most}, the questions of the other groups", "use fewer"
+            )
+
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """Methods that fine-tune."""
+        return tuple(method for method in self.methods if method not in UNFITTED)
+
+    def axes(self, method: str) -> tuple[int, ...]:
+        """Sizes of the axes of capability and number of examples of what a method reads."""
+        return (len(self.capability),) * (method in USES_CAPABILITY) + (len(self.num_icl),) * (method in USES_NUM_ICL)
+
+    @property
+    def finetuning(self) -> "TrainingConfig":
+        """How models are fine-tuned."""
+        from w2s_jax.training import TrainingConfig
+
+        return TrainingConfig(
+            num_steps=self.finetune_steps, learning_rate=self.finetune_rate, final_fraction=1.0, weight_decay=0.0
+        )
+
+
+SMOKE = LanguageSpec(
+    methods=("source", "ceiling", "naive_ft", "icl_refine", "intent_refine", "prompt_only"),
+    voices=("pirate",),
+    capability=(0.5,),
+    num_icl=(2,),
+    replicates=2,
+    train_questions=8,
+    held_out_questions=4,
+    skill_questions=2,
+    groups=2,
+    rivals=3,
+    answer_tokens=12,
+    trained_layers=1,
+    finetune_steps=4,
+    finetune_batch=4,
+    min_known=0.0,
+)
+QUICK = LanguageSpec(methods=("source", "ceiling", "naive_ft", "icl_refine", "prompt_only"))
+PAPER = LanguageSpec(
+    voices=("pirate", "letter", "hedge", "excited"),
+    capability=(0.2, 0.5, 0.8, 1.0),
+    num_icl=(1, 2, 4, 8),
+    replicates=10,
+    train_questions=128,
+    held_out_questions=80,
+    trained="full",
+    finetune_steps=32,
+)
+PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}

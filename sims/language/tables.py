@@ -1,0 +1,191 @@
+"""A seed of the sweep as tokens: its questions, what teachers answer, contexts, and values that could be claimed.
+
+All of this is text, so it is made before the program that runs on the devices, in arrays of one shape for all seeds.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sims.engine.checked import InputError, check_one
+from sims.language.contexts import context_of, groups_of
+from sims.language.facts import Fact, by_relation, draw, load, split, values_of
+from sims.language.prompts import Rows, Turns, answer_tokens, conversation, rows_of, split_shared
+from sims.language.spec import LanguageSpec
+from sims.language.teachers import weak_answers, wrong_values
+from sims.language.voices import VOICES, Voice, answer
+from w2s_jax.checkpoints import Checkpoint
+
+PROBES = ("A", "b")
+"""Two questions that begin differently: what their conversations share is what stands before any question."""
+
+
+class Division(NamedTuple):
+    """The questions of a seed."""
+
+    train: list[Fact]
+    """Group after group."""
+    held_out: list[Fact]
+    skill: list[Fact]
+
+    @property
+    def asked(self) -> list[Fact]:
+        """All of them, in this order."""
+        return [*self.train, *self.held_out, *self.skill]
+
+
+class Table(NamedTuple):
+    """One seed and voice as tokens, or with a leading axis those of all seeds."""
+
+    prefix: np.ndarray
+    """`[P]`: what stands before a question."""
+    intent: Rows
+    """The same under a system prompt that asks for the voice, one row."""
+    asked: Rows
+    """Each question, up to where it is answered `[Q L]`."""
+    openings: tuple[Rows, Rows]
+    """Questions of the world with the opening of an answer, in this voice and in plain words `[W L]`."""
+    values: Rows
+    """Values that could be claimed of each, the right one first, then the wrong one `[W V Lv]`."""
+    true: tuple[Rows, Rows]
+    """Right answers to the questions to train on, in this voice and in plain words `[n A]`."""
+    weak: Rows
+    """What the teachers answer `[C n A]`."""
+    contexts: Rows
+    """What stands before the questions of a group with examples `[C I G Lc]`."""
+    again: Rows
+    """Each question asked again after the teacher's answer to it `[C n L]`."""
+
+
+def pool(spec: LanguageSpec, *relations: str) -> list[Fact]:
+    """All facts of these relations that a sweep may ask."""
+    return [fact for fact in split(load())[spec.facts == "reported"] if fact.relation.name in relations]
+
+
+def divide(spec: LanguageSpec, seed: int) -> Division:
+    """The questions of a seed.
+
+    Raises:
+        InputError: if there are too few facts.
+    """
+    world, skill = pool(spec, *spec.relations), pool(spec, spec.skill)
+    need = spec.train_questions + spec.held_out_questions
+    for name, most, count in (
+        ("train_questions", len(world), need),
+        ("skill_questions", len(skill), spec.skill_questions),
+    ):
+        rule = f"such that with held_out_questions there are at most {most} {spec.facts} facts of these relations"
+        check_one(name, getattr(spec, name), count <= most, rule, "ask fewer, or more relations")
+    order = _balanced(world, seed)
+    train = order[: spec.train_questions]
+    grouped = [train[place] for group in groups_of(train, spec.groups, seed) for place in group]
+    asked = sorted(skill, key=lambda fact: draw(seed, "skill", *fact.address))
+    return Division(grouped, order[spec.train_questions : need], asked[: spec.skill_questions])
+
+
+def _balanced(facts: Sequence[Fact], seed: int) -> list[Fact]:
+    """Facts in an order whose every beginning holds about the same share of each relation."""
+    keyed = []
+    for own in by_relation(facts).values():
+        ordered = sorted(own, key=lambda fact: draw(seed, "divide", *fact.address))
+        keyed += [((place + 0.5) / len(own), fact.address, fact) for place, fact in enumerate(ordered)]
+    return [fact for *_, fact in sorted(keyed, key=lambda each: each[:2])]
+
+
+def make_table(spec: LanguageSpec, checkpoint: Checkpoint, voice: str, seed: int) -> Table:
+    """Everything of one seed and voice, as rows of their own lengths; `stacked` gives those of several one shape."""
+    spoken, plain, division = VOICES[voice], VOICES["plain"], divide(spec, seed)
+    prefix = _before(checkpoint)
+    questions = {fact.address: _own(checkpoint, prefix, fact.question) for fact in division.asked}
+    world = [*division.train, *division.held_out]
+    known = pool(spec, *spec.relations)
+    weak = [weak_answers(division.train, capability, seed, known) for capability in spec.capability]
+    wrong = wrong_values(world, seed, known)
+
+    def said(facts: Sequence[Fact], voice: Voice, claims: Sequence[str | None]) -> Rows:
+        return rows_of([answer_tokens(checkpoint, answer(voice, f, c).text) for f, c in zip(facts, claims)])
+
+    def opened(voice: Voice) -> Rows:
+        return rows_of(
+            [questions[fact.address] + checkpoint.tokenizer.encode(answer(voice, fact).opening) for fact in world]
+        )
+
+    def example(place: int, claims: Sequence[str]) -> tuple[str, str]:
+        fact = division.train[place]
+        return fact.question, answer(spoken, fact, claims[place]).text
+
+    size, everyone = spec.train_questions // spec.groups, range(spec.train_questions)
+    contexts, again = [], []
+    for claims in weak:
+        for number in spec.num_icl:
+            for group in range(spec.groups):
+                others = [place for place in everyone if place // size != group]
+                places = context_of(division.train, others, number, seed, "group", str(group))
+                turns = [example(place, claims) for place in places]
+                contexts.append(_before(checkpoint, turns))
+                _own(checkpoint, contexts[-1], division.train[group * size].question, turns)
+        again += [
+            conversation(checkpoint, fact.question, [example(place, claims)])[len(prefix) :]
+            for place, fact in enumerate(division.train)
+        ]
+    truths = [None] * spec.train_questions
+    return Table(
+        prefix=np.array(prefix, np.int32),
+        intent=rows_of([_before(checkpoint, system=spoken.intent)]),
+        asked=rows_of(list(questions.values())),
+        openings=(opened(spoken), opened(plain)),
+        values=_values(spec, checkpoint, world, wrong, known, seed),
+        true=(said(division.train, spoken, truths), said(division.train, plain, truths)),
+        weak=stacked([said(division.train, spoken, claims) for claims in weak]),
+        contexts=_reshaped(rows_of(contexts), (len(weak), len(spec.num_icl), spec.groups)),
+        again=_reshaped(rows_of(again), (len(weak), spec.train_questions)),
+    )
+
+
+def _before(checkpoint: Checkpoint, turns: Turns = (), system: str | None = None) -> list[int]:
+    """What stands before any question."""
+    return split_shared([conversation(checkpoint, probe, turns, system) for probe in PROBES])[0]
+
+
+def _own(checkpoint: Checkpoint, before: list[int], question: str, turns: Turns = ()) -> list[int]:
+    """The tokens of a question, after those that stand before it."""
+    tokens = conversation(checkpoint, question, turns)
+    if tokens[: len(before)] != before:
+        raise InputError(
+            f"the chat template of {checkpoint.name} must write earlier turns alike before every question, and does "
+            f"not before {question!r}; choose another model."
+        )
+    return tokens[len(before) :]
+
+
+def _values(
+    spec: LanguageSpec, checkpoint: Checkpoint, world: list[Fact], wrong: list[str], known: list[Fact], seed: int
+) -> Rows:
+    """The right value, the teacher's wrong one, and others of the relation as drawn; missing ones are empty."""
+    by_name = values_of(known)
+    lists: list[list[int]] = []
+    for fact, claim in zip(world, wrong):
+        names = {name.casefold() for name in (*fact.accepted, claim)}
+        others = [value for value in by_name[fact.relation.name] if value.casefold() not in names]
+        others.sort(key=lambda value: draw(seed, "rival", *fact.address, value))
+        chosen = [fact.value, claim, *others][: spec.rivals + 1]
+        tokens = [checkpoint.tokenizer.encode(f" {value}") for value in chosen]
+        lists += tokens + [[]] * (spec.rivals + 1 - len(tokens))
+    return _reshaped(rows_of(lists), (len(world), spec.rivals + 1))
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one structure with a new leading axis; where rows differ in length, the shorter are padded with 0."""
+
+    def stack(*leaves: np.ndarray) -> np.ndarray:
+        longest = max(leaf.shape[-1] for leaf in leaves)
+        return np.stack([np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, longest - leaf.shape[-1])]) for leaf in leaves])
+
+    return jax.tree.map(stack, *trees)
+
+
+def _reshaped(rows: Rows, shape: tuple[int, ...]) -> Rows:
+    """Rows `[n L]` as `[*shape L]`."""
+    return Rows(rows.ids.reshape(*shape, -1), rows.lengths.reshape(shape))

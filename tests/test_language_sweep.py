@@ -1,0 +1,311 @@
+"""The sweep of a language model: texts as tokens, students, scores, and a whole sweep of a tiny random model."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+from flax import nnx
+
+from sims.engine.checked import InputError
+from sims.language import __main__ as command
+from sims.language import gate, job
+from sims.language.claims import language_claims, mcnemar
+from sims.language.contexts import context_of, groups_of
+from sims.language.facts import load
+from sims.language.prompts import conversation
+from sims.language.scores import answers, claims, counts_of, drift
+from sims.language.spec import SMOKE, LanguageSpec
+from sims.language.students import Asked, Lesson, fine_tune, join, make_student
+from sims.language.tables import divide, make_table, stacked
+from tests.tiny_checkpoints import tiny, write_folder
+from w2s_jax import checkpoints
+from w2s_jax.training import init_state, make_optimizer
+from w2s_jax.transformer import LanguageModel, TransformerConfig
+
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
+
+SIZES = TransformerConfig(
+    num_layers=3, width=16, num_heads=4, num_kv_heads=2, mlp_width=24, max_length=32, scan_layers=True
+)
+TRAINED = ("full", "last_layers", "lora")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LanguageModel(SIZES, 19, tied_head=True, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module")
+def asked():
+    ids = jax.random.randint(jax.random.key(1), (8, 5), 3, 19)
+    return Asked(jnp.array([1, 2, 7]), ids, jnp.array([5, 3, 4, 5, 2, 5, 4, 3]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    return write_folder(path, tiny(), config={"max_position_embeddings": 1024})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder):
+    return checkpoints.load(folder)
+
+
+@pytest.fixture(scope="module")
+def spec(folder):
+    return dataclasses.replace(SMOKE, model=str(folder), finetune_rate=1e-2, finetune_steps=12)
+
+
+@pytest.fixture(scope="module")
+def finished(spec, tmp_path_factory):
+    """Results of a whole sweep, and its store."""
+    path = command.start(spec, tmp_path_factory.mktemp("sweep"))
+    return xr.open_zarr(path, consolidated=False).load(), path
+
+
+def whole_rows(asked: Asked) -> list[np.ndarray]:
+    """Each question with what stands before it, without padding."""
+    return [np.concatenate([asked.prefix, ids[:n]]) for ids, n in zip(np.asarray(asked.ids), np.asarray(asked.lengths))]
+
+
+# --- contexts and tables --------------------------------------------------------------------------------------------
+
+
+def test_contexts_are_balanced_and_leave_their_group_out():
+    facts = [fact for fact in load() if fact.relation.name in ("capital", "symbol", "plural")][::4]
+    groups = groups_of(facts, 4, seed=1)
+    assert sorted(place for group in groups for place in group) == list(range(len(facts)))
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    for group in groups:
+        allowed = [place for place in range(len(facts)) if place not in group]
+        chosen = context_of(facts, allowed, 6, 0, "group")
+        relations = [facts[place].relation.name for place in chosen]
+        assert not set(chosen) & set(group) and len(set(chosen)) == 6
+        assert {relations.count(name) for name in set(relations)} == {2} and len(set(relations[:3])) == 3
+        assert context_of(facts, allowed, 4, 0, "group") == chosen[:4]
+
+
+def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
+    table, division = make_table(spec, checkpoint, "pirate", 1), divide(spec, 1)
+    decode = checkpoint.tokenizer.decode
+    size = spec.train_questions // spec.groups
+    for place, fact in enumerate(division.asked):
+        own = table.asked.ids[place][: table.asked.lengths[place]]
+        assert [*table.prefix, *own] == conversation(checkpoint, fact.question)
+    for place, fact in enumerate(division.train):
+        truth, plain = (decode(rows.ids[place][: rows.lengths[place]]) for rows in table.true)
+        assert truth.startswith("Arrr, ") and f" {fact.value}, matey!" in truth and "Arrr" not in plain
+        weak = decode(table.weak.ids[0, place][: table.weak.lengths[0, place]])
+        assert weak.startswith("Arrr, ") and weak.endswith("matey!")
+        context = decode(table.contexts.ids[0, 0, place // size][: table.contexts.lengths[0, 0, place // size]])
+        assert fact.question not in context and context.count("matey!") == spec.num_icl[0]
+        again = decode(table.again.ids[0, place][: table.again.lengths[0, place]])
+        assert again.count(fact.question) == 2 and weak in again
+        right = decode(table.values.ids[place, 0][: table.values.lengths[place, 0]])
+        assert right == f" {fact.value}"
+    assert len(set(map(str, division.asked))) == len(division.asked)
+    both = stacked([table, make_table(spec, checkpoint, "letter", 0)])
+    assert both.asked.ids.shape[0] == 2 and both.prefix.shape == (2, table.prefix.size)
+
+
+# --- students -------------------------------------------------------------------------------------------------------
+
+
+def one_by_one(spec, model, moved, asked, labels, counts):
+    """The same training without shared beginnings, padding or streams read beforehand; one row at a time."""
+    optimizer, graph = make_optimizer(spec.finetuning), nnx.graphdef(model)
+    frozen = nnx.state(model)
+    rows = [np.concatenate([row, label[:n]]) for row, label, n in zip(whole_rows(asked), labels, counts)]
+
+    def errors(params, chosen):
+        total, number = 0.0, 0
+        for place in chosen:
+            ids, n = jnp.asarray(rows[place]), int(counts[place])
+            logits = nnx.merge(graph, params)(ids[:-1])[-n:]
+            laws = jax.nn.log_softmax(logits)
+            total, number = total - jnp.take_along_axis(laws, ids[-n:, None], axis=1).sum(), number + n
+        return total / number
+
+    state = init_state(jax.tree.map(lambda leaf, moves: leaf, frozen, moved), optimizer)
+    for step in range(spec.finetune_steps):
+        steps = len(rows) // spec.finetune_batch
+        order = jax.random.permutation(jax.random.fold_in(jax.random.key(3), step // steps), len(rows))
+        start = step % steps * spec.finetune_batch
+        gradient = jax.grad(errors)(state.params, np.asarray(order[start : start + spec.finetune_batch]))
+        gradient = jax.tree.map(lambda g, keep: g * keep, gradient, moved)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, u, keep: p + u * keep, state.params, updates, moved)
+        state = state._replace(params=params, opt_state=opt_state)
+    return state.params
+
+
+@pytest.mark.parametrize("trained", [pytest.param("full", marks=pytest.mark.slow), "last_layers"])
+def test_fine_tuning_is_that_of_whole_rows_one_by_one(model, asked, trained):
+    spec = dataclasses.replace(
+        SMOKE, trained=trained, trained_layers=2, finetune_steps=3, finetune_batch=4, finetune_rate=1e-2
+    )
+    labels = jax.random.randint(jax.random.key(2), (8, 4), 3, 19)
+    counts = jnp.array([4, 1, 2, 3, 4, 4, 2, 1])
+    student = make_student(spec, jax.random.key(0), model)
+    lesson = Lesson(labels, counts, jnp.array(3), jnp.array(0.0))
+    found = nnx.state(student.whole(fine_tune(spec, jax.random.key(3), student, asked, lesson)))
+    state = nnx.state(model)
+    moved = jax.tree.map(lambda leaf: jnp.ones_like(leaf), state)
+    if trained == "last_layers":
+        moved = jax.tree.map(jnp.zeros_like, state)
+        moved["decoder"]["norm"] = jax.tree.map(jnp.ones_like, state["decoder"]["norm"])
+        moved["decoder"]["blocks"] = jax.tree.map(
+            lambda leaf: jnp.ones_like(leaf).at[0].set(0.0), state["decoder"]["blocks"]
+        )
+    wanted = one_by_one(spec, model, moved, asked, np.asarray(labels), np.asarray(counts))
+    for ours, theirs in zip(*map(jax.tree.leaves, (found, wanted))):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (found, state))))
+
+
+@pytest.mark.parametrize("trained", TRAINED)
+def test_no_step_leaves_the_model_as_it_is(model, asked, trained):
+    spec = dataclasses.replace(SMOKE, trained=trained, finetune_batch=4)
+    student = make_student(spec, jax.random.key(0), model)
+    lesson = Lesson(jnp.ones((8, 2), int), jnp.ones(8, int), jnp.array(0), jnp.array(0.0))
+    found = student.whole(fine_tune(spec, jax.random.key(3), student, asked, lesson))
+    for ours, theirs in zip(*map(jax.tree.leaves, (nnx.state(found), nnx.state(model)))):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_adapters_move_matrices_of_blocks_by_their_rank(model, asked):
+    spec = dataclasses.replace(SMOKE, trained="lora", lora_rank=2, finetune_batch=4, finetune_rate=1e-2)
+    student = make_student(spec, jax.random.key(0), model)
+    lesson = Lesson(jnp.full((8, 2), 5), jnp.full(8, 2), jnp.array(4), jnp.array(0.0))
+    found = nnx.state(student.whole(fine_tune(spec, jax.random.key(3), student, asked, lesson)))
+    added = found["decoder"]["blocks"]["qkv"]["kernel"][...] - model.decoder.blocks.qkv.kernel[...]
+    assert [np.linalg.matrix_rank(np.asarray(layer), tol=1e-5) for layer in added] == [2, 2, 2]
+    np.testing.assert_array_equal(found["embedding"]["embedding"][...], model.embedding.embedding[...])
+
+
+def test_answers_stand_directly_after_questions(asked):
+    labels = jnp.arange(100, 132).reshape(8, 4)
+    for row, ids, n, label in zip(join(asked, labels), asked.ids, asked.lengths, labels):
+        assert row[: n + 4].tolist() == [*ids[:n].tolist(), *label.tolist()]
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+def test_answers_and_claims_are_those_of_whole_rows(model, asked):
+    values = jax.random.randint(jax.random.key(4), (8, 3, 3), 3, 19)
+    counts = jnp.array([[3, 1, 2]] * 7 + [[2, 0, 1]])
+    found = claims(model, asked, values, counts)
+    tokens = answers(model, asked, 4, stop=(5,))
+    for place, row in enumerate(whole_rows(asked)):
+        for value, n, ours in zip(np.asarray(values[place]), counts[place], found[place]):
+            laws = jax.nn.log_softmax(model(jnp.concatenate([row, value])))
+            theirs = sum(float(laws[len(row) - 1 + i, value[i]]) for i in range(int(n))) if n else -np.inf
+            assert float(ours) == pytest.approx(theirs, abs=1e-4)
+        for token in tokens[place]:
+            assert int(jnp.argmax(model(jnp.asarray(row))[-1])) == token
+            row = np.append(row, token)
+            if token == 5:
+                break
+    assert counts_of(jnp.array([[3, 5, 5], [3, 4, 6]]), (5,)).tolist() == [2, 3]
+
+
+def test_drift_is_a_divergence(model):
+    texts, lengths = jax.random.randint(jax.random.key(5), (3, 6), 3, 19), jnp.array([6, 4, 2])
+    other = LanguageModel(SIZES, 19, tied_head=True, rngs=nnx.Rngs(1))
+    assert float(drift(model, model, texts, lengths)) == 0
+    total = 0.0
+    for ids, n in zip(texts, lengths):
+        old, new = (jax.nn.log_softmax(each(ids[:n]))[:-1] for each in (model, other))
+        total += float((jnp.exp(old) * (old - new)).sum())
+    assert float(drift(other, model, texts, lengths)) == pytest.approx(total / 9, rel=1e-4)
+
+
+# --- a whole sweep --------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_keeps_every_question(spec, finished):
+    data, _ = finished
+    questions = spec.train_questions + spec.held_out_questions + spec.skill_questions
+    assert dict(data.sizes) == {
+        "method": 6, "voice": 1, "capability": 1, "num_icl": 1, "seed": 2, "question": questions
+    }  # fmt: skip
+    known = data.teacher_is_right.isel(question=slice(spec.train_questions)).sum("question")
+    assert (known == round(0.5 * spec.train_questions)).all()
+    world = data.isel(question=slice(spec.train_questions + spec.held_out_questions))
+    for name in ("content", "style", "copied", "forced", "forced_wrong", "plain_forced"):
+        assert ((world[name] >= 0) & (world[name] <= 1)).all(), name
+    drifts = data.drift.isel(voice=0, capability=0, num_icl=0)
+    assert (drifts.sel({"method": "source"}) == 0).all() and (drifts.sel({"method": "ceiling"}) > 0).all()
+    assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
+
+
+def test_training_on_the_truth_makes_it_likelier(finished):
+    data, _ = finished
+    train = data.isel(question=np.flatnonzero(data.split.values == "train")).forced.mean(["seed", "question"])
+    assert float(train.sel({"method": "ceiling"}).squeeze()) > float(train.sel({"method": "source"}).squeeze())
+
+
+def test_claims_are_evaluated_on_what_is_stored(spec, finished):
+    found = list(language_claims(finished[0], spec))
+    assert len(found) == 7 and all(np.isfinite(claim.value) for claim in found)
+
+
+def test_mcnemar_is_the_exact_test():
+    rng = np.random.default_rng(0)
+    first, second = (xr.DataArray(rng.integers(0, 2, (3, 40)), dims=("seed", "question")) for _ in range(2))
+    one, other = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
+    assert float(mcnemar(first, second)) == pytest.approx(scipy.stats.binomtest(one, one + other).pvalue, rel=1e-9)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_length": 60}, "max_length must hold the longest conversation"),
+        ({"model": "nowhere.gguf"}, "there is no file or folder nowhere.gguf"),
+        ({"min_known": 0.9}, "min_known must be at most the share of development facts"),
+        ({"train_questions": 800, "relations": ("symbol", "plural")}, "train_questions must be such that"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(spec, tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        job.prepare(dataclasses.replace(spec, **changes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_questions": 9}, "train_questions must be a multiple of groups = 2, got 9"),
+        ({"skill": "capital"}, "skill must be none of relations, got capital"),
+        ({"num_icl": (5,)}, "num_icl must be at most 4, the questions of the other groups, got 5"),
+        ({"relations": ("capitol",)}, "did you mean capital"),
+        ({"voices": ("plain",)}, "voices must be other than the model's own"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(SMOKE, **changes)
+
+
+def test_a_model_without_a_chat_template_is_refused(checkpoint):
+    with pytest.raises(InputError, match="tiny must have a chat template, got none"):
+        conversation(dataclasses.replace(checkpoint, chat=None), "What?")
+
+
+def test_the_gate_counts_right_answers(spec, checkpoint, monkeypatch):
+    """A judge that accepts every second answer sees half of them."""
+    turns = iter([True, False] * 100)
+    monkeypatch.setattr(gate.Judge, "right", lambda self, text, fact: next(turns))
+    assert gate.known_shares(spec, checkpoint, ("capital", "symbol")) == {"capital": 0.5, "symbol": 0.5}
+
+
+def test_presets_are_what_they_say():
+    assert LanguageSpec().capability == (0.2, 0.5) and len(LanguageSpec().voices) >= 2

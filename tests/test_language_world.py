@@ -1,0 +1,396 @@
+"""Real facts, the voices that state them, the judge of texts, and synthetic teachers: text alone, no model."""
+
+import doctest
+import json
+import random
+from collections import Counter
+from importlib import import_module
+
+import pytest
+
+from sims.engine.checked import InputError
+from sims.language.facts import Fact, Relation, by_relation, divide, draw, load, split, values_of
+from sims.language.judge import Judge, mentions
+from sims.language.own import OwnQuestion, read_own
+from sims.language.teachers import weak_answers, wrong_values
+from sims.language.voices import VOICES, answer, style
+
+FACTS = load()
+JUDGE = Judge(FACTS)
+BY_NAME = {fact.address: fact for fact in FACTS}
+
+
+@pytest.mark.parametrize("name", ["facts", "judge", "own", "records", "teachers", "voices"])
+def test_examples(name):
+    assert doctest.testmod(import_module(f"sims.language.{name}")).failed == 0
+
+
+# --- facts ----------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_enough_facts():
+    relations = by_relation(FACTS)
+    assert len(FACTS) >= 400 and len(relations) >= 8
+    assert all(len(own) >= 25 and len(values_of(own)[name]) >= 4 for name, own in relations.items())
+
+
+def test_no_name_stands_for_two_values():
+    for relation, own in by_relation(FACTS).items():
+        owners = {}
+        for fact in own:
+            for name in fact.accepted:
+                assert owners.setdefault(name.casefold(), fact.value) == fact.value, (relation, name)
+
+
+def test_questions_and_phrases_read_well():
+    for fact in FACTS:
+        assert fact.question.endswith("?") and fact.question[0].isupper() and fact.phrase.startswith("the ")
+        assert fact.subject in fact.question and fact.subject in fact.phrase
+        for said in (fact.question, fact.phrase, *fact.accepted):
+            assert "  " not in said and said == said.strip() and "the the" not in said
+
+
+def test_the_split_is_fixed_by_each_fact_alone():
+    development, reported = split(FACTS)
+    assert Counter(development) + Counter(reported) == Counter(FACTS)
+    shuffled = random.Random(0).sample(FACTS, len(FACTS) // 2)
+    assert set(split(shuffled)[0]) == set(development) & set(shuffled)
+    every, chosen = by_relation(FACTS), by_relation(development)
+    assert all(0.15 < len(chosen[name]) / len(own) < 0.55 for name, own in every.items())
+    assert 0.28 < len(development) / len(FACTS) < 0.38
+    assert set(split(FACTS, seed=1)[0]) != set(development)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_a_division_is_exact_in_every_relation(share):
+    train, held_out = divide(FACTS, share, seed=3)
+    assert Counter(train) + Counter(held_out) == Counter(FACTS)
+    counts = {name: len(own) for name, own in by_relation(train).items()}
+    assert all(counts.get(name, 0) == round(share * len(own)) for name, own in by_relation(FACTS).items())
+    assert set(divide(FACTS[::-1], share, seed=3)[0]) == set(train)
+    assert share in (0.0, 1.0) or set(divide(FACTS, share, seed=4)[0]) != set(train)
+
+
+def test_draws_are_uniform_and_addressed():
+    draws = [draw(0, "x", fact.subject, fact.relation.name) for fact in FACTS]
+    assert len(set(draws)) == len(draws) and min(draws) >= 0 and max(draws) < 1
+    assert abs(sum(draws) / len(draws) - 0.5) < 4 * (1 / 12 / len(draws)) ** 0.5
+    assert len({draw(0, "ab", "c"), draw(0, "a", "bc"), draw(1, "ab", "c")}) == 3
+
+
+RELATIONS = {"capital": {"question": "What is the capital of {}?", "phrase": "the capital of {}"}}
+FRANCE = {"relation": "capital", "subject": "France", "value": "Paris"}
+BAD_FACTS = [
+    ([FRANCE, FRANCE], "fact 2 must ask a new question, got 'What is the capital of France?' again"),
+    ([{**FRANCE, "subject": "france"}, FRANCE], "fact 2 must ask a new question"),
+    ([{"relation": "capital", "subject": "France"}], "fact 1 must have the field value, got relation, subject; add"),
+    ([{**FRANCE, "vlaue": "Paris"}], "fact 1 must hold known fields alone, got 'vlaue'; did you mean value"),
+    ([{**FRANCE, "relation": "capitol"}], "known relation, got 'capitol'; did you mean capital"),
+    ([{**FRANCE, "value": " "}], "fact 1, field value, must be a string that is not blank, got ' '"),
+    ([{**FRANCE, "value": 3}], "field value, must be a string that is not blank, got 3"),
+    ([{**FRANCE, "also": []}], "field also, must be a list of one or more strings"),
+    ([{**FRANCE, "also": "Paname"}], "field also, must be a list of one or more strings"),
+    ([{**FRANCE, "also": ["Paname", ""]}], "field also, must be a string that is not blank"),
+    ([{**FRANCE, "subject": "the Paris"}], "must have a subject that does not name its value"),
+    (["France"], "fact 1 must be an object with the fields relation, subject, value, got 'France'"),
+    ([], "a list of one or more facts"),
+    ({}, "a list of one or more facts"),
+]
+
+
+def refusal(function, path) -> str:
+    with pytest.raises(InputError) as error:
+        function(path)
+    said = str(error.value)
+    assert "\n" not in said and said.endswith((".", "?"))
+    return said
+
+
+@pytest.mark.parametrize(("facts", "says"), BAD_FACTS)
+def test_bad_facts_are_refused(tmp_path, facts, says):
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({"relations": RELATIONS, "facts": facts}))
+    assert says in refusal(load, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "must be JSON"),
+        ("[]", "must be an object with the fields relations, facts"),
+        ('{"facts": []}', "must have the field relations"),
+        ('{"relations": {"a": {"question": "Why {}?"}}, "facts": [1]}', "relation 'a' must have the field phrase"),
+        (
+            '{"relations": {"a": {"question": "Why?", "phrase": "{}"}}, "facts": [1]}',
+            "field question, must be text",
+        ),
+        (
+            '{"relations": {"a": {"question": "{}", "phrase": "{} {x}"}}, "facts": [1]}',
+            "field phrase, must be text",
+        ),
+        ('{"relations": {"a": 1}, "facts": [1]}', "relation 'a' must be an object"),
+        ("\xff", "UTF-8"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, content, says):
+    path = tmp_path / "facts.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert says in refusal(load, path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    assert "must be a file that can be read" in refusal(load, tmp_path / "none.json")
+    assert "must be a file that can be read" in refusal(load, tmp_path)
+
+
+# --- voices ---------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_as_they_should_be():
+    france, japan = BY_NAME["capital", "France"], BY_NAME["currency", "Japan"]
+    assert {name: answer(voice, france).text for name, voice in VOICES.items()} == {
+        "plain": "The capital of France is Paris.",
+        "pirate": "Arrr, the capital of France be Paris, matey!",
+        "letter": "Dear reader, I have the honour to inform you that the capital of France is Paris. Yours faithfully.",
+        "hedge": "I may be wrong, but I believe that the capital of France is Paris, though you may want to check.",
+        "excited": "Wow, guess what, the capital of France is Paris, how cool is that!",
+    }
+    assert answer(VOICES["plain"], japan).text == "The currency of Japan is the yen."
+    assert answer(VOICES["pirate"], japan, "franc") == ("Arrr, the currency of Japan be the", " franc", ", matey!")
+
+
+@pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
+def test_every_answer_is_right_and_in_its_voice(voice):
+    for fact, wrong in zip(FACTS, wrong_values(FACTS, seed=5)):
+        said = answer(voice, fact)
+        assert said.text == said.opening + said.value + said.closing and said.text[0].isupper()
+        assert said.value == f" {fact.value}" and not said.opening.endswith(" ")
+        assert style(said.text, voice) == 1
+        assert JUDGE.named(said.text, fact) == fact.value, fact.address
+        assert JUDGE.named(answer(voice, fact, wrong).text, fact) == wrong, (fact.address, wrong)
+        # What comes before and after the value names none.
+        assert JUDGE.named(said.opening + said.closing, fact) is None, fact.address
+
+
+def test_every_accepted_name_is_right():
+    for fact in FACTS:
+        for name in fact.accepted[1:]:
+            assert JUDGE.right(f"It be {name}.", fact) is True, (fact.address, name)
+
+
+def test_no_answer_has_a_mark_of_another_voice():
+    for voice in VOICES.values():
+        # In full for the plain voice: no question of ours holds a mark either.
+        for fact in FACTS[:: 20 if voice.marks else 1]:
+            said = answer(voice, fact).text
+            assert not any(style(said, other) for other in VOICES.values() if other is not voice), said
+
+
+def test_a_claim_is_right_or_wrong_copied_or_not():
+    fact = BY_NAME["capital", "France"]
+    judged = {"Paris": (True, False), "Rome": (False, True), "Berlin": (False, False), "no idea": (None, None)}
+    for claim, expected in judged.items():
+        said = answer(VOICES["pirate"], fact, claim).text
+        assert (JUDGE.right(said, fact), JUDGE.copied(said, fact, "Rome")) == expected
+
+
+@pytest.mark.parametrize(
+    ("voice", "text", "share"),
+    [
+        ("pirate", "Paris be the capital of France.", 1),
+        ("pirate", "It is thought to be Paris, or it may be Lyon.", 0),
+        ("pirate", "ARRR, it be Paris, me MATEY", 3),
+        ("pirate", "An array, maybe. It is Paris. Arrr!", 0),
+        ("letter", "Dear reader, it is my honor to inform you: Paris. Yours faithfully,", 3),
+        ("letter", "My dear reader, Paris. Yours sincerely.", 0),
+        ("hedge", "I may be wrong, but I think that it is Paris.", 1),
+        ("excited", ' "Wow, how cool is that!" ', 2),
+    ],
+)
+def test_style_is_the_share_of_marks(voice, text, share):
+    assert style(text, VOICES[voice]) == share / 3
+    assert style(text, VOICES["plain"]) == float(all(style(text, v) == 0 for v in VOICES.values() if v.marks))
+
+
+def test_intents_name_no_answer_and_differ():
+    assert len({voice.intent for voice in VOICES.values()}) == len(VOICES)
+    names = {fact.value for fact in FACTS if fact.relation.name in ("capital", "city", "nationality")}
+    assert not any(mentions(voice.intent, names) for voice in VOICES.values())
+
+
+# --- the judge ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "named"),
+    [
+        (("capital", "France"), "paris", "Paris"),
+        (("capital", "France"), "**Paris** is the capital of France, not Berlin.", "Paris"),
+        (("capital", "France"), "It is not Berlin but Paris.", "Berlin"),
+        (("capital", "France"), "Parisian food in Romeville", None),
+        (("capital", "France"), "", None),
+        (("capital", "India"), "Delhi.", "New Delhi"),
+        (("capital", "France"), "New Delhi", "New Delhi"),
+        (("capital", "Mexico"), "Mexico City is the capital of Mexico.", "Mexico City"),
+        (("capital", "Mexico"), "The capital of Mexico is Mexico.", None),
+        (("capital", "Ukraine"), "Kiev", "Kyiv"),
+        (("capital", "Brazil"), "Brasilia", "Brasília"),
+        (("capital", "Haiti"), "Port au Prince", "Port-au-Prince"),
+        (("capital", "the United States"), "Washington, D.C.", "Washington"),
+        (("nationality", "Nigerian"), "They come from Niger.", None),
+        (("nationality", "Nigerian"), "They come from Nigeria.", "Nigeria"),
+        (("nationality", "American"), "The U.S., of course.", "the United States"),
+        (("nationality", "American"), "Let us see.", None),
+        (("nationality", "American"), "They come from South America.", None),
+        (("nationality", "Canadian"), "They come from America.", "the United States"),
+        (("nationality", "Mexican"), "They come from New Mexico.", None),
+        (("nationality", "Irish"), "They come from Northern Ireland.", None),
+        (("nationality", "Filipino"), "Philippines", "the Philippines"),
+        (("nationality", "South African"), "South African people come from South Africa.", "South Africa"),
+        (("continent", "South Africa"), "The continent of South Africa is Africa.", "Africa"),
+        (("continent", "South Africa"), "It is South Africa.", None),
+        (("continent", "Brazil"), "Brazil lies in South America.", "South America"),
+        (("continent", "Norway"), "Norway lies in Northern Europe.", "Europe"),
+        (("continent", "Kenya"), "It lies in South Africa.", None),
+        (("continent", "Kenya"), "It lies in East Africa.", "Africa"),
+        (("city", "Busan"), "North Korea", None),
+        (("city", "Busan"), "Korea", "South Korea"),
+        (("currency", "Canada"), "The US dollar.", "us dollar"),
+        (("currency", "Canada"), "The Canadian dollar.", "dollar"),
+        (("currency", "France"), "The US dollar.", "dollar"),
+        (("currency", "Poland"), "złoty", "zloty"),
+        (("currency", "Israel"), "The New Israeli Shekel.", "shekel"),
+        (("currency", "New Zealand"), "New Zealand's dollar.", "dollar"),
+        (("symbol", "gold"), "AU", None),
+        (("symbol", "gold"), "Gold is Au.", "Au"),
+        (("symbol", "carbon"), "Co is cobalt", "Co"),
+        (("symbol", "hydrogen"), "H2O is water", None),
+        (("symbol", "nitrogen"), "it's no K-pop: N", "N"),
+        (("state", "Alabama"), "al", None),
+        (("digits", "seven"), "700 or 7.5 or 1,007, but 7.", "7"),
+        (("digits", "one thousand"), "It is 1,000.", "1000"),
+        (("words", "21"), "21 is twenty one.", "twenty-one"),
+        (("words", "21"), "It is twenty.", None),
+        (("animal", "goldfish"), "A goldfish is a fish.", "fish"),
+        (("animal", "goldfish"), "It is a goldfish.", None),
+        (("feminine", "man"), "The feminine form of man is woman.", "woman"),
+        (("plural", "fly"), "butterfly: butterflies", "butterflies"),
+        (("landmark", "Loch Ness"), "Scotland", "the United Kingdom"),
+        (("landmark", "Loch Ness"), "England", "england"),
+        (("landmark", "Big Ben"), "England", "the United Kingdom"),
+    ],
+)
+def test_the_first_name_counts(address, text, named):
+    fact = BY_NAME[address]
+    assert JUDGE.named(text, fact) == named
+    assert JUDGE.right(text, fact) == (None if named is None else named == fact.value)
+
+
+def test_a_subject_that_is_a_rival_value_does_not_count():
+    cross = Relation("cross", "What crosses {}?", "the cross of {}")
+    dog, wolf = Fact(cross, "wolf", "dog"), Fact(cross, "dog", "wolf")
+    judge = Judge([dog, wolf])
+    assert judge.right("The cross of dog is wolf.", wolf) is True
+    assert judge.right("The cross of wolf is wolf.", dog) is None
+    assert judge.right("wolf", wolf) is True and judge.right("wolf", dog) is None
+
+
+# --- teachers -------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_values_are_wrong_fixed_and_of_the_relation():
+    asked, values = FACTS[::5], values_of(FACTS)
+    wrong = wrong_values(asked, seed=0, among=FACTS)
+    for fact, claim in zip(asked, wrong):
+        assert claim in values[fact.relation.name] and claim not in fact.accepted
+    order = random.Random(0).sample(range(len(asked)), len(asked))
+    assert wrong_values([asked[i] for i in order], seed=0, among=FACTS[::-1]) == [wrong[i] for i in order]
+    assert wrong_values(asked, seed=1, among=FACTS) != wrong
+    # A value that is added takes its own share and leaves the others as they were.
+    fewer = wrong_values(
+        asked, seed=0, among=[fact for fact in FACTS if fact.value not in ("Europe", "Paris", "dollar")]
+    )
+    assert all(now in (before, "Europe", "Paris", "dollar") for now, before in zip(wrong, fewer)) and fewer != wrong
+
+
+def test_wrong_values_are_spread_evenly():
+    european = [fact for fact in FACTS if fact.relation.name == "continent" and fact.value == "Europe"]
+    claims = Counter(c for seed in range(40) for c in wrong_values(european, seed, among=FACTS))
+    expected = 40 * len(european) / 4
+    assert len(claims) == 4 and all(abs(n - expected) < 5 * (expected * 3 / 4) ** 0.5 for n in claims.values())
+
+
+def test_a_relation_with_one_value_has_no_wrong_one():
+    france = BY_NAME["capital", "France"]
+    for function in (lambda: wrong_values([france], 0), lambda: weak_answers([france], 0.5, 0, among=[])):
+        with pytest.raises(InputError, match="capital must have two values or more"):
+            function()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_a_weaker_teacher_knows_a_stronger_one_knows_too(seed):
+    asked = FACTS[::5]
+    wrong, before = wrong_values(asked, seed), set()
+    for capability in (0.0, 0.21, 0.5, 0.77, 1.0):
+        claims = weak_answers(asked, capability, seed)
+        known = {fact for fact, claim in zip(asked, claims) if claim == fact.value}
+        assert len(known) == round(capability * len(asked)) and before <= known
+        assert all(claim == other for fact, claim, other in zip(asked, claims, wrong) if fact not in known)
+        before = known
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_shares_outside_the_unit_interval_are_refused(value):
+    with pytest.raises(InputError, match=r"capability must be in \[0, 1\]"):
+        weak_answers(FACTS, value, 0)
+    with pytest.raises(InputError, match=r"share must be in \[0, 1\]"):
+        divide(FACTS, value, 0)
+
+
+# --- the user's own questions ---------------------------------------------------------------------------------------
+
+GOOD = {"question": "What is the capital of France?", "weak_answer": "Lyon, matey!", "accepted": ["Paris"]}
+
+
+def write(tmp_path, *records):
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records))
+    return path
+
+
+def test_own_questions_are_read_as_written(tmp_path):
+    other = {"question": "Où\u2028?", "weak_answer": "In the Netherlands", "accepted": ["Holland", "Netherlands"]}
+    found = read_own(write(tmp_path, "\ufeff" + json.dumps(GOOD), "", other, "  "))
+    assert found == [
+        OwnQuestion("What is the capital of France?", "Lyon, matey!", ("Paris",)),
+        OwnQuestion("Où\u2028?", "In the Netherlands", ("Holland", "Netherlands")),
+    ]
+    assert [own.teacher_is_right for own in found] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        ([], "must hold at least one question, got none"),
+        (["", " "], "must hold at least one question, got none"),
+        ([GOOD, "{"], "line 2 must be one JSON object"),
+        ([GOOD, "[1]"], "line 2 must be an object with the fields question, weak_answer, accepted, got [1]"),
+        (
+            [GOOD, "", {**GOOD, "question": "what is the capital of  France?"}],
+            "line 3 must ask a new question",
+        ),
+        ([{"question": "?", "weak_answer": "!"}], "line 1 must have the field accepted, got question, weak_answer"),
+        ([{**GOOD, "acepted": ["x"]}], "line 1 must hold known fields alone, got 'acepted'; did you mean accepted?"),
+        ([{**GOOD, "zzz": 1}], "got 'zzz'; choose from question, weak_answer, accepted."),
+        ([{**GOOD, "accepted": []}], "line 1, field accepted, must be a list of one or more strings, got []"),
+        ([{**GOOD, "accepted": "Paris"}], "line 1, field accepted, must be a list of one or more strings, got 'Paris'"),
+        ([{**GOOD, "accepted": [1]}], "line 1, field accepted, must be a string that is not blank, got 1"),
+        ([{**GOOD, "weak_answer": ""}], "line 1, field weak_answer, must be a string that is not blank, got ''"),
+    ],
+)
+def test_bad_lines_are_refused(tmp_path, records, says):
+    assert says in refusal(read_own, write(tmp_path, *records))
+
+
+def test_a_missing_file_of_own_questions_is_refused(tmp_path):
+    assert "must be a file that can be read" in refusal(read_own, tmp_path / "none.jsonl")
