@@ -80,8 +80,6 @@ def test_a_field_out_of_range(fields, message):
     assert_field_refused(TINY, fields, message)
 
 
-
-
 def test_a_store_of_earlier_definitions_is_read_and_not_gone_on_with(capsys, tmp_path):
     """A store of version 0.1 has none of the later fields, and none of them decides the networks."""
     later = ("definitions", "anchored_contrast", "confidence_labels")

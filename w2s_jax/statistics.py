@@ -60,10 +60,10 @@ def summarize(
     [1.5]
     """
     if weights is not None:
-        samples, weights, xp = _arrays(samples, weights)
-        count = weights.sum()
-        mean = xp.tensordot(weights / xp.maximum(count, 1), samples, 1)
-        centred = (samples - mean[None]) * weights.reshape(-1, *(1,) * mean.ndim)
+        samples, counted, xp = _arrays(samples, weights)
+        count = counted.sum()
+        mean = xp.tensordot(counted / xp.maximum(count, 1), samples, 1)
+        centred = (samples - mean[None]) * counted.reshape(-1, *(1,) * mean.ndim)
         # A sum of products, not a matrix product: thousands of tiny ones would cost a call each.
         return Summary(count, mean, (centred[..., :, None] * centred[..., None, :]).sum(axis=0))
     samples, xp = _arrays(samples)

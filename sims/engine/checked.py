@@ -136,11 +136,11 @@ def _settled(field: dataclasses.Field, value: Any, kind: Any) -> Any:
     if int in kinds:
         whole = isinstance(value, int | float) and number and value == value // 1
         check_one(name, value, whole, "a whole number", "give one")
+        value = int(value)
         if name == "seed":
             check_one(name, value, 0 <= value < 2**63, "in [0, 2^63)", "give a whole number")
         fits = name == "seed" or abs(value) <= LARGEST_COUNT
         check_one(name, value, fits, f"at most {LARGEST_COUNT:,}", "programs count no further")
-        value = int(value)
     elif float in kinds:
         check_one(name, value, number, "a number", "give one")
         value = float(value)
