@@ -4,7 +4,7 @@
 #   make PYTHON=python3.13 test    with a Python of your choice, for the first call
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format clean
+.PHONY: help setup demo language test test-slow lint format clean
 SHELL := /bin/sh
 
 PYTHON ?=
@@ -30,6 +30,9 @@ setup: $(STAMP) ## make .venv and install everything into it
 demo: $(STAMP) ## the quick risk sweep and the figures that it feeds (minutes on two cores)
 	$(RUN) -m sims.risk_sweep --preset quick --out $(RESULTS)
 	$(RUN) -m figures.make --results $(RESULTS) --out $(RESULTS)/figures
+
+language: $(STAMP) ## the alignment experiment on a real language model (downloads 98.4 MB once)
+	$(RUN) -m sims.language --preset quick --out $(RESULTS)
 
 test: $(STAMP) ## the fast test suite, and its leg in single precision
 	$(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)

@@ -22,13 +22,13 @@ class Usage(NamedTuple):
 
     wall: float
     busy: float
-    """Of the cores that this process may use, by whomever, time given to other machines included."""
+    """Time of the cores that this process may use, spent by any program or given to other machines."""
     own: float
-    """Of this process and its workers."""
+    """Time spent by this process and its workers."""
 
 
 def usage() -> Usage | None:
-    """Now; None where the kernel does not tell."""
+    """What is used now; None where the kernel does not say."""
     if not STAT.exists():
         return None
     return Usage(time.perf_counter(), _busy_seconds(), _own_seconds())

@@ -38,7 +38,7 @@ class Timing(NamedTuple):
     cores_used: float
     """Processor time of this process alone over wall time, in the timed runs."""
     others_share: float | None = None
-    """Share of the cores that other programs took in the timed runs; None where the kernel does not tell."""
+    """Share of the cores that other programs took in the timed runs; None where the kernel does not say."""
 
     @property
     def median_seconds(self) -> float:

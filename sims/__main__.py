@@ -13,12 +13,13 @@ MINUTES = {
     "methods": "5",
     "incontext": "10",
     "alignment": "15 to 20",
+    "language": "?",
     "verify": "3",
     "report": "1",
     "inspect": "1",
     "coverage": "20",
 }
-"""Commands, with the minutes that they take on two cores; a sweep with `--preset quick`."""
+"""Commands, with the minutes that they take on two cores, where measured; a sweep with `--preset quick`."""
 
 
 def main() -> int:

@@ -11,6 +11,8 @@ from sims.alignment.job import prepare as prepare_alignment
 from sims.engine.run import Job
 from sims.incontext import __main__ as incontext
 from sims.incontext.job import prepare as prepare_incontext
+from sims.language import __main__ as language
+from sims.language.job import prepare as prepare_language
 from sims.methods import __main__ as methods
 from sims.methods.job import prepare as prepare_arena
 from sims.posterior_sweep import __main__ as posterior_sweep
@@ -53,4 +55,5 @@ SWEEPS = {
     ),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, prepare_incontext),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
+    "language": Sweep("language", language.LanguageSpec, language.PRESETS, prepare_language),
 }

@@ -26,7 +26,7 @@ ROW = {
 RIVALS = ("numpy_vectorised", "numpy_vectorised_every_core")
 
 
-@pytest.mark.skipif(not quiet.STAT.exists(), reason="the kernel of this system does not tell who uses its cores")
+@pytest.mark.skipif(not quiet.STAT.exists(), reason="the kernel of this system does not say who uses its cores")
 def test_another_program_is_seen_and_own_work_is_not():
     """A sleeping process sees a busy one; its own work, as much of it, is not counted as another's."""
     spin = "while True: pass"

@@ -68,7 +68,6 @@ def test_bad_input_is_one_sentence(argv, words, capsys):
     assert len(said) == 1 and words in said[0]
 
 
-@pytest.mark.xfail(not EVIDENCE.exists(), reason="python -m sims.coverage is still to be run", strict=True)
 def test_the_quick_grid_is_covered():
     held = json.loads(EVIDENCE.read_text())
     assert held["sweeps"] >= 500 and (held["replicates"], held["prompt_rounds"]) == (

@@ -19,12 +19,13 @@ from sims.sweeps import SWEEPS
 from tests.toy_sweep import SWEEP, ToySpec
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-QUICK = sorted(f"{name}-quick" for name in SWEEPS)
+NOT_RUN = {"language"}
+"""Sweeps of which nothing is claimed yet, because their quick preset has not been run."""
+QUICK = sorted(f"{name}-quick" for name in SWEEPS if name not in NOT_RUN)
 AWAITED = {
     "alignment_bias-quick",
     "alignment_explanation-quick",
     "alignment_math-quick",
-    "incontext-quick",
 }
 """Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
 MAX_BYTES = 700_000

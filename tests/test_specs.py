@@ -49,7 +49,7 @@ def wrong(field: dataclasses.Field):
         # The last one is refused whether the field declares a range or its specification compares it with others.
         found = [("1", "be a (whole )?number"), (True, "be a (whole )?number"), (-1 if int in kinds else np.nan, "be ")]
     else:
-        found = [(3, "be a name"), ("nothing", "be among .*")]
+        found = [(3, "be a name"), ("nothing", "be among .*")][: 1 if field.metadata.get("free") else 2]
     if int in kinds and field.name != "seed":
         found += [(1.5, "be a whole number"), (10**12, "be at most 2,147,483,647")]
     if within:

@@ -58,7 +58,7 @@ def assemble(spec: LanguageSpec, checkpoint: Checkpoint, store: Store, counts: n
     asked, of_world = (*GRID, "question"), spec.train_questions + spec.held_out_questions
 
     def padded(values: np.ndarray) -> np.ndarray:
-        """Of the world's questions; there is none of the skill's."""
+        """Values of the world's questions; there is none of the skill's."""
         more = spec.skill_questions
         return np.concatenate([values, np.full((*values.shape[:-1], more), np.nan)], axis=-1)
 

@@ -24,7 +24,7 @@ UNFITTED = ("source", "prompt_only")
 class LanguageSpec:
     """A model, what it is asked, who teaches it, and how many seeds of teacher and division of the facts."""
 
-    model: str = "smollm2-135m"
+    model: str = setting("smollm2-135m", free=True)
     """A .gguf file, a Hugging Face folder, or smollm2-135m, which is downloaded once (98.4 MB, Apache-2.0)."""
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS)
     """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
