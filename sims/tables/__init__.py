@@ -23,7 +23,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "claims": values.claims,
 }
 """What a mark `<!-- table: NAME ARGUMENTS -->` may name."""
-VALUES: dict[str, Callable[..., str]] = {"claim": values.claim, "cell": values.cell, "rate": speed.rate}
+VALUES: dict[str, Callable[..., str]] = {
+    "claim": values.claim,
+    "cell": values.cell,
+    "coverage": values.coverage,
+    "rate": speed.rate,
+}
 """What a mark `<!-- value: NAME ARGUMENTS -->` may name."""
 
 __all__ = ["TABLES", "VALUES", "Sources"]

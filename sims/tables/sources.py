@@ -50,6 +50,12 @@ class Sources:
             check_commit(name, commit)
         return found
 
+    def coverage(self) -> dict[str, Any]:
+        """What `python -m sims.coverage` measured."""
+        found = json.loads(self._path("coverage.json").read_text())
+        check_commit("coverage", found["commit"])
+        return found
+
     def formulas(self) -> None:
         """Closed forms are worked out where documents are written, not where it is noted what a sweep's tables read."""
         if self.fresh is not None:

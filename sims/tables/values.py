@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from sims.coverage import flagged
 from sims.engine.checked import InputError
 from sims.tables.sources import Sources, markdown, only
 
@@ -31,6 +32,13 @@ def cell(sources: Sources, name: str, variable: str, *where: str) -> str:
     values = [_mean(sources.sweep(name)[variable], part.split()) for part in parts]
     value = values[0] if len(values) == 1 else values[0] / values[1]
     return f"{value:{form}}"
+
+
+def coverage(sources: Sources, what: str, form: str) -> str:
+    """Coverage of 95% intervals: the number of `sweeps`, or the `least` coverage of a mean that is not flagged."""
+    held = sources.coverage()
+    least = min(row["coverage"] for row in held["rows"] if not flagged(row))
+    return format({"sweeps": held["sweeps"], "least": least}[what], form)
 
 
 def _mean(values: xr.DataArray, where: list[str]) -> float:
