@@ -211,7 +211,7 @@ def write_gguf(
     for name, value in sorted(made.tensors.items()):
         if family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
-            value = value.reshape(heads, 2, value.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(value.shape)
+            value = value[converted_order(heads, value.shape[0])]
         stored = names.get_name(name, (".weight", ".bias"))
         assert stored is not None
         kind = next((kind for end, kind in (kinds or {}).items() if name.endswith(end)), gguf.GGMLQuantizationType.F32)
@@ -225,6 +225,48 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def converted_order(heads: int, rows: int) -> np.ndarray:
+    """Which row of a Llama's queries or keys stands where in a GGUF file: as llama.cpp's converter permutes them."""
+    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(rows)
+
+
+def read_llama_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """config.json and tensors of a Llama in a GGUF file, by the package's own reader and table of names."""
+    reader = gguf.GGUFReader(path)
+
+    def field(name):
+        return reader.fields[f"llama.{name}"].contents()
+
+    config = {
+        "hidden_size": field("embedding_length"),
+        "num_hidden_layers": field("block_count"),
+        "num_attention_heads": field("attention.head_count"),
+        "num_key_value_heads": field("attention.head_count_kv"),
+        "intermediate_size": field("feed_forward_length"),
+        "vocab_size": field("vocab_size"),
+        "max_position_embeddings": field("context_length"),
+        "rms_norm_eps": field("attention.layer_norm_rms_epsilon"),
+        "rope_theta": field("rope.freq_base"),
+        "tie_word_embeddings": True,
+    }
+    stored = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    layer = "self_attn.q self_attn.k self_attn.v self_attn.o mlp.gate mlp.up mlp.down".split()
+    wanted = ["model.embed_tokens.weight", "model.norm.weight"]
+    for i in range(config["num_hidden_layers"]):
+        wanted += [f"model.layers.{i}.{name}_proj.weight" for name in layer]
+        wanted += [f"model.layers.{i}.{name}_layernorm.weight" for name in ("input", "post_attention")]
+    tensors = {}
+    for name in wanted:
+        value = stored.pop(names.get_name(name, (".weight",)))
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+            value = value[np.argsort(converted_order(heads, value.shape[0]))]
+        tensors[name] = value
+    assert not stored
+    return config, tensors
 
 
 def llama3_factors(config: dict[str, Any]) -> np.ndarray:
