@@ -16,7 +16,7 @@ from sims.risk_sweep import job as risk_job
 from sims.risk_sweep import plan
 from tests.conftest import ROOT
 from tests.helpers import assert_same_results
-from tests.tiny import RISK
+from tests.tiny import RISK, cheaply
 
 TINY = RISK.spec
 load = RISK.load
@@ -38,10 +38,12 @@ def test_the_whole_grid_is_one_program(tmp_path, monkeypatch):
         return original(spec, key, first, total, grid)
 
     monkeypatch.setattr(risk_job, "block_sums", counted)
-    assert RISK.run(tmp_path / "a", methods=("weak", "naive_ft")) == 0
-    assert len(traces) == 2
-    assert RISK.run(tmp_path / "b", methods=("weak", "naive_ft"), seed=1, replicates=10) == 0
-    assert len(traces) == 2
+    few = {"methods": ("weak", "naive_ft"), "weakness": ("noisy",), "num_icl": (0,)}
+    with cheaply():
+        assert RISK.run(tmp_path / "a", **few) == 0
+        assert len(traces) == 2
+        assert RISK.run(tmp_path / "b", **few, seed=1, replicates=10) == 0
+        assert len(traces) == 2
 
 
 @pytest.mark.slow

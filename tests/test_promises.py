@@ -203,8 +203,9 @@ def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
         for name in names.split():
             found, promised = data[name].dims, tuple(dims.split())
             assert found == promised or (sweep.store in NETWORKS and set(found) == set(promised)), name
-    coordinates = {dim: list(getattr(spec, str(dim))) for dim in data.dims if hasattr(spec, str(dim)) and dim != "seed"}
-    if "method" in data.dims and hasattr(spec, "methods"):
+    fields = dataclasses.asdict(spec)
+    coordinates = {dim: list(fields[str(dim)]) for dim in data.dims if dim in fields and dim != "seed"}
+    if "method" in data.dims and "methods" in fields:
         coordinates["method"] = list(spec.methods)
     if "seed" in data.dims:
         coordinates["seed"] = list(range(spec.replicates))
