@@ -59,7 +59,7 @@ def checkpoint(folder):
 
 @pytest.fixture(scope="module")
 def spec(folder):
-    return dataclasses.replace(SMOKE, model=str(folder), finetune_rate=1e-2, finetune_steps=12)
+    return dataclasses.replace(SMOKE, model=str(folder), trained="full", finetune_rate=1e-2, finetune_steps=40)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,7 @@ def test_drift_is_a_divergence(model):
 # --- a whole sweep --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_every_question(spec, finished):
     data, _ = finished
     questions = spec.train_questions + spec.held_out_questions + spec.skill_questions
@@ -255,12 +256,14 @@ def test_a_sweep_keeps_every_question(spec, finished):
     assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
 
 
+@pytest.mark.slow
 def test_training_on_the_truth_makes_it_likelier(finished):
     data, _ = finished
     train = data.isel(question=np.flatnonzero(data.split.values == "train")).forced.mean(["seed", "question"])
     assert float(train.sel({"method": "ceiling"}).squeeze()) > float(train.sel({"method": "source"}).squeeze())
 
 
+@pytest.mark.slow
 def test_claims_are_evaluated_on_what_is_stored(spec, finished):
     found = list(language_claims(finished[0], spec))
     assert len(found) == 7 and all(np.isfinite(claim.value) for claim in found)
@@ -279,7 +282,8 @@ def test_mcnemar_is_the_exact_test():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"max_length": 60}, "max_length must hold the longest conversation"),
+        ({"max_length": 150}, "max_length must hold the longest conversation"),
+        ({"answer_tokens": 20}, "answer_tokens must hold the longest answer of a teacher"),
         ({"model": "nowhere.gguf"}, "there is no file or folder nowhere.gguf"),
         ({"min_known": 0.9}, "min_known must be at most the share of development facts"),
         ({"train_questions": 800, "relations": ("symbol", "plural")}, "train_questions must be such that"),

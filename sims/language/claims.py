@@ -39,7 +39,8 @@ def language_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
         lost = _mean(_of(held_out.content, "source") - _of(held_out.content, "icl_refine"))
         yield worst("content that icl_refine loses against the untouched model", lost, "<=", 0.10)
     if {"ceiling", "icl_refine"} <= methods:
-        share = _mean(_of(held_out.style, "icl_refine")) / _mean(_of(held_out.style, "ceiling"))
+        reached, ceiling = (_mean(_of(held_out.style, method)) for method in ("icl_refine", "ceiling"))
+        share = xr.where(ceiling > 0, reached / ceiling.where(ceiling > 0, 1.0), 0.0)
         yield worst("icl_refine style over the ceiling's", share, ">=", 0.9)
     if {"naive_ft", "icl_refine"} <= methods:
         mistaken = data.teacher_is_right == 0

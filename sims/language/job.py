@@ -68,11 +68,17 @@ def read_model(spec: LanguageSpec) -> Checkpoint:
 
 
 def check_room(spec: LanguageSpec, checkpoint: Checkpoint, table: Table) -> None:
-    """Refuse conversations that do not fit.
+    """Refuse answers and conversations that do not fit.
 
     Raises:
-        InputError: if the longest one has more places than the model.
+        InputError: if the longest answer is cut, or the longest conversation has more places than the model.
     """
+    said = max(rows.ids.shape[-1] for rows in (*table.true, table.weak))
+    if said > spec.answer_tokens:
+        raise InputError(
+            f"answer_tokens must hold the longest answer of a teacher, {said} tokens, got {spec.answer_tokens}; raise "
+            "it."
+        )
     asked = table.asked.ids.shape[-1]
     longest = max(
         table.contexts.ids.shape[-1] + asked,

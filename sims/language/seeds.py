@@ -164,11 +164,9 @@ def _prefix(model: LanguageModel, ids: Int[Array, "L"], length: Int[Array, ""]) 
 
 
 def _given(spec: LanguageSpec, rows) -> tuple[Array, Array]:
-    """Labels that are made beforehand, cut or padded to the length of an answer."""
+    """Labels that are made beforehand, padded to the length of an answer."""
     ids, lengths = rows
-    width = spec.answer_tokens
-    padded = jnp.pad(ids, [(0, 0)] * (ids.ndim - 1) + [(0, max(width - ids.shape[-1], 0))])[..., :width]
-    return padded, jnp.minimum(lengths, width)
+    return jnp.pad(ids, [(0, 0)] * (ids.ndim - 1) + [(0, spec.answer_tokens - ids.shape[-1])]), lengths
 
 
 def _lesson(spec: LanguageSpec, method: str, labels: Array, counts: Array) -> Lesson:
