@@ -253,7 +253,7 @@ def read_llama_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }
     stored = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    layer = "self_attn.q self_attn.k self_attn.v self_attn.o mlp.gate mlp.up mlp.down".split()
+    layer = ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"]
     wanted = ["model.embed_tokens.weight", "model.norm.weight"]
     for i in range(config["num_hidden_layers"]):
         wanted += [f"model.layers.{i}.{name}_proj.weight" for name in layer]
