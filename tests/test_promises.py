@@ -186,7 +186,7 @@ COORDINATES = {
         "method_2": list(TINY["methods"].spec.methods), "budget": list(BUDGETS), "tuning": ["weak_labels", "oracle"],
         "assumption": ["wrong_concept"],
     },
-    "incontext": {"context_length": [0, 1, 2, 3], "step": [0, 2, 4, 6, 8]},
+    "incontext": {"context_length": [0, 1, 2, 3], "step": [0, 2, 4, 6, 8], "prompts": ["shared", "fresh"]},
     "alignment_persona": {
         "temperature": [0, 1], "split": ["train", "held_out", "unrelated"], "prompts": ["source", "weak"],
         "prompt_length": [0, 1, 2], "concept": ["pirate", "officer", "farmer", "friend"],
@@ -204,7 +204,7 @@ def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
             found, promised = data[name].dims, tuple(dims.split())
             assert found == promised or (sweep.store in NETWORKS and set(found) == set(promised)), name
     fields = dataclasses.asdict(spec)
-    coordinates = {dim: list(fields[str(dim)]) for dim in data.dims if dim in fields and dim != "seed"}
+    coordinates = {dim: list(fields[dim]) for dim in data.dims if isinstance(fields.get(dim), tuple)}
     if "method" in data.dims and "methods" in fields:
         coordinates["method"] = list(spec.methods)
     if "seed" in data.dims:
