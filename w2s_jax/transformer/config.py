@@ -101,8 +101,9 @@ class TransformerConfig:
     """Llama 3's change of rotary positions; None changes nothing."""
     scan_layers: bool = False
     """Whether the blocks are one `Block` whose parameters have a leading axis of layers, run by one `lax.scan`: the
-    program then holds one block, however many there are, and compiles faster. Parameters are drawn alike. `training`
-    takes the stacked scales of norms for matrices: decay no weights there."""
+    program then holds one block, however many there are. Parameters are drawn alike. To trace and compile 12 layers of
+    width 32 took two thirds of the time for a forward pass and three quarters for a gradient, and with 30 layers a half
+    and 45% (CPU seconds, one run). `training` takes the stacked scales of norms for matrices: decay no weights there."""
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "num_heads", "max_length"):
