@@ -104,7 +104,7 @@ def generate(
 ) -> Int[Array, "B num_tokens"]:
     """Tokens after prompts of unequal length, up to a token that ends a text.
 
-    Call it under `jit`. No more steps are taken than the longest answer needs, and of a prompt's places the last alone
+    Call it under `jit`, on a CPU with blocks apart (`with_scan`). No more steps are taken than the longest answer needs, and of a prompt's places the last alone
     is read out.
 
     Args:
@@ -133,7 +133,7 @@ def generate(
     >>> tokens.shape, bool((tokens[0] == alone).all())
     ((2, 4), True)
     """
-    before = 0 if prefix is None else known(prefix.length) or 0
+    before = 0 if prefix is None else int(known(prefix.length) or 0)
     _check(model, prompts.shape[1], num_tokens, temperature, before)
     if key is None and not (is_concrete(temperature) and temperature == 0):
         raise ValueError("a temperature other than a Python 0 draws tokens: give a key.")
