@@ -25,6 +25,7 @@ from w2s_jax.transformer import (
     sample,
     target_log_probs,
     token_log_probs,
+    with_scan,
 )
 from w2s_jax.types import stack
 
@@ -303,6 +304,16 @@ def test_a_scan_over_layers_draws_the_same_parameters():
     expected, found = nnx.to_pure_dict(stacked_blocks(plain)), nnx.to_pure_dict(nnx.state(scanned))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert found["decoder"]["blocks"]["qkv"]["kernel"].shape == (2, 12, (4 + 2 + 2) * 6)
+
+
+def test_blocks_are_stacked_and_taken_apart():
+    plain, scanned = language_model(), language_model(scan_layers=True)
+    for scan_layers, model in ((True, scanned), (False, plain)):
+        expected = nnx.to_pure_dict(nnx.state(model))
+        for given in (plain, scanned):
+            found = with_scan(given, scan_layers)
+            assert found.config == found.decoder.config == model.config
+            jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(found)), expected)
 
 
 def test_parameters_in_bfloat16_are_read_as_they_are():

@@ -101,8 +101,10 @@ class TransformerConfig:
     """Llama 3's change of rotary positions; None changes nothing."""
     scan_layers: bool = False
     """Whether the blocks are one `Block` whose parameters have a leading axis of layers, run by one `lax.scan`: the
-    program then holds one block, however many there are, and compiles faster. Parameters are drawn alike. `training`
-    takes the stacked scales of norms for matrices: decay no weights there."""
+    program then holds one block, however many there are. Parameters are drawn alike. Of the CPU seconds to trace and
+    compile, it left two thirds with 12 layers of width 32 and a half with 30. Decoding took 1.6 times as long on a CPU
+    (12 layers of width 384), which copies a layer's parameters at each step: `with_scan` takes the blocks apart.
+    `training` takes the stacked scales of norms for matrices: decay no weights there."""
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "num_heads", "max_length"):

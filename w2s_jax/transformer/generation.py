@@ -104,8 +104,8 @@ def generate(
 ) -> Int[Array, "B num_tokens"]:
     """Tokens after prompts of unequal length, up to a token that ends a text.
 
-    Call it under `jit`. No more steps are taken than the longest answer needs, and of a prompt's places the last alone
-    is read out.
+    Call it under `jit`, on a CPU with blocks apart (`with_scan`). No more steps are taken than the longest answer
+    needs, and of a prompt's places the last alone is read out.
 
     Args:
         key: a typed key; token i is drawn with `fold_in(key, i)`. None will do for a Python temperature of 0, which

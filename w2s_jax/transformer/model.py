@@ -1,5 +1,6 @@
 """The blocks of a transformer, the `Decoder` that runs them, and the `LanguageModel` around it."""
 
+import dataclasses
 from typing import overload
 
 import jax
@@ -359,6 +360,28 @@ class LanguageModel(nnx.Module):
         """Logits, float32 or wider, of hidden states that the decoder gave."""
         weights = self.embedding.embedding[...].T if self.head is None else self.head.kernel[...]
         return jnp.matmul(hidden, weights.astype(hidden.dtype), preferred_element_type=self.config.param_dtype)
+
+
+def with_scan(model: LanguageModel, scan_layers: bool) -> LanguageModel:
+    """The same model with its blocks stacked and scanned, or apart.
+
+    >>> model = LanguageModel(TransformerConfig(num_layers=2, width=8, num_heads=2), 11, rngs=nnx.Rngs(0))
+    >>> with_scan(model, True).decoder.blocks.mlp_norm.scale.shape
+    (2, 8)
+    """
+    config = dataclasses.replace(model.config, scan_layers=scan_layers)
+    if config == model.config:
+        return model
+    vocab_size, tied_head = model.embedding.num_embeddings, model.head is None
+    made = nnx.eval_shape(lambda: LanguageModel(config, vocab_size, tied_head=tied_head, rngs=nnx.Rngs(0)))
+    state = nnx.to_pure_dict(nnx.state(model))
+    blocks, layers = state["decoder"]["blocks"], range(config.num_layers)
+    if scan_layers:
+        state["decoder"]["blocks"] = stack(blocks[i] for i in layers)
+    else:
+        state["decoder"]["blocks"] = {i: jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in layers}
+    nnx.update(made, nnx.State(state))
+    return made
 
 
 def _norm(config: TransformerConfig, width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
