@@ -146,6 +146,10 @@ def _distance(w):
     return (1 - w[0]) ** 2 + (w[1:] ** 2).sum(0)
 
 
+KINDS = ("shared", "fresh")
+"""Prompts, in the order in which label_spread gives their spreads."""
+
+
 def _spread() -> list[Check]:
     task, n = two_concepts(0.7, 0.4), 3
 
@@ -160,8 +164,12 @@ def _spread() -> list[Check]:
             reduce=reduce,
         )
 
-    def by_misalignments():
-        return theory.label_spread(*(theory.misalignment(task, n, prompts) for prompts in ("shared", "fresh")), 2)[0]
+    def by_misalignments(kind, sample, reduce):
+        def predict():
+            return theory.label_spread(*(theory.misalignment(task, n, prompts) for prompts in KINDS), 2)[kind]
+
+        text = f"spread of refined labels by both misalignments, {KINDS[kind]} prompts, {cell}"
+        return Check(text, ("label_spread",), predict, sample, reduce=reduce)
 
     def weights(key):
         return posteriors(key, task, n, PROMPTS)
@@ -174,12 +182,8 @@ def _spread() -> list[Check]:
         return 1 - (weights(key) ** 2).sum(1)
 
     return [
-        Check(
-            f"spread of refined labels by both misalignments, shared prompts, {cell}",
-            ("label_spread",),
-            by_misalignments,
-            spread,
-        ),
+        by_misalignments(0, spread, None),
+        by_misalignments(1, weights, lambda mean: 1 - mean @ mean),
         rows_of("shared", "sample", spread, None),
         rows_of("fresh", "sample", weights, lambda mean: 1 - mean @ mean),
         rows_of("fresh", "mean", with_square, lambda mean: mean[2] - mean[:2] @ mean[:2]),
