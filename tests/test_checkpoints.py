@@ -528,6 +528,7 @@ def oracle():
 def transformers_logits(model, ids) -> np.ndarray:
     import torch
 
+    torch.set_num_threads(1)  # two wait for each other on a busy machine
     with torch.no_grad():
         return model(torch.tensor(np.asarray(ids))).logits.numpy()
 
@@ -592,11 +593,11 @@ def test_smollm2_has_the_tokens_and_logits_of_transformers(oracle):
     assert (found.missing_keys, found.unexpected_keys) == (["lm_head.weight"], [])  # tied
     forward, worst = nnx.jit(lambda model, ids: model(ids)), 0.0
     for i in range(20):
-        question = f"What is the {['capital', 'language'][i % 2]} of {COUNTRIES[i % 10]}, in {i} words? {lines[i]}"
+        question = f"What is the {['capital', 'language'][i % 2]} of {COUNTRIES[i % 10]}, in {i} words? {lines[i][:32]}"
         text = checkpoint.chat.render([{"role": "user", "content": question}], add_generation_prompt=True)
         ids = np.asarray(checkpoint.tokenizer.encode(text))
         expected = transformers_logits(model, ids[None])[0]
-        padded = np.pad(ids, (0, -len(ids) % 64))  # what follows a place does not reach it
+        padded = np.pad(ids, (0, 192 - len(ids)))  # one program; what follows a place does not reach it
         logits = np.asarray(forward(checkpoint.model, jnp.asarray(padded)))[: len(ids)]
         worst = max(worst, float(np.abs(logits - expected).max()))
         assert (logits.argmax(-1) == expected.argmax(-1)).all(), text
