@@ -106,7 +106,7 @@ def test_exact_bayes_names_the_same_concepts(name):
         teachers = stack([task_of(spec, shift, accuracy, spec.weakness) for accuracy in spec.weak_accuracy])
         key = replicate_key(jax.random.key(spec.seed), jnp.asarray(int(row["seed"] or 0)))
         found = jax.jit(lambda: seeds._exact_bayes(spec, draw_world(spec, key, teachers))[2])()
-    dims = {"weak_accuracy": spec.weak_accuracy, "num_icl": spec.num_icl}
+    dims = {"weak_accuracy": list(spec.weak_accuracy), "num_icl": list(spec.num_icl)}
     assert at(xr.DataArray(found, dims=list(dims), coords=dims), row) == float(row["value"]), f"{row} of {TODAY}"
 
 
