@@ -16,12 +16,12 @@ from sims.language import __main__ as command
 from sims.language import gate, job
 from sims.language.claims import language_claims, mcnemar
 from sims.language.contexts import context_of, groups_of
-from sims.language.facts import load
+from sims.language.facts import by_relation, load
 from sims.language.prompts import conversation
-from sims.language.scores import answers, claims, counts_of, drift
-from sims.language.spec import SMOKE, LanguageSpec
+from sims.language.scores import answers, claims, counts_of, drift, log_laws
+from sims.language.spec import QUICK, SMOKE, LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, join, make_student
-from sims.language.tables import divide, make_table, stacked
+from sims.language.tables import divide, make_table, pool, stacked
 from tests.tiny_checkpoints import tiny, write_folder
 from w2s_jax import checkpoints
 from w2s_jax.training import init_state, make_optimizer
@@ -89,6 +89,20 @@ def test_contexts_are_balanced_and_leave_their_group_out():
         assert not set(chosen) & set(group) and len(set(chosen)) == 6
         assert {relations.count(name) for name in set(relations)} == {2} and len(set(relations[:3])) == 3
         assert context_of(facts, allowed, 4, 0, "group") == chosen[:4]
+
+
+@pytest.mark.parametrize("size", [16, 96])
+def test_a_division_holds_the_same_share_of_every_relation(size):
+    spec = dataclasses.replace(QUICK, train_questions=size, held_out_questions=40)
+    division, known = divide(spec, 3), pool(spec, *spec.relations)
+    assert (len(division.train), len(division.held_out)) == (size, 40)
+    asked = [fact.address for fact in division.asked]
+    assert len(set(asked)) == len(asked) and set(division.train + division.held_out) <= set(known)
+    for part, count in ((division.train, size), ([*division.train, *division.held_out], size + 40)):
+        for name, own in by_relation(known).items():
+            found = sum(fact.relation.name == name for fact in part)
+            assert abs(found - count * len(own) / len(known)) <= 1
+    assert divide(spec, 3) == division and set(divide(spec, 4).train) != set(division.train)
 
 
 def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
@@ -228,12 +242,13 @@ def test_answers_and_claims_are_those_of_whole_rows(model, asked):
 def test_drift_is_a_divergence(model):
     texts, lengths = jax.random.randint(jax.random.key(5), (3, 6), 3, 19), jnp.array([6, 4, 2])
     other = LanguageModel(SIZES, 19, tied_head=True, rngs=nnx.Rngs(1))
-    assert float(drift(model, model, texts, lengths)) == 0
+    before = log_laws(model, texts)
+    assert float(drift(model, before, texts, lengths)) == 0
     total = 0.0
     for ids, n in zip(texts, lengths):
         old, new = (jax.nn.log_softmax(each(ids[:n]))[:-1] for each in (model, other))
         total += float((jnp.exp(old) * (old - new)).sum())
-    assert float(drift(other, model, texts, lengths)) == pytest.approx(total / 9, rel=1e-4)
+    assert float(drift(other, before, texts, lengths)) == pytest.approx(total / 9, rel=1e-4)
 
 
 # --- a whole sweep --------------------------------------------------------------------------------------------------

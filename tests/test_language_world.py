@@ -5,11 +5,12 @@ import json
 import random
 from collections import Counter
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from sims.engine.checked import InputError
-from sims.language.facts import Fact, Relation, by_relation, divide, draw, load, split, values_of
+from sims.language.facts import Fact, Relation, by_relation, draw, load, split, values_of
 from sims.language.judge import Judge, mentions
 from sims.language.own import OwnQuestion, read_own
 from sims.language.teachers import weak_answers, wrong_values
@@ -61,14 +62,9 @@ def test_the_split_is_fixed_by_each_fact_alone():
     assert set(split(FACTS, seed=1)[0]) != set(development)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_a_division_is_exact_in_every_relation(share):
-    train, held_out = divide(FACTS, share, seed=3)
-    assert Counter(train) + Counter(held_out) == Counter(FACTS)
-    counts = {name: len(own) for name, own in by_relation(train).items()}
-    assert all(counts.get(name, 0) == round(share * len(own)) for name, own in by_relation(FACTS).items())
-    assert set(divide(FACTS[::-1], share, seed=3)[0]) == set(train)
-    assert share in (0.0, 1.0) or set(divide(FACTS, share, seed=4)[0]) != set(train)
+def test_the_document_counts_the_facts():
+    text = (Path(__file__).parent.parent / "docs" / "language.md").read_text()
+    assert f"holds {len(FACTS):,} facts in {len(by_relation(FACTS))} relations" in text
 
 
 def test_draws_are_uniform_and_addressed():
@@ -343,8 +339,6 @@ def test_what_a_weaker_teacher_knows_a_stronger_one_knows_too(seed):
 def test_shares_outside_the_unit_interval_are_refused(value):
     with pytest.raises(InputError, match=r"capability must be in \[0, 1\]"):
         weak_answers(FACTS, value, 0)
-    with pytest.raises(InputError, match=r"share must be in \[0, 1\]"):
-        divide(FACTS, value, 0)
 
 
 # --- the user's own questions ---------------------------------------------------------------------------------------

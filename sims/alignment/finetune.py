@@ -23,11 +23,9 @@ from jaxtyping import Array, Bool, Float, Int
 from sims.alignment.spec import AlignmentSpec
 from w2s_jax.alignment.documents import learned_places, to_examples
 from w2s_jax.alignment.world import ASK
+from w2s_jax.methods.confidence import warmed_up
 from w2s_jax.training import Params, init_state, make_optimizer, train
 from w2s_jax.types import Key
-
-WARM_UP = 0.1
-"""Share of the steps over which the weight of `aux_confidence` rises."""
 
 
 class Lesson(NamedTuple):
@@ -85,7 +83,7 @@ def fine_tune(
     teacher = log_laws[given.teacher]
 
     def step(i: Array, state):
-        share = given.confidence * jnp.minimum(1.0, i / (WARM_UP * spec.finetune_steps))
+        share = given.confidence * warmed_up(i, spec.finetune_steps)
 
         def loss(params: Params, step_key: Key) -> Array:
             rows = jax.random.randint(step_key, (spec.finetune_batch,), 0, questions.size)

@@ -1,6 +1,5 @@
 """One seed of the whole pipeline in a world: a pure program, which the engine runs on every device."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from sims.alignment.labels import own_labels, refine, self_refined, surest, true
 from sims.alignment.spec import BUDGETS, AlignmentSpec
 from sims.alignment.strong import structure
 from sims.alignment.teachers import Weak, teach
+from sims.training.lanes import one_by_one
 from w2s_jax.alignment.answers import Questions, Report, label, report_unprompted
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
@@ -125,26 +125,9 @@ def _fit_all(
     log_laws: Float[Array, "C n p vocab"],
 ) -> dict[tuple[str, str], Report]:
     """Fine-tune one copy of the strong model on each lesson `[...]`, all by one program, and report it."""
-    if not lessons:
-        return {}
-    axes = {name: given.steps.shape for name, given in lessons.items()}
-    flat = [_one_axis(given) for given in lessons.values()]
 
     def one(given: Lesson) -> Report:
         tuned = fine_tune(spec, key, graph, params, questions.train, given, log_laws)
         return report_unprompted(stream(key, "labels"), nnx.merge(graph, tuned), spec.world, questions)[0]
 
-    found = jax.lax.map(one, jax.tree.map(lambda *parts: jnp.concatenate(parts), *flat))
-    reports, start = {}, 0
-    for name, shape in axes.items():
-        cut = slice(start, start + math.prod(shape))
-        reports[name] = jax.tree.map(
-            lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found
-        )
-        start = cut.stop
-    return reports
-
-
-def _one_axis(given: Lesson) -> Lesson:
-    """Lessons `[...]` as `[fits]`."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[given.steps.ndim :]), given)
+    return one_by_one(one, lessons, {name: given.steps.shape for name, given in lessons.items()})

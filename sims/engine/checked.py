@@ -32,10 +32,9 @@ def setting(default: Any, within: str = "", remedy: str = "", **metadata: Any) -
         within: interval of its numbers, such as "(0, 1]", which holds 1 and not 0.
         remedy: what to do about a number outside, the last words of the message.
         metadata: choices, the names that a text may be, where its type does not list them; free=True, for a text that
-            is no such name; axis=False, for a tuple
-            that may be empty or repeat a value; network=True, where a pre-trained network depends on it; later=True,
-            where stores are older than the field, which at its default is then no part of an identity; before, the
-            value that such stores had, if it is not the default.
+            is no such name; axis=False, for a tuple that may be empty or repeat a value; network=True, where a
+            pre-trained network depends on it; later=True, where stores are older than the field, which at its default
+            is then no part of an identity; before, the value that such stores had, if it is not the default.
     """
     return dataclasses.field(default=default, metadata={"within": within, "remedy": remedy, **metadata})
 

@@ -7,9 +7,10 @@ fact keeps its draws whatever other facts there are, and in whatever order they 
     reported facts:     all others; each seed divides them again, into those that a teacher labels and those held out
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,16 @@ def load(path: str | Path | None = None) -> tuple[Fact, ...]:
     >>> facts[0].question, facts[0].value
     ('What is the capital of France?', 'Paris')
     """
-    path = SHIPPED if path is None else Path(path)
+    return _shipped() if path is None else _read(Path(path))
+
+
+@functools.cache
+def _shipped() -> tuple[Fact, ...]:
+    """The facts of the sweep, read once: every specification asks for them."""
+    return _read(SHIPPED)
+
+
+def _read(path: Path) -> tuple[Fact, ...]:
     try:
         whole = json.loads(read_text(path))
     except ValueError as error:
@@ -139,29 +149,6 @@ def split(facts: Iterable[Fact], seed: int = 0) -> tuple[list[Fact], list[Fact]]
     for fact in facts:
         parts[draw(seed, "split", *fact.address) >= DEVELOPMENT].append(fact)
     return parts
-
-
-def divide(facts: Sequence[Fact], share: float, seed: int) -> tuple[list[Fact], list[Fact]]:
-    """Facts to train on, round(share n) of the n facts of every relation, and those held out.
-
-    Args:
-        facts: any; both parts keep their order.
-        share: of those to train on, in [0, 1].
-        seed: of the draw.
-
-    Raises:
-        InputError: if the share is outside its range.
-
-    >>> train, held_out = divide(split(load())[1], 0.5, seed=1)
-    >>> abs(len(train) - len(held_out)) < 20
-    True
-    """
-    check_one("share", share, 0 <= share <= 1, "in [0, 1]", "try 0.5")
-    chosen: set[tuple[str, str]] = set()
-    for own in by_relation(facts).values():
-        order = sorted(own, key=lambda fact: draw(seed, "divide", *fact.address))
-        chosen |= {fact.address for fact in order[: round(share * len(own))]}
-    return [f for f in facts if f.address in chosen], [f for f in facts if f.address not in chosen]
 
 
 def by_relation(facts: Iterable[Fact]) -> dict[str, list[Fact]]:

@@ -1,5 +1,6 @@
 """The program of a language sweep: the model, read and examined, the tables of all seeds, and what a seed does."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
         World(params, jax.tree.map(lambda leaf, voice=voice: jnp.asarray(leaf[voice]), tables), tuple(neutral))
         for voice in range(len(spec.voices))
     ]
-    fits = sum(_count(spec.axes(method)) for method in spec.fitted)
+    fits = sum(math.prod(spec.axes(method)) for method in spec.fitted)
     return Job(
         program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
         chunks=worlds,
@@ -91,10 +92,3 @@ def check_room(spec: LanguageSpec, checkpoint: Checkpoint, table: Table) -> None
             f"max_length must hold the longest conversation, {longest} tokens with its answer, got {room}; raise it, "
             f"or use fewer examples."
         )
-
-
-def _count(axes: tuple[int, ...]) -> int:
-    total = 1
-    for size in axes:
-        total *= size
-    return total

@@ -34,20 +34,11 @@ def assemble(spec: LanguageSpec, checkpoint: Checkpoint, store: Store, counts: n
 
     def found(name: str) -> np.ndarray:
         """`[method voice C I seed ...]`; repeated along what a method does not read."""
-        return np.stack(
-            [
-                np.stack(
-                    [
-                        np.stack(
-                            [_on_grid(spec, method, np.asarray(block[f"reports.{method}.{name}"])) for block in row],
-                            axis=2,
-                        )
-                        for row in blocks
-                    ]
-                )
-                for method in spec.methods
-            ]
-        )
+        grids = [
+            [[_on_grid(spec, method, np.asarray(block[f"{method}.{name}"])) for block in row] for row in blocks]
+            for method in spec.methods
+        ]
+        return np.moveaxis(np.array(grids), 2, 4)
 
     texts, own, plain = found("tokens"), found("claims"), found("plain_claims")
     texts = np.array([checkpoint.tokenizer.decode(row) for row in texts.reshape(-1, texts.shape[-1])]).reshape(

@@ -75,16 +75,22 @@ def claims(
     return jax.lax.map(lambda row: one(*row), (asked.ids, asked.lengths, values, counts), batch_size=4)
 
 
-def drift(model: LanguageModel, before: LanguageModel, texts: Int[Array, "n L"], lengths: Int[Array, "n"]) -> Array:
-    """KL(before || model) of the next token, nats, mean over the places of neutral texts `[n L]`."""
+def log_laws(model: LanguageModel, texts: Int[Array, "n L"]) -> Float[Array, "n L vocab"]:
+    """Log probabilities of the next token at each place of some texts."""
+    return jax.lax.map(lambda ids: jax.nn.log_softmax(model(ids)), texts)
 
-    def one(row: tuple[Array, Array]) -> Array:
-        ids, length = row
-        old, new = (jax.nn.log_softmax(each(ids)) for each in (before, model))
-        apart = (jnp.exp(old) * (old - new)).sum(axis=-1)
+
+def drift(
+    model: LanguageModel, before: Float[Array, "n L vocab"], texts: Int[Array, "n L"], lengths: Int[Array, "n"]
+) -> Float[Array, ""]:
+    """KL(before || model) of the next token, nats, mean over the places of neutral texts; `before` from `log_laws`."""
+
+    def one(row: tuple[Array, Array, Array]) -> Array:
+        ids, length, old = row
+        apart = (jnp.exp(old) * (old - jax.nn.log_softmax(model(ids)))).sum(axis=-1)
         return jnp.where(jnp.arange(ids.size) < length - 1, apart, 0.0).sum()
 
-    return jax.lax.map(one, (texts, lengths)).sum() / (lengths - 1).sum()
+    return jax.lax.map(one, (texts, lengths, before)).sum() / (lengths - 1).sum()
 
 
 def _in_parts(function, rows):

@@ -1,6 +1,5 @@
 """One seed and voice of the sweep: a pure program on tokens, which the engine runs on every device."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -8,10 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from sims.language.scores import answers, claims, counts_of, drift
+from sims.language.scores import answers, claims, counts_of, drift, log_laws
 from sims.language.spec import UNFITTED, LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, make_student
 from sims.language.tables import Table
+from sims.training.lanes import one_by_one
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
 from w2s_jax.transformer import Cache, LanguageModel, read
@@ -41,19 +41,12 @@ class Report(NamedTuple):
     """KL from the untouched model on neutral texts, nats a token."""
 
 
-class Outcome(NamedTuple):
-    """Results of one seed and voice."""
-
-    reports: dict[str, Report]
-    """By method, with axes of capability and number of examples where it reads them."""
-    labels: dict[str, Int[Array, "*b n T"]]
-    """What the model's own labels were, where a method learns from them."""
-
-
 def run_seed(
     graph: nnx.GraphDef, stop: tuple[int, ...], spec: LanguageSpec, key: Key, first: Array, total: Array, world: World
-) -> Outcome:
-    """Everything of seed number `first` in a voice; the signature is the engine's, and a block is one seed."""
+) -> dict[str, Report]:
+    """Every method in seed number `first` and a voice, with axes of capability and number of examples where it reads
+    them; the signature is the engine's, and a block is one seed.
+    """
     key = replicate_key(key, first)
     table = jax.tree.map(lambda leaf: leaf[first], world.table)
     model = nnx.merge(graph, world.params)
@@ -89,24 +82,15 @@ def run_seed(
         lessons["source"] = _lesson(spec, "source", *labels["ceiling"])
     lessons |= {method: _lesson(spec, method, *labels[method]) for method in spec.fitted}
 
+    before = log_laws(model, world.neutral[0])
+
     def fit(given: Lesson) -> Report:
         tuned = student.whole(fine_tune(spec, stream(key, "finetune"), student, train, given))
-        return _report(spec, tuned, model, stop, asked, table, world)
+        own, plain = (claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings)
+        apart = drift(tuned, before, *world.neutral)
+        return Report(answers(tuned, asked, spec.answer_tokens, stop), own, plain, apart)
 
-    return Outcome(reports | _map_over(fit, lessons), {name: own[name] for name in own if name in spec.methods})
-
-
-def _report(
-    spec: LanguageSpec,
-    tuned: LanguageModel,
-    model: LanguageModel,
-    stop: tuple[int, ...],
-    asked: Asked,
-    table: Table,
-    world: World,
-) -> Report:
-    own, plain = (claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings)
-    return Report(answers(tuned, asked, spec.answer_tokens, stop), own, plain, drift(tuned, model, *world.neutral))
+    return reports | one_by_one(fit, lessons, {name: given.steps.shape for name, given in lessons.items()})
 
 
 def _after_examples(
@@ -174,23 +158,3 @@ def _lesson(spec: LanguageSpec, method: str, labels: Array, counts: Array) -> Le
     steps = 0 if method in UNFITTED else spec.finetune_steps
     share = spec.confidence if method == "aux_confidence" else 0.0
     return Lesson(labels, counts, jnp.full(axes, steps), jnp.full(axes, share))
-
-
-def _map_over(fit, lessons: dict[str, Lesson]) -> dict[str, Report]:
-    """One program for all lessons `[...]`, one after another."""
-    if not lessons:
-        return {}
-    axes = {name: given.steps.shape for name, given in lessons.items()}
-    flat = [
-        jax.tree.map(lambda leaf, n=given.steps.ndim: leaf.reshape(-1, *leaf.shape[n:]), given)
-        for given in lessons.values()
-    ]
-    found = jax.lax.map(fit, jax.tree.map(lambda *parts: jnp.concatenate(parts), *flat))
-    reports, start = {}, 0
-    for name, shape in axes.items():
-        cut = slice(start, start + math.prod(shape))
-        reports[name] = jax.tree.map(
-            lambda leaf, cut=cut, shape=shape: leaf[cut].reshape(*shape, *leaf.shape[1:]), found
-        )
-        start = cut.stop
-    return reports

@@ -23,12 +23,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sims.language.spec import LanguageSpec
+from w2s_jax.methods.confidence import warmed_up
 from w2s_jax.training import Params, init_state, make_optimizer, train
-from w2s_jax.transformer import LanguageModel, init_cache
+from w2s_jax.transformer import LanguageModel, blank_model, init_cache
 from w2s_jax.types import Key
 
-WARM_UP = 0.1
-"""Share of the steps over which the weight of `aux_confidence` rises."""
 ROWS = 4
 """Rows whose logits exist at a time."""
 
@@ -86,7 +85,8 @@ def _last_layers(spec: LanguageSpec, key: Key, model: LanguageModel) -> Student:
     graph, params = nnx.split(model)
     layer = max(model.config.num_layers - spec.trained_layers, 0)
     shorter = dataclasses.replace(model.config, num_layers=model.config.num_layers - layer)
-    short_graph = nnx.graphdef(nnx.eval_shape(lambda: _like(model, shorter)))
+    blank = blank_model(shorter, model.embedding.num_embeddings, tied_head=model.head is None)
+    short_graph = nnx.graphdef(blank)
     blocks = params["decoder"]["blocks"]
     start = {
         "blocks": jax.tree.map(lambda leaf: leaf[layer:], blocks),
@@ -131,10 +131,6 @@ def _lora(spec: LanguageSpec, key: Key, model: LanguageModel) -> Student:
     return Student(0, start, whole, whole)
 
 
-def _like(model: LanguageModel, config) -> LanguageModel:
-    return LanguageModel(config, model.embedding.num_embeddings, tied_head=model.head is None, rngs=nnx.Rngs(0))
-
-
 def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, given: Lesson) -> Params:
     """What moved, after one lesson `[]`; all fits of a seed see the same questions in the same order."""
     optimizer = make_optimizer(spec.finetuning)
@@ -145,7 +141,7 @@ def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, give
     weights = (span[None] < given.counts[:, None]).astype(jnp.float32)
 
     def step(i: Array, state):
-        share = given.confidence * jnp.minimum(1.0, i / (WARM_UP * spec.finetune_steps))
+        share = given.confidence * warmed_up(i, spec.finetune_steps)
 
         def loss(params: Params, step_key: Key) -> Array:
             model = student.top(params)

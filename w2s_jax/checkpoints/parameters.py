@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from w2s_jax.checkpoints.layout import Layout, Naming
-from w2s_jax.transformer import LanguageModel
+from w2s_jax.transformer import LanguageModel, blank_model
 
 
 class Piece(NamedTuple):
@@ -118,11 +118,7 @@ def assemble(layout: Layout, weights: Weights) -> LanguageModel:
     """
     table = parameters(layout)
     _check_names(table, layout, weights)
-    # Shapes alone: nothing is drawn at random only to be thrown away.
-    blank = nnx.eval_shape(
-        lambda: LanguageModel(layout.config, layout.vocab_size, tied_head=layout.tied, rngs=nnx.Rngs(0))
-    )
-    graph, state = nnx.split(blank)
+    graph, state = nnx.split(blank_model(layout.config, layout.vocab_size, tied_head=layout.tied))
     by_path = {parameter.path: parameter for parameter in table}
 
     def fill(path, variable):

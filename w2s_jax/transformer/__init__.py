@@ -11,8 +11,9 @@ The parameters of a module are its `nnx.Param` state: `graph, params = nnx.split
 
 from w2s_jax.transformer.attention import Cache, attend, init_cache, rotary_angles, rotate
 from w2s_jax.transformer.config import ComputeType, RopeScaling, TransformerConfig
+from w2s_jax.transformer.decoder import Block, Decoder
 from w2s_jax.transformer.generation import generate, read, sample
-from w2s_jax.transformer.model import Block, Decoder, LanguageModel, with_scan
+from w2s_jax.transformer.model import LanguageModel, blank_model, with_scan
 from w2s_jax.transformer.scoring import target_log_probs, token_log_probs
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "RopeScaling",
     "TransformerConfig",
     "attend",
+    "blank_model",
     "generate",
     "init_cache",
     "read",
