@@ -1,6 +1,7 @@
 """The sweep of a language model: texts as tokens, students, scores, and a whole sweep of a tiny random model."""
 
 import dataclasses
+import json
 from functools import partial
 
 import jax
@@ -18,10 +19,13 @@ from sims.language.claims import language_claims, mcnemar
 from sims.language.contexts import context_of, groups_of
 from sims.language.facts import by_relation, load
 from sims.language.prompts import conversation
+from sims.language.results import assemble
 from sims.language.scores import answers, claims, counts_of, drift, log_laws
 from sims.language.spec import QUICK, SMOKE, LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, join, make_student
-from sims.language.tables import divide, make_table, pool, stacked
+from sims.language.tables import divide, make_table, stacked
+from sims.language.teaching import in_voice, of_own, shipped_facts
+from sims.language.weaker import weaker_answers
 from tests.tiny_checkpoints import tiny, write_folder
 from w2s_jax import checkpoints
 from w2s_jax.training import init_state, make_optimizer
@@ -59,7 +63,8 @@ def checkpoint(folder):
 
 @pytest.fixture(scope="module")
 def spec(folder):
-    return dataclasses.replace(SMOKE, model=str(folder), trained="full", finetune_rate=1e-2, finetune_steps=40)
+    changes = {"weak_model": "layers:1", "weak_steps": 8, "finetune_rate": 1e-2, "finetune_steps": 40}
+    return dataclasses.replace(SMOKE, model=str(folder), trained="full", **changes)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,8 @@ def test_contexts_are_balanced_and_leave_their_group_out():
 @pytest.mark.parametrize("size", [16, 96])
 def test_a_division_holds_the_same_share_of_every_relation(size):
     spec = dataclasses.replace(QUICK, train_questions=size, held_out_questions=40)
-    division, known = divide(spec, 3), pool(spec, *spec.relations)
+    known = shipped_facts(spec, *spec.relations)
+    division = divide(spec, known, 3)
     assert (len(division.train), len(division.held_out)) == (size, 40)
     asked = [fact.address for fact in division.asked]
     assert len(set(asked)) == len(asked) and set(division.train + division.held_out) <= set(known)
@@ -102,11 +108,12 @@ def test_a_division_holds_the_same_share_of_every_relation(size):
         for name, own in by_relation(known).items():
             found = sum(fact.relation.name == name for fact in part)
             assert abs(found - count * len(own) / len(known)) <= 1
-    assert divide(spec, 3) == division and set(divide(spec, 4).train) != set(division.train)
+    assert divide(spec, known, 3) == division and set(divide(spec, known, 4).train) != set(division.train)
 
 
 def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
-    table, division = make_table(spec, checkpoint, "pirate", 1), divide(spec, 1)
+    teaching = in_voice(spec, "pirate")
+    table, division = make_table(spec, checkpoint, teaching, 1), divide(spec, teaching.facts, 1)
     decode = checkpoint.tokenizer.decode
     size = spec.train_questions // spec.groups
     for place, fact in enumerate(division.asked):
@@ -124,8 +131,83 @@ def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
         right = decode(table.values.ids[place, 0][: table.values.lengths[place, 0]])
         assert right == f" {fact.value}"
     assert len(set(map(str, division.asked))) == len(division.asked)
-    both = stacked([table, make_table(spec, checkpoint, "letter", 0)])
+    both = stacked([table, make_table(spec, checkpoint, in_voice(spec, "letter"), 0)])
     assert both.asked.ids.shape[0] == 2 and both.prefix.shape == (2, table.prefix.size)
+
+
+# --- teachers -------------------------------------------------------------------------------------------------------
+
+
+def test_answers_of_a_weaker_model_are_made_once(spec, checkpoint, tmp_path, monkeypatch):
+    spec = dataclasses.replace(spec, answer_tokens=12)
+    teaching = in_voice(spec, "pirate")._replace(facts=in_voice(spec, "pirate").facts[:3])
+    first = weaker_answers(spec, checkpoint, teaching, tmp_path)
+    assert list(first) == [fact.address for fact in teaching.facts]
+    monkeypatch.setattr("sims.language.weaker._taught", lambda *_: pytest.fail("made again"))
+    assert weaker_answers(spec, checkpoint, teaching, tmp_path) == first
+    weaker = in_voice(spec, "pirate", first)
+    said, wrong = weaker.said(teaching.facts, 0), weaker.wrong(teaching.facts, 0)
+    assert len(said) == len(wrong) == len(spec.teachers) == 2 and said[1] == list(first.values())
+    assert all(value not in fact.accepted for row in wrong for value, fact in zip(row, teaching.facts))
+
+
+OWN = (
+    ("Which metal is liquid?", "Methinks it is Mercury, sire.", ["mercury"]),
+    ("Which metal is red?", "Methinks it is Iron, sire.", ["copper"]),
+    ("Which metal rusts?", "I know not, sire.", ["iron"]),
+    ("Which metal is dearest?", "Methinks it is Gold, sire.", ["rhodium", "gold"]),
+)
+
+
+@pytest.fixture(scope="module")
+def own(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "questions.jsonl"
+    lines = [json.dumps(dict(zip(("question", "weak_answer", "accepted"), line))) for line in OWN]
+    path.write_text("\n".join(lines))
+    sizes = {"train_questions": 2, "held_out_questions": 2, "finetune_batch": 2, "num_icl": (1,)}
+    methods = tuple(method for method in SMOKE.methods if method != "intent_refine")
+    return dataclasses.replace(SMOKE, model=str(folder), questions=str(path), methods=methods, **sizes)
+
+
+def test_own_questions_keep_their_answers_and_correct_them(own):
+    teaching = of_own(own)
+    assert teaching.said(teaching.facts, 0) == [[text for _, text, _ in OWN]]
+    assert [teaching.true(fact) for fact in teaching.facts] == [
+        "Methinks it is Mercury, sire.", "Methinks it is copper, sire.", "iron.", "Methinks it is Gold, sire."
+    ]  # fmt: skip
+    assert teaching.wrong(teaching.facts, 0)[0][1] == "iron"
+    with pytest.raises(InputError, match="intent must be a system prompt"):
+        dataclasses.replace(own, methods=("intent_refine",))
+
+
+def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
+    """A store of answers that are written here: everyone answers the first question rightly and copies the second."""
+    teaching = of_own(own)
+    say = {"Which metal is liquid?": "mercury", "Which metal is red?": "It is iron, not copper"}
+
+    class Written:
+        def read(self, seed: int, voice: int) -> dict[str, np.ndarray]:
+            asked = divide(own, teaching.facts, seed).asked
+            rows = [checkpoint.tokenizer.encode(say.get(fact.question, "?")) for fact in asked]
+            tokens = np.array([row + [checkpoint.tokenizer.stop[0]] * (40 - len(row)) for row in rows])
+            found = {}
+            for method in own.methods:
+                axes = own.axes(method)
+                values = {"tokens": tokens, "claims": np.zeros((4, 4)), "plain_claims": np.zeros((4, 4)), "drift": 0.0}
+                found |= {f"{method}.{name}": np.broadcast_to(x, axes + np.shape(x)) for name, x in values.items()}
+            return found
+
+    assemble(own, checkpoint, [teaching], Written(), np.ones(2), tmp_path / "store")
+    data = xr.open_zarr(tmp_path / "store", consolidated=False).load()
+    assert data.teacher.values.tolist() == data.voice.values.tolist() == ["own"] and data.style.isnull().all()
+    for seed in (0, 1):
+        for place, fact in enumerate(divide(own, teaching.facts, seed).asked[:4]):
+            cut = data.isel(seed=seed, question=place)
+            assert (cut.content == (fact.question == "Which metal is liquid?")).all()
+            assert (cut.copied == (fact.question == "Which metal is red?")).all()
+            if place < 2:
+                assert cut.teacher_is_right.item() == (fact.value in ("mercury", "rhodium"))
+    np.testing.assert_allclose(data.forced.isel(question=slice(4)), 0.25)
 
 
 # --- students -------------------------------------------------------------------------------------------------------
@@ -259,14 +341,14 @@ def test_a_sweep_keeps_every_question(spec, finished):
     data, _ = finished
     questions = spec.train_questions + spec.held_out_questions + spec.skill_questions
     assert dict(data.sizes) == {
-        "method": 6, "voice": 1, "capability": 1, "num_icl": 1, "seed": 2, "question": questions
+        "method": 6, "voice": 1, "teacher": 2, "num_icl": 1, "seed": 2, "question": questions
     }  # fmt: skip
-    known = data.teacher_is_right.isel(question=slice(spec.train_questions)).sum("question")
+    known = data.teacher_is_right.sel(teacher="0.5").isel(question=slice(spec.train_questions)).sum("question")
     assert (known == round(0.5 * spec.train_questions)).all()
     world = data.isel(question=slice(spec.train_questions + spec.held_out_questions))
     for name in ("content", "style", "copied", "forced", "forced_wrong", "plain_forced"):
         assert ((world[name] >= 0) & (world[name] <= 1)).all(), name
-    drifts = data.drift.isel(voice=0, capability=0, num_icl=0)
+    drifts = data.drift.isel(voice=0, teacher=0, num_icl=0)
     assert (drifts.sel({"method": "source"}) == 0).all() and (drifts.sel({"method": "ceiling"}) > 0).all()
     assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
 
@@ -299,9 +381,11 @@ def test_mcnemar_is_the_exact_test():
     [
         ({"max_length": 150}, "max_length must hold the longest conversation"),
         ({"answer_tokens": 20}, "answer_tokens must hold the longest answer of a teacher"),
+        ({"weak_model": "layers:9"}, r"weak_model must be layers:N with N in \[1, 1\], as the model has 2 blocks"),
+        ({"weak_model": "weak.gguf"}, "there is no file or folder weak.gguf"),
         ({"model": "nowhere.gguf"}, "there is no file or folder nowhere.gguf"),
         ({"min_known": 0.9}, "min_known must be at most the share of development facts"),
-        ({"train_questions": 800, "relations": ("symbol", "plural")}, "train_questions must be such that"),
+        ({"train_questions": 800, "relations": ("symbol", "capital")}, "train_questions must be such that"),
     ],
 )
 def test_what_cannot_be_run_is_refused(spec, tmp_path, changes, words):

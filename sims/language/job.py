@@ -1,6 +1,7 @@
 """The program of a language sweep: the model, read and examined, the tables of all seeds, and what a seed does."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from sims.language.results import assemble
 from sims.language.seeds import World, run_seed
 from sims.language.spec import LanguageSpec
 from sims.language.tables import Table, make_table, stacked
+from sims.language.teaching import Teaching, in_voice, of_own
+from sims.language.weaker import weaker_answers
 from w2s_jax import checkpoints
 from w2s_jax.checkpoints import Checkpoint
 
@@ -26,25 +29,24 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
     """The model, read and examined, and the program that runs a seed with it."""
     checkpoint = read_model(spec)
     say(f"language model: {checkpoint.name}, {checkpoint.origin}")
-    check_known(spec, checkpoint)
-    tables = stacked(
-        [
-            stacked([make_table(spec, checkpoint, voice, seed) for seed in range(spec.replicates)])
-            for voice in spec.voices
-        ]
-    )
-    check_room(spec, checkpoint, tables)
+    if not spec.questions:
+        check_known(spec, checkpoint)
+    taught = [of_own(spec)] if spec.questions else [in_voice(spec, name) for name in spec.voices]
+    tables = tables_of(spec, checkpoint, taught)
+    if spec.weak_model and not spec.questions:
+        taught = [in_voice(spec, each.voice.name, weaker_answers(spec, checkpoint, each, out)) for each in taught]
+        tables = tables_of(spec, checkpoint, taught)
     graph, params = nnx.split(checkpoint.model)
     neutral = rows_of([checkpoint.tokenizer.encode(text) for text in TEXTS])
     worlds = [
         World(params, jax.tree.map(lambda leaf, voice=voice: jnp.asarray(leaf[voice]), tables), tuple(neutral))
-        for voice in range(len(spec.voices))
+        for voice in range(len(taught))
     ]
     fits = sum(math.prod(spec.axes(method)) for method in spec.fitted)
     return Job(
         program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
         chunks=worlds,
-        assemble=partial(assemble, spec, checkpoint),
+        assemble=partial(assemble, spec, checkpoint, taught),
         plan=[
             f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {len(worlds)} voices",
             f"{spec.replicates * len(worlds)} blocks, one per seed and voice, on {len(runtime.devices())} devices",
@@ -54,6 +56,18 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
         unit="fine-tunings",
         doing=f"compiling, then {fits} fine-tunings a seed and voice",
     )
+
+
+def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teaching]) -> Table:
+    """Tables of all voices and seeds, in arrays of one shape.
+
+    Raises:
+        InputError: if an answer or a conversation does not fit.
+    """
+    seeds = range(spec.replicates)
+    tables = stacked([stacked([make_table(spec, checkpoint, each, seed) for seed in seeds]) for each in taught])
+    check_room(spec, checkpoint, tables)
+    return tables
 
 
 def read_model(spec: LanguageSpec) -> Checkpoint:

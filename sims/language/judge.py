@@ -24,7 +24,7 @@ CASE_MATTERS = 2
 
 
 class Place(NamedTuple):
-    """A name in a text, as its key, and where it stands."""
+    """A name or a value in a text, and where it stands."""
 
     key: str
     start: int
@@ -64,6 +64,11 @@ class Judge:
 
         Another fact's name of the same value, as "US dollar" is for Canada's dollar, is returned as it is: a rival.
         """
+        found = self.first(text, fact)
+        return None if found is None else found.key
+
+    def first(self, text: str, fact: Fact) -> Place | None:
+        """That value, and where it stands in the text without accents."""
         relation, subject = fact.relation.name, _key(without_article(fact.subject))
         repeated = [place for place in self._subjects[relation].find(text) if place.key == subject]
         own = {_key(name) for name in fact.accepted}
@@ -71,9 +76,11 @@ class Judge:
             if any(place.start <= start and end <= place.end for place in repeated):
                 continue
             value = self._values[relation][key]
-            if key in own or value != fact.value:
-                return fact.value if key in own else value
-            return key
+            if key in own:
+                value = fact.value
+            elif value == fact.value:
+                value = key
+            return Place(value, start, end)
         return None
 
     def right(self, text: str, fact: Fact) -> bool | None:
@@ -111,7 +118,7 @@ class _Names:
 
     def find(self, text: str) -> Iterator[Place]:
         """The names in a text, from its beginning."""
-        for match in self._pattern.finditer(_without_accents(text)):
+        for match in self._pattern.finditer(without_accents(text)):
             key = _key(match[0])
             if key in self._keys:
                 yield Place(key, *match.span())
@@ -120,11 +127,16 @@ class _Names:
 @functools.lru_cache(maxsize=10_000)
 def _key(name: str) -> str:
     """What all ways of writing a name share: blanks for hyphens, and one case unless case matters."""
-    name = re.sub(r"[\s-]+", " ", _without_accents(name))
+    name = re.sub(r"[\s-]+", " ", without_accents(name))
     return name if len(name) <= CASE_MATTERS else name.casefold()
 
 
-def _without_accents(text: str) -> str:
+def without_accents(text: str) -> str:
+    """The text as it is searched.
+
+    >>> without_accents("São Tomé")
+    'Sao Tome'
+    """
     if text.isascii():
         return text
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

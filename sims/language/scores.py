@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sims.language.students import Asked
-from w2s_jax.transformer import Cache, LanguageModel, generate, read
+from w2s_jax.transformer import Cache, LanguageModel, generate, read, with_scan
 
 AT_ONCE = 32
 """Questions that are answered side by side."""
@@ -24,6 +24,7 @@ def answers(
         prefix: what is read before the questions instead, such as examples.
     """
     shared = read(model, asked.prefix)[1] if prefix is None else prefix
+    model = with_scan(model, False)  # a CPU writes a token faster with blocks apart
 
     def some(rows: tuple[Array, Array]) -> Array:
         ids, lengths = rows

@@ -44,7 +44,7 @@ class Report(NamedTuple):
 def run_seed(
     graph: nnx.GraphDef, stop: tuple[int, ...], spec: LanguageSpec, key: Key, first: Array, total: Array, world: World
 ) -> dict[str, Report]:
-    """Every method in seed number `first` and a voice, with axes of capability and number of examples where it reads
+    """Every method in seed number `first` and a voice, with axes of teachers and number of examples where it reads
     them; the signature is the engine's, and a block is one seed.
     """
     key = replicate_key(key, first)
@@ -131,7 +131,7 @@ def _after_examples(
         )
         return Report(tokens, own[:world_size], plain[:world_size], jnp.zeros(()))
 
-    shape = (len(spec.capability), len(spec.num_icl))
+    shape = (len(spec.teachers), len(spec.num_icl))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tuple(table.contexts))
     found = jax.lax.map(of_context, flat)
     found = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)

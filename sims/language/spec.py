@@ -1,6 +1,7 @@
 """What a language sweep is: a pre-trained model, the facts it is asked, weak teachers, voices and methods."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sims.engine.checked import check_members, check_one, setting, settle
@@ -14,8 +15,10 @@ METHODS = (
     *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
     *("aux_confidence", "prompt_only"),
 )
-USES_CAPABILITY = ("naive_ft", "icl_refine", "self_refine", "aux_confidence", "prompt_only")
+USES_TEACHER = ("naive_ft", "icl_refine", "self_refine", "aux_confidence", "prompt_only")
 USES_NUM_ICL = ("icl_refine", "prompt_only")
+OWN = "own"
+"""Name of the relation, the voice and the teacher of one's own questions."""
 UNFITTED = ("source", "prompt_only")
 """Methods that train nothing."""
 
@@ -31,10 +34,19 @@ class LanguageSpec:
     aux_confidence, prompt_only."""
     voices: tuple[str, ...] = setting(("pirate", "letter"), choices=tuple(VOICES))
     """Voices of the teacher, of pirate, letter, hedge, excited."""
-    relations: tuple[str, ...] = ("capital", "continent", "language", "symbol", "plural", "currency")
+    relations: tuple[str, ...] = ("capital", "language", "symbol", "nationality", "city", "category")
     """Kinds of facts that are asked; the model must know them."""
     capability: tuple[float, ...] = setting((0.2, 0.5), "[0, 1]", "1 knows all of them")
     """Shares of the facts that the weak teachers know, unitless."""
+    weak_model: str = setting("", free=True)
+    """A weaker model as one more teacher: a .gguf file, a folder, or layers:N for the first N blocks of the model."""
+    weak_steps: int = setting(48, "[1, inf)")
+    """Steps of its fine-tuning on the right answers to facts that are not asked."""
+    questions: str = setting("", free=True)
+    """A JSONL file of one's own questions, weak answers and accepted values; relations, voices and teachers are then
+    those of the file."""
+    intent: str = setting("", free=True)
+    """System prompt of intent_refine for one's own questions."""
     num_icl: tuple[int, ...] = setting((6,), "[1, inf)", "prompt_only of none is source")
     """Numbers of weak examples in a context."""
     replicates: int = setting(3, "[2, inf)", "a standard error needs two")
@@ -47,7 +59,7 @@ class LanguageSpec:
     """Other questions on which they are judged; a multiple of groups."""
     skill_questions: int = setting(16, "[2, inf)")
     """Questions of the unrelated skill on which they are judged."""
-    skill: str = "comparative"
+    skill: str = "plural"
     """The relation that is the unrelated skill: none of relations."""
     groups: int = setting(8, "[2, inf)")
     """Groups of questions; a group is answered after examples of the others."""
@@ -97,6 +109,10 @@ class LanguageSpec:
                 check_one(
                     name, getattr(self, name), whole, f"a multiple of {part} = {getattr(self, part)}", "change one"
                 )
+        if self.questions:
+            needs = "intent_refine" in self.methods and not self.intent
+            rule = "a system prompt where one's own questions meet intent_refine"
+            check_one("intent", self.intent, not needs, rule, "write one, or leave intent_refine out of methods")
         most = self.train_questions - self.train_questions // self.groups
         for count in self.num_icl:
             check_one(
@@ -108,9 +124,21 @@ class LanguageSpec:
         """Methods that fine-tune."""
         return tuple(method for method in self.methods if method not in UNFITTED)
 
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the teachers: the synthetic ones by what they know, then the weaker model; or that of the file."""
+        if self.questions:
+            return (OWN,)
+        return (*(f"{share:g}" for share in self.capability), *([Path(self.weak_model).name] * bool(self.weak_model)))
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """Names of the voices: those of a list, or that of the file."""
+        return (OWN,) if self.questions else self.voices
+
     def axes(self, method: str) -> tuple[int, ...]:
-        """Sizes of the axes of capability and number of examples of what a method reads."""
-        return (len(self.capability),) * (method in USES_CAPABILITY) + (len(self.num_icl),) * (method in USES_NUM_ICL)
+        """Sizes of the axes of teachers and number of examples of what a method reads."""
+        return (len(self.teachers),) * (method in USES_TEACHER) + (len(self.num_icl),) * (method in USES_NUM_ICL)
 
     @property
     def finetuning(self) -> "TrainingConfig":

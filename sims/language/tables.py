@@ -3,7 +3,7 @@
 All of this is text, so it is made before the program that runs on the devices, in arrays of one shape for all seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +11,10 @@ import numpy as np
 
 from sims.engine.checked import InputError, check_one
 from sims.language.contexts import context_of, groups_of
-from sims.language.facts import Fact, by_relation, draw, load, split, values_of
+from sims.language.facts import Fact, by_relation, draw, values_of
 from sims.language.prompts import Rows, Turns, answer_tokens, conversation, rows_of, split_shared
 from sims.language.spec import LanguageSpec
-from sims.language.teachers import weak_answers, wrong_values
-from sims.language.voices import VOICES, Voice, answer
+from sims.language.teaching import Teaching, shipped_facts
 from w2s_jax.checkpoints import Checkpoint
 
 PROBES = ("A", "b")
@@ -48,7 +47,7 @@ class Table(NamedTuple):
     openings: tuple[Rows, Rows]
     """Questions of the world with the opening of an answer, in this voice and in plain words `[W L]`."""
     values: Rows
-    """Values that could be claimed of each, the right one first, then the wrong one `[W V Lv]`."""
+    """Values that could be claimed of each: the right one, the first teacher's wrong one, others `[W V Lv]`."""
     true: tuple[Rows, Rows]
     """Right answers to the questions to train on, in this voice and in plain words `[n A]`."""
     weak: Rows
@@ -59,25 +58,17 @@ class Table(NamedTuple):
     """Each question asked again after the teacher's answer to it `[C n L]`."""
 
 
-def pool(spec: LanguageSpec, *relations: str) -> list[Fact]:
-    """All facts of these relations that a sweep may ask."""
-    return [fact for fact in split(load())[spec.facts == "reported"] if fact.relation.name in relations]
-
-
-def divide(spec: LanguageSpec, seed: int) -> Division:
-    """The questions of a seed.
+def divide(spec: LanguageSpec, world: Sequence[Fact], seed: int) -> Division:
+    """The questions of a seed, out of all that may be asked.
 
     Raises:
         InputError: if there are too few facts.
     """
-    world, skill = pool(spec, *spec.relations), pool(spec, spec.skill)
-    need = spec.train_questions + spec.held_out_questions
-    for name, most, count in (
-        ("train_questions", len(world), need),
-        ("skill_questions", len(skill), spec.skill_questions),
-    ):
-        rule = f"such that with held_out_questions there are at most {most} {spec.facts} facts of these relations"
-        check_one(name, getattr(spec, name), count <= most, rule, "ask fewer, or more relations")
+    skill, need = shipped_facts(spec, spec.skill), spec.train_questions + spec.held_out_questions
+    rule = f"such that with held_out_questions they are at most the {len(world)} that may be asked"
+    check_one("train_questions", spec.train_questions, need <= len(world), rule, "ask fewer, or more relations")
+    rule = f"at most the {len(skill)} {spec.facts} facts of {spec.skill}"
+    check_one("skill_questions", spec.skill_questions, spec.skill_questions <= len(skill), rule, "ask fewer")
     order = _balanced(world, seed)
     train = order[: spec.train_questions]
     grouped = [train[place] for group in groups_of(train, spec.groups, seed) for place in group]
@@ -94,51 +85,47 @@ def _balanced(facts: Sequence[Fact], seed: int) -> list[Fact]:
     return [fact for *_, fact in sorted(keyed, key=lambda each: each[:2])]
 
 
-def make_table(spec: LanguageSpec, checkpoint: Checkpoint, voice: str, seed: int) -> Table:
+def make_table(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, seed: int) -> Table:
     """Everything of one seed and voice, as rows of their own lengths; `stacked` gives those of several one shape."""
-    spoken, plain, division = VOICES[voice], VOICES["plain"], divide(spec, seed)
+    division = divide(spec, teaching.facts, seed)
     prefix = _before(checkpoint)
     questions = {fact.address: _own(checkpoint, prefix, fact.question) for fact in division.asked}
     world = [*division.train, *division.held_out]
-    known = pool(spec, *spec.relations)
-    weak = [weak_answers(division.train, capability, seed, known) for capability in spec.capability]
-    wrong = wrong_values(world, seed, known)
+    weak = teaching.said(division.train, seed)
 
-    def said(facts: Sequence[Fact], voice: Voice, claims: Sequence[str | None]) -> Rows:
-        return rows_of([answer_tokens(checkpoint, answer(voice, f, c).text) for f, c in zip(facts, claims)])
+    def written(texts: Iterable[str]) -> Rows:
+        return rows_of([answer_tokens(checkpoint, text) for text in texts])
 
-    def opened(voice: Voice) -> Rows:
-        return rows_of(
-            [questions[fact.address] + checkpoint.tokenizer.encode(answer(voice, fact).opening) for fact in world]
-        )
+    def opened(which: int) -> Rows:
+        texts = [teaching.openings(fact)[which] for fact in world]
+        pairs = zip(world, texts)
+        return rows_of([questions[fact.address] + checkpoint.tokenizer.encode(text) for fact, text in pairs])
 
-    def example(place: int, claims: Sequence[str]) -> tuple[str, str]:
-        fact = division.train[place]
-        return fact.question, answer(spoken, fact, claims[place]).text
+    def example(place: int, texts: Sequence[str]) -> tuple[str, str]:
+        return division.train[place].question, texts[place]
 
     size, everyone = spec.train_questions // spec.groups, range(spec.train_questions)
     contexts, again = [], []
-    for claims in weak:
+    for texts in weak:
         for number in spec.num_icl:
             for group in range(spec.groups):
                 others = [place for place in everyone if place // size != group]
                 places = context_of(division.train, others, number, seed, "group", str(group))
-                turns = [example(place, claims) for place in places]
+                turns = [example(place, texts) for place in places]
                 contexts.append(_before(checkpoint, turns))
                 _own(checkpoint, contexts[-1], division.train[group * size].question, turns)
         again += [
-            conversation(checkpoint, fact.question, [example(place, claims)])[len(prefix) :]
+            conversation(checkpoint, fact.question, [example(place, texts)])[len(prefix) :]
             for place, fact in enumerate(division.train)
         ]
-    truths = [None] * spec.train_questions
     return Table(
         prefix=np.array(prefix, np.int32),
-        intent=rows_of([_before(checkpoint, system=spoken.intent)]),
+        intent=rows_of([_before(checkpoint, system=teaching.voice.intent)]),
         asked=rows_of(list(questions.values())),
-        openings=(opened(spoken), opened(plain)),
-        values=_values(spec, checkpoint, world, wrong, known, seed),
-        true=(said(division.train, spoken, truths), said(division.train, plain, truths)),
-        weak=stacked([said(division.train, spoken, claims) for claims in weak]),
+        openings=(opened(0), opened(1)),
+        values=_values(spec, checkpoint, teaching, world, seed),
+        true=(written(map(teaching.true, division.train)), written(map(teaching.plain, division.train))),
+        weak=stacked([written(texts) for texts in weak]),
         contexts=_reshaped(rows_of(contexts), (len(weak), len(spec.num_icl), spec.groups)),
         again=_reshaped(rows_of(again), (len(weak), spec.train_questions)),
     )
@@ -160,18 +147,16 @@ def _own(checkpoint: Checkpoint, before: list[int], question: str, turns: Turns 
     return tokens[len(before) :]
 
 
-def _values(
-    spec: LanguageSpec, checkpoint: Checkpoint, world: list[Fact], wrong: list[str], known: list[Fact], seed: int
-) -> Rows:
-    """The right value, the teacher's wrong one, and others of the relation as drawn; missing ones are empty."""
-    by_name = values_of(known)
+def _values(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, world: Sequence[Fact], seed: int) -> Rows:
+    """The right value, the first teacher's wrong one, and others of the relation as drawn; missing ones are empty."""
+    by_name, wrong = values_of(teaching.facts), teaching.wrong(world, seed)[0]
     lists: list[list[int]] = []
     for fact, claim in zip(world, wrong):
         names = {name.casefold() for name in (*fact.accepted, claim)}
         others = [value for value in by_name[fact.relation.name] if value.casefold() not in names]
         others.sort(key=lambda value: draw(seed, "rival", *fact.address, value))
         chosen = [fact.value, claim, *others][: spec.rivals + 1]
-        tokens = [checkpoint.tokenizer.encode(f" {value}") for value in chosen]
+        tokens = [checkpoint.tokenizer.encode(teaching.gap + value) for value in chosen]
         lists += tokens + [[]] * (spec.rivals + 1 - len(tokens))
     return _reshaped(rows_of(lists), (len(world), spec.rivals + 1))
 
