@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 SIZES = TransformerConfig(
     num_layers=3, width=16, num_heads=4, num_kv_heads=2, mlp_width=24, max_length=32, scan_layers=True
 )
+FORCED = ("forced", "forced_wrong", "plain_forced")
 TRAINED = ("full", "last_layers", "lora")
 
 
@@ -128,8 +129,8 @@ def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
         assert fact.question not in context and context.count("matey!") == spec.num_icl[0]
         again = decode(table.again.ids[0, place][: table.again.lengths[0, place]])
         assert again.count(fact.question) == 2 and weak in again
-        right = decode(table.values.ids[place, 0][: table.values.lengths[place, 0]])
-        assert right == f" {fact.value}"
+    for ids, lengths, fact in zip(table.values.ids, table.values.lengths, division.held_out):
+        assert decode(ids[0][: lengths[0]]) == f" {fact.value}"
     assert len(set(map(str, division.asked))) == len(division.asked)
     both = stacked([table, make_table(spec, checkpoint, in_voice(spec, "letter"), 0)])
     assert both.asked.ids.shape[0] == 2 and both.prefix.shape == (2, table.prefix.size)
@@ -193,7 +194,7 @@ def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
             found = {}
             for method in own.methods:
                 axes = own.axes(method)
-                values = {"tokens": tokens, "claims": np.zeros((4, 4)), "plain_claims": np.zeros((4, 4)), "drift": 0.0}
+                values = {"tokens": tokens, "claims": np.zeros((2, 4)), "plain_claims": np.zeros((2, 4)), "drift": 0.0}
                 found |= {f"{method}.{name}": np.broadcast_to(x, axes + np.shape(x)) for name, x in values.items()}
             return found
 
@@ -207,7 +208,7 @@ def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
             assert (cut.copied == (fact.question == "Which metal is red?")).all()
             if place < 2:
                 assert cut.teacher_is_right.item() == (fact.value in ("mercury", "rhodium"))
-    np.testing.assert_allclose(data.forced.isel(question=slice(4)), 0.25)
+    np.testing.assert_allclose(data.forced.isel(question=slice(2, 4)), 0.25)
 
 
 # --- students -------------------------------------------------------------------------------------------------------
@@ -346,18 +347,19 @@ def test_a_sweep_keeps_every_question(spec, finished):
     known = data.teacher_is_right.sel(teacher="0.5").isel(question=slice(spec.train_questions)).sum("question")
     assert (known == round(0.5 * spec.train_questions)).all()
     world = data.isel(question=slice(spec.train_questions + spec.held_out_questions))
-    for name in ("content", "style", "copied", "forced", "forced_wrong", "plain_forced"):
-        assert ((world[name] >= 0) & (world[name] <= 1)).all(), name
+    held_out = data.isel(question=np.flatnonzero(data.split.values == "held_out"))
+    for name, cut in (("content", data), ("style", world), ("copied", world), *((f, held_out) for f in FORCED)):
+        assert ((cut[name] >= 0) & (cut[name] <= 1)).all() and data[name].notnull().sum() == cut[name].size, name
     drifts = data.drift.isel(voice=0, teacher=0, num_icl=0)
     assert (drifts.sel({"method": "source"}) == 0).all() and (drifts.sel({"method": "ceiling"}) > 0).all()
     assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
 
 
 @pytest.mark.slow
-def test_training_on_the_truth_makes_it_likelier(finished):
+def test_training_in_a_voice_brings_the_voice(finished):
     data, _ = finished
-    train = data.isel(question=np.flatnonzero(data.split.values == "train")).forced.mean(["seed", "question"])
-    assert float(train.sel({"method": "ceiling"}).squeeze()) > float(train.sel({"method": "source"}).squeeze())
+    found = data.style.mean(["seed", "question", "voice", "teacher", "num_icl"])
+    assert found.sel({"method": "ceiling"}) > found.sel({"method": "source"}) + 0.2
 
 
 @pytest.mark.slow

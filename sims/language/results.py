@@ -53,12 +53,13 @@ def assemble(
     )
     judged = _judged(taught, divisions, texts)
     shares, plain_shares = _shares(own), _shares(plain)
-    asked, of_world = (*GRID, "question"), spec.train_questions + spec.held_out_questions
+    asked = (*GRID, "question")
 
     def padded(values: np.ndarray) -> np.ndarray:
-        """Values of the world's questions; there is none of the skill's."""
-        more = spec.skill_questions
-        return np.concatenate([values, np.full((*values.shape[:-1], more), np.nan)], axis=-1)
+        """Values of the questions that are held out; there is none of the others."""
+        sizes = _sizes(spec)
+        missing = [np.full((*values.shape[:-1], size), np.nan) for size in (sizes[0], sizes[2])]
+        return np.concatenate([missing[0], values, missing[1]], axis=-1)
 
     known = _known(spec, taught, divisions)
     names = [f"{fact.relation.name}: {fact.subject}" for division in divisions for fact in division.asked]
@@ -90,7 +91,7 @@ def assemble(
         "teacher": spec.teachers,
         "num_icl": spec.num_icl,
         "seed": list(seeds),
-        "question": range(of_world + spec.skill_questions),
+        "question": range(sum(_sizes(spec))),
     }
     coordinates = {
         name: ((name,), np.array(values), {"long_name": LABELS[name][0], "units": LABELS[name][1]})

@@ -33,9 +33,9 @@ class Report(NamedTuple):
 
     tokens: Int[Array, "*b Q T"]
     """Its answers to all questions."""
-    claims: Float[Array, "*b W V"]
-    """Log probability of each value after the opening of this voice."""
-    plain_claims: Float[Array, "*b W V"]
+    claims: Float[Array, "*b H V"]
+    """Log probability of each value after the opening of this voice, for questions that are held out."""
+    plain_claims: Float[Array, "*b H V"]
     """The same after that of a plain answer."""
     drift: Float[Array, "*b"]
     """KL from the untouched model on neutral texts, nats a token."""
@@ -100,36 +100,33 @@ def _after_examples(
 
     Questions that are held out, and the skill's, are asked after the examples of one group after another.
     """
-    count, groups = len(table.asked.lengths), spec.groups
-    rest = count - spec.train_questions
-    extra = -rest % groups
-    # A group's own questions, then its share of the others; the last of these may be there twice.
-    foreign = jnp.minimum(jnp.arange(rest + extra).reshape(-1, groups).T, rest - 1) + spec.train_questions
-    places = jnp.concatenate([jnp.arange(spec.train_questions).reshape(groups, -1), foreign], axis=1)
-    world_size = spec.train_questions + spec.held_out_questions
+    count, groups, held_out = len(table.asked.lengths), spec.groups, spec.held_out_questions
+    # A group's own questions, then its share of the others; the last of the skill's may be there twice.
+    own_places = jnp.arange(spec.train_questions).reshape(groups, -1)
+    held_places = jnp.arange(held_out).reshape(groups, -1)
+    skill_places = jnp.arange(spec.skill_questions + -spec.skill_questions % groups).reshape(groups, -1)
+    skill_places = jnp.minimum(skill_places + spec.train_questions + held_out, count - 1)
+    places = jnp.concatenate([own_places, held_places + spec.train_questions, skill_places], axis=1)
 
     def of_group(given: tuple[Array, ...]):
-        ids, length, places = given
+        ids, length, places, held_places = given
         prefix = _prefix(model, ids, length)
-        asked = Asked(train.prefix, *(leaf[places] for leaf in table.asked))
-        inside = jnp.minimum(places, world_size - 1)
+
+        def chosen(rows, places: Array) -> tuple[Array, ...]:
+            return tuple(leaf[places] for leaf in rows)
+
+        values = chosen(table.values, held_places)
         own, plain = (
-            claims(
-                model,
-                Asked(train.prefix, *(leaf[inside] for leaf in opening)),
-                *(v[inside] for v in table.values),
-                prefix,
-            )
+            claims(model, Asked(train.prefix, *chosen(opening, held_places)), *values, prefix)
             for opening in table.openings
         )
+        asked = Asked(train.prefix, *chosen(table.asked, places))
         return answers(model, asked, spec.answer_tokens, stop, prefix), own, plain
 
     def of_context(rows: tuple[Array, Array]) -> Report:
-        tokens, own, plain = (
-            found.reshape(-1, *found.shape[2:])[_first_places(places, count)]
-            for found in jax.lax.map(of_group, (*rows, places))
-        )
-        return Report(tokens, own[:world_size], plain[:world_size], jnp.zeros(()))
+        found = jax.lax.map(of_group, (*rows, places, held_places))
+        tokens, own, plain = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in found)
+        return Report(tokens[_first_places(places, count)], own, plain, jnp.zeros(()))
 
     shape = (len(spec.teachers), len(spec.num_icl))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tuple(table.contexts))

@@ -34,7 +34,7 @@ class LanguageSpec:
     aux_confidence, prompt_only."""
     voices: tuple[str, ...] = setting(("pirate", "letter"), choices=tuple(VOICES))
     """Voices of the teacher, of pirate, letter, hedge, excited."""
-    relations: tuple[str, ...] = ("capital", "language", "symbol", "nationality", "city", "category")
+    relations: tuple[str, ...] = ("capital", "language", "symbol", "nationality", "city")
     """Kinds of facts that are asked; the model must know them."""
     capability: tuple[float, ...] = setting((0.2, 0.5), "[0, 1]", "1 knows all of them")
     """Shares of the facts that the weak teachers know, unitless."""
@@ -53,7 +53,7 @@ class LanguageSpec:
     """Seeds, each with a division of the facts, teachers and fine-tunings of its own."""
     facts: Literal["reported", "development"] = "reported"
     """Facts that are asked: reported; or development, on which settings are chosen."""
-    train_questions: int = setting(64, "[1, inf)")
+    train_questions: int = setting(48, "[1, inf)")
     """Questions that the teacher answers and models are fine-tuned on; a multiple of groups and of finetune_batch."""
     held_out_questions: int = setting(48, "[2, inf)")
     """Other questions on which they are judged; a multiple of groups."""
@@ -63,9 +63,9 @@ class LanguageSpec:
     """The relation that is the unrelated skill: none of relations."""
     groups: int = setting(8, "[2, inf)")
     """Groups of questions; a group is answered after examples of the others."""
-    rivals: int = setting(7, "[1, inf)")
+    rivals: int = setting(5, "[1, inf)")
     """Other values of the relation among which the right one must be likeliest."""
-    answer_tokens: int = setting(40, "[2, inf)")
+    answer_tokens: int = setting(32, "[2, inf)")
     """Longest answer, in tokens."""
     trained: Literal["full", "last_layers", "lora"] = "last_layers"
     """Parameters that fine-tuning moves."""
@@ -73,7 +73,7 @@ class LanguageSpec:
     """Blocks that last_layers moves, from the last; all if there are no more."""
     lora_rank: int = setting(8, "[1, inf)")
     """Rank of what lora adds to a matrix."""
-    finetune_steps: int = setting(16, "[1, inf)")
+    finetune_steps: int = setting(12, "[1, inf)")
     """Steps of fine-tuning."""
     finetune_batch: int = setting(16, "[1, inf)")
     """Answers in one of them."""

@@ -45,9 +45,9 @@ class Table(NamedTuple):
     asked: Rows
     """Each question, up to where it is answered `[Q L]`."""
     openings: tuple[Rows, Rows]
-    """Questions of the world with the opening of an answer, in this voice and in plain words `[W L]`."""
+    """Questions that are held out with the opening of an answer, in this voice and in plain words `[H L]`."""
     values: Rows
-    """Values that could be claimed of each: the right one, the first teacher's wrong one, others `[W V Lv]`."""
+    """Values that could be claimed of each: the right one, the first teacher's wrong one, others `[H V Lv]`."""
     true: tuple[Rows, Rows]
     """Right answers to the questions to train on, in this voice and in plain words `[n A]`."""
     weak: Rows
@@ -90,15 +90,14 @@ def make_table(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, s
     division = divide(spec, teaching.facts, seed)
     prefix = _before(checkpoint)
     questions = {fact.address: _own(checkpoint, prefix, fact.question) for fact in division.asked}
-    world = [*division.train, *division.held_out]
     weak = teaching.said(division.train, seed)
 
     def written(texts: Iterable[str]) -> Rows:
         return rows_of([answer_tokens(checkpoint, text) for text in texts])
 
     def opened(which: int) -> Rows:
-        texts = [teaching.openings(fact)[which] for fact in world]
-        pairs = zip(world, texts)
+        texts = [teaching.openings(fact)[which] for fact in division.held_out]
+        pairs = zip(division.held_out, texts)
         return rows_of([questions[fact.address] + checkpoint.tokenizer.encode(text) for fact, text in pairs])
 
     def example(place: int, texts: Sequence[str]) -> tuple[str, str]:
@@ -123,7 +122,7 @@ def make_table(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, s
         intent=rows_of([_before(checkpoint, system=teaching.voice.intent)]),
         asked=rows_of(list(questions.values())),
         openings=(opened(0), opened(1)),
-        values=_values(spec, checkpoint, teaching, world, seed),
+        values=_values(spec, checkpoint, teaching, division.held_out, seed),
         true=(written(map(teaching.true, division.train)), written(map(teaching.plain, division.train))),
         weak=stacked([written(texts) for texts in weak]),
         contexts=_reshaped(rows_of(contexts), (len(weak), len(spec.num_icl), spec.groups)),
@@ -147,18 +146,18 @@ def _own(checkpoint: Checkpoint, before: list[int], question: str, turns: Turns 
     return tokens[len(before) :]
 
 
-def _values(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, world: Sequence[Fact], seed: int) -> Rows:
+def _values(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, facts: Sequence[Fact], seed: int) -> Rows:
     """The right value, the first teacher's wrong one, and others of the relation as drawn; missing ones are empty."""
-    by_name, wrong = values_of(teaching.facts), teaching.wrong(world, seed)[0]
+    by_name, wrong = values_of(teaching.facts), teaching.wrong(facts, seed)[0]
     lists: list[list[int]] = []
-    for fact, claim in zip(world, wrong):
+    for fact, claim in zip(facts, wrong):
         names = {name.casefold() for name in (*fact.accepted, claim)}
         others = [value for value in by_name[fact.relation.name] if value.casefold() not in names]
         others.sort(key=lambda value: draw(seed, "rival", *fact.address, value))
         chosen = [fact.value, claim, *others][: spec.rivals + 1]
         tokens = [checkpoint.tokenizer.encode(teaching.gap + value) for value in chosen]
         lists += tokens + [[]] * (spec.rivals + 1 - len(tokens))
-    return _reshaped(rows_of(lists), (len(world), spec.rivals + 1))
+    return _reshaped(rows_of(lists), (len(facts), spec.rivals + 1))
 
 
 def stacked(trees: Sequence[Any]) -> Any:

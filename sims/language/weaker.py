@@ -44,7 +44,7 @@ def weaker_answers(
     path = out / "teachers" / f"{teaching.voice.name}-{_identity(spec, checkpoint, teaching)}.json"
     if not path.exists():
         say(f"weaker model: fine-tuned on answers in the voice {teaching.voice.name}, kept in {path.parent}")
-        texts = _taught(spec, _weaker(spec, checkpoint), teaching)
+        texts = [_cut(spec, checkpoint, text) for text in _taught(spec, _weaker(spec, checkpoint), teaching)]
         text = json.dumps([[*fact.address, text] for fact, text in zip(teaching.facts, texts)], indent=0)
         write_durably(path.with_suffix(f".{os.getpid()}"), path, text.encode())
     return {(relation, subject): text for relation, subject, text in json.loads(path.read_text())}
@@ -98,10 +98,16 @@ def _taught(spec: LanguageSpec, weaker: Checkpoint, teaching: Teaching) -> list[
         key = jax.random.key(spec.seed)
         student = make_student(own, key, nnx.merge(graph, params))
         tuned = student.whole(fine_tune(own, key, student, training, lesson))
-        # A text may be more tokens when it is read again, and must leave one for its end.
-        return answers(tuned, asked, max(spec.answer_tokens - 4, 1), weaker.tokenizer.stop)
+        return answers(tuned, asked, spec.answer_tokens, weaker.tokenizer.stop)
 
     return [weaker.tokenizer.decode(row).strip() for row in np.asarray(taught(params, training, lesson, asked))]
+
+
+def _cut(spec: LanguageSpec, checkpoint: Checkpoint, text: str) -> str:
+    """As much of a text as fits into an answer of the strong model, whose tokens may be others, with its end."""
+    while len(checkpoint.tokenizer.encode(text)) >= spec.answer_tokens:
+        text = text[:-1]
+    return text
 
 
 def _read(weaker: Checkpoint, facts: list[Fact] | tuple[Fact, ...]) -> Asked:
