@@ -178,6 +178,22 @@ FIGURES: dict[str, Entry] = {
         "More weak examples in the prompt bring style, as with exact Bayes, at no cost in content.",
         _ALIGNMENT[1:],
     ),
+    "language_persona": Entry(
+        _drawn_by("language.language_persona"),
+        "language",
+        "A language model's content and style after naive fine-tuning and refinement, by voice and teacher.",
+        beside=("alignment_persona",),
+    ),
+    "language_copying": Entry(
+        _drawn_by("language.language_copying"),
+        "language",
+        "What a language model answers where its teacher is wrong: the truth, the teacher's value, or another.",
+    ),
+    "language_icl": Entry(
+        _drawn_by("language.language_icl"),
+        "language",
+        "What more weak examples in the context bring a language model.",
+    ),
     "method_arena": Entry(
         _drawn_by("arena.method_arena"),
         "methods",

@@ -12,6 +12,7 @@ COMMANDS = {
     "incontext": "python -m sims.incontext --preset quick --out {folder}",
     "methods": "python -m sims.methods --preset quick --out {folder}",
     "methods_sign": "python -m sims.methods --labels sign --preset quick --out {folder}",
+    "language": "python -m sims.language --preset quick --out {folder}",
     "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
     **{

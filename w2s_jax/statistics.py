@@ -76,6 +76,25 @@ def summarize(
     )
 
 
+def group_means(values: Real[np.ndarray, "n *b"], groups: Any) -> np.ndarray:
+    """Mean of each group of samples: for an interval over groups, where samples of one group are not independent.
+
+    Args:
+        values: `[n *b]`.
+        groups: a label of any kind for each sample, `[n]`.
+
+    Returns:
+        Means `[number of groups, *b]`, float64, by the order of the labels.
+
+    >>> group_means(np.array([1.0, 3.0, 5.0]), ["a", "a", "b"]).tolist()
+    [2.0, 5.0]
+    """
+    _, places = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((places.max() + 1, *values.shape[1:]))
+    np.add.at(sums, places, values)
+    return sums / np.bincount(places).reshape(-1, *(1,) * (values.ndim - 1))
+
+
 def merge(a: Summary, b: Summary) -> Summary:
     """The summary of two disjoint sets of samples together.
 

@@ -68,14 +68,9 @@ def mcnemar(first: xr.DataArray, second: xr.DataArray) -> xr.DataArray:
 def _lower_ends(differences: xr.DataArray, facts: xr.DataArray) -> xr.DataArray:
     """Lower end of the 95% t interval of the mean over facts."""
     flat = differences.stack(row=("seed", "question")).transpose("row", ...)
-    names = facts.stack(row=("seed", "question")).values
-    _, places = np.unique(names, return_inverse=True)
-    counts = np.bincount(places)
-    sums = np.zeros((counts.size, *flat.shape[1:]))
-    np.add.at(sums, places, flat.values)
-    means = sums / counts.reshape(-1, *(1,) * (flat.ndim - 1))
-    sem = means.std(axis=0, ddof=1) / np.sqrt(counts.size)
-    low, _ = statistics.confidence_interval(means.mean(axis=0), sem, counts.size)
+    means = statistics.group_means(flat.values, facts.stack(row=("seed", "question")).values)
+    sem = means.std(axis=0, ddof=1) / np.sqrt(len(means))
+    low, _ = statistics.confidence_interval(means.mean(axis=0), sem, len(means))
     return flat.isel(row=0, drop=True).copy(data=np.asarray(low))
 
 
