@@ -2,10 +2,12 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.patches import Rectangle
 
 from figures import language, make
 from figures.data import MissingResultError, Results, open_results
@@ -51,7 +53,8 @@ class Written:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Results:
-    store, path = Written(), tmp_path_factory.mktemp("store") / "written"
+    store: Any = Written()
+    path = tmp_path_factory.mktemp("store") / "written"
     assemble(SPEC, store, store.taught, store, np.ones(SPEC.replicates), path)
     return Results("language", xr.open_zarr(path, consolidated=False).load(), dataclasses.asdict(SPEC))
 
@@ -75,7 +78,7 @@ def test_figures_are_drawn_alike_every_time(results):
 def test_marks_stand_where_content_and_style_are(results):
     figure = laid_out(language.language_persona, results)
     for panel, voice in zip(figure.axes, SPEC.voices):
-        drawn = {tuple(np.round(point, 6)) for line in panel.lines for point in line.get_xydata()}
+        drawn = {tuple(np.round(point, 6)) for line in panel.lines for point in np.asarray(line.get_xydata())}
         for method in SPEC.methods:
             own = means(results, method, voice)
             for teacher in range(2 if method in USES_TEACHER else 1):
@@ -86,7 +89,7 @@ def test_marks_stand_where_content_and_style_are(results):
 
 def test_bars_split_what_the_teacher_has_wrong(results):
     panel = laid_out(language.language_copying, results).axes[0]
-    widths = np.array([bar.get_width() for bar in panel.patches]).reshape(-1, 3)
+    widths = np.array([bar.get_width() for bar in panel.patches if isinstance(bar, Rectangle)]).reshape(-1, 3)
     np.testing.assert_allclose(widths.sum(axis=1), 1.0)
     data = results.data.isel(question=slice(SPEC.train_questions), voice=0, teacher=0).sel(num_icl=6)
     mistaken = data.teacher_is_right == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -198,7 +199,8 @@ def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
                 found |= {f"{method}.{name}": np.broadcast_to(x, axes + np.shape(x)) for name, x in values.items()}
             return found
 
-    assemble(own, checkpoint, [teaching], Written(), np.ones(2), tmp_path / "store")
+    store: Any = Written()
+    assemble(own, checkpoint, [teaching], store, np.ones(2), tmp_path / "store")
     data = xr.open_zarr(tmp_path / "store", consolidated=False).load()
     assert data.teacher.values.tolist() == data.voice.values.tolist() == ["own"] and data.style.isnull().all()
     for seed in (0, 1):
