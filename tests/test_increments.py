@@ -1,4 +1,4 @@
-"""Designs drawn as moments: the law of (gram, cross) under labels of several concepts, against the exact one."""
+"""Designs drawn as moments: how (gram, cross) is distributed for labels of several concepts, against the exact one."""
 
 import functools
 
@@ -16,12 +16,13 @@ from w2s_jax.rng import stream
 from w2s_jax.sampling import sample_moments, wishart_root
 from w2s_jax.types import Moments
 
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 TASK = general_task()  # K = 3 concepts in d = 4, so labels see p = 2 coordinates
 # Below d and above it; then below p, and where the coordinates seen leave nothing over.
 SIZES = (3, 12, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow))
 
 
-def direct_road(key, num_samples):
+def direct_moments(key, num_samples):
     """Moments of labels of the source's mixture: rows are drawn in the span of the concepts' differences alone."""
     basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
     seen = jax.random.normal(stream(key, "seen"), (basis.shape[0], num_samples))
@@ -40,7 +41,7 @@ def direct_road(key, num_samples):
 @pytest.fixture(scope="module")
 def drawn():
     """25,000 moments for any size."""
-    return functools.cache(lambda n: replicates(lambda key: direct_road(key, n), 25_000)())
+    return functools.cache(lambda n: replicates(lambda key: direct_moments(key, n), 25_000)())
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,12 @@ def test_moments_have_the_exact_mean_and_covariance(drawn, num_samples):
 
 
 @pytest.mark.parametrize("num_samples", SIZES)
-def test_risks_have_the_law_of_another_road(drawn, drawn_by_groups, num_samples):
-    roads = drawn(num_samples), drawn_by_groups(num_samples)
-    one, other = (np.asarray(least_squares_risks(TASK, moments)) for moments in roads)
+def test_risks_are_distributed_as_of_groups(drawn, drawn_by_groups, num_samples):
+    both = drawn(num_samples), drawn_by_groups(num_samples)
+    one, other = (np.asarray(least_squares_risks(TASK, moments)) for moments in both)
     assert stats.ks_2samp(one, other).pvalue > 1e-3
     assert stats.ks_2samp(1.1 * one, other).pvalue < 1e-6
-    ranks = np.linalg.matrix_rank(np.asarray(roads[0].gram)[:200], tol=1e-8)
+    ranks = np.linalg.matrix_rank(np.asarray(both[0].gram)[:200], tol=1e-8)
     np.testing.assert_array_equal(ranks, min(num_samples, 4))
 
 
@@ -80,25 +81,8 @@ def test_rows_seen_are_part_of_the_gram(key):
         # A label in the span of the rows' coordinates is linear in them: nothing of it is left over.
         labels = np.array([0.3, -2.0]) @ seen
         label = label_coordinates(labels @ increment.directions.T, labels @ labels)
-        np.testing.assert_allclose(label[-1], 0, atol=1e-7)
+        np.testing.assert_allclose(label[-1], 0, atol=1e-6)
         np.testing.assert_allclose(label @ increment.root[:3], gram @ basis.T @ np.array([0.3, -2.0]), atol=1e-6)
-
-
-def test_concept_span_holds_the_differences():
-    basis, coordinates = concept_span(TASK.concepts, TASK.feature_var)
-    np.testing.assert_allclose(basis @ basis.T, np.eye(2), atol=1e-12)
-    differences = (np.asarray(TASK.concepts) - TASK.concepts[-1:]) * np.sqrt(TASK.feature_var)[None]
-    np.testing.assert_allclose(coordinates @ basis, differences, atol=1e-12)
-
-
-@pytest.mark.parametrize("degrees", [2, 9])
-def test_wishart_roots_have_the_mean_and_the_variance_of_a_wishart_matrix(degrees):
-    roots = replicates(lambda key, n: wishart_root(key, n, 3), 20_000)(jnp.asarray(degrees))
-    grams = np.einsum("rij,rik->rjk", roots, roots)
-    assert_mean(grams, degrees * np.eye(3), scale=degrees)
-    assert_mean((grams - degrees * np.eye(3)) ** 2, degrees * (1 + np.eye(3)), scale=3 * degrees)
-    assert_mean_rejects(np.trace(grams, axis1=1, axis2=2), 1.1 * 3 * degrees)
-    assert not np.any(wishart_root(jax.random.key(0), 0, 3))
 
 
 def test_single_precision_agrees(key):

@@ -12,70 +12,64 @@ from w2s_jax import theory
 from w2s_jax.tasks import WEAKNESSES, make_task
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
-DIM = 5
-"""Of every task: there is one program for each number of concepts, and a crossover compiles for seconds."""
 floor_of = jax.jit(theory.population_ridge_floor)
+# A program for each number of concepts and kind of prompts; those of a crossover compile for seconds.
 crossover = jax.jit(theory.refinement_crossover, static_argnames="prompts")
 sharp = jax.jit(theory.refinement_crossover_asymptotic, static_argnames="prompts")
 asymptotic = jax.jit(theory.misalignment_asymptotic, static_argnames="prompts")
 exact = jax.jit(theory.misalignment, static_argnames="prompts")
+TRAPPED = [w for w in WEAKNESSES if w != "noisy"]
+
+
+def task_of(num_concepts, weak_accuracy, concept_shift, scale=1.0, **options):
+    task = written_task(
+        num_concepts=num_concepts, dim=5, weak_accuracy=weak_accuracy, concept_shift=concept_shift, **options
+    )
+    return task._replace(feature_var=jnp.asarray(np.full(5, scale)))
 
 
 def test_lambert_w_matches_scipy():
-    lambert = jax.jit(jax.vmap(theory.lambert_w))
-    x = np.concatenate([[0.0], np.geomspace(1e-12, 1e250, 400)])
-    np.testing.assert_allclose(lambert(jnp.asarray(x)), lambertw(x).real, rtol=1e-13)
-    single = lambert(np.geomspace(1e-6, 1e30, 100).astype(np.float32))
+    lambert = jax.jit(jax.vmap(jax.value_and_grad(theory.lambert_w)))
+    x = np.geomspace(1e-12, 1e250, 400)
+    w = lambertw(x).real
+    value, slope = lambert(x)
+    np.testing.assert_allclose(value, w, rtol=1e-13)
+    np.testing.assert_allclose(slope, w / (x * (1 + w)), rtol=1e-10)
+    assert lambert(np.zeros(1))[0] == 0
+    single = lambert(np.geomspace(1e-6, 1e30, 100).astype(np.float32))[0]
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, lambertw(np.geomspace(1e-6, 1e30, 100)).real, rtol=1e-5)
-    slope = jax.jit(jax.grad(theory.lambert_w))(2.0)
-    w = lambertw(2.0).real
-    np.testing.assert_allclose(slope, w / (2.0 * (1 + w)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("prompts", ["shared", "fresh"])
-@pytest.mark.parametrize("weakness", [w for w in WEAKNESSES if w != "noisy"])
-def test_crossover_is_where_the_sharp_form_meets_the_floor(weakness, prompts):
-    for scale in (1.0, 0.5):
-        task = written_task(num_concepts=4, dim=DIM, weak_accuracy=0.75, concept_shift=0.3, weakness=weakness)
-        task = task._replace(feature_var=jnp.asarray(np.full(DIM, scale)))
-        floor = float(floor_of(task)) / scale
+def test_crossover_is_where_the_sharp_form_meets_the_floor(prompts):
+    for weakness in TRAPPED:
+        task = task_of(4, 0.75, 0.3, scale=0.5, weakness=weakness)
+        floor = float(floor_of(task)) / 0.5
         found = brentq(lambda n, task=task, floor=floor: float(asymptotic(task, n, prompts)) - floor, 1e-4, 1e3)
         np.testing.assert_allclose(sharp(task, prompts), found, rtol=1e-8)
 
 
-@pytest.mark.parametrize("prompts", ["shared", "fresh"])
-@pytest.mark.parametrize("num_concepts", [2, 4])
-@pytest.mark.parametrize("weakness", [w for w in WEAKNESSES if w != "noisy"])
-def test_crossover_is_where_the_misalignment_meets_the_floor(weakness, num_concepts, prompts):
-    task = written_task(
-        num_concepts=num_concepts, dim=DIM, weak_accuracy=0.75, concept_shift=0.05, weakness=weakness, noise_var=0.5
-    )
-    task = task._replace(feature_var=jnp.asarray(np.full(DIM, 0.5)))
-    floor, n = float(floor_of(task)) / 0.5, float(crossover(task, prompts))
-    assert 0.5 < n < sharp(task, prompts)
-    np.testing.assert_allclose(exact(task, n, prompts), floor, rtol=1e-9)
+@pytest.mark.parametrize(("num_concepts", "prompts"), [(2, "shared"), (2, "fresh"), (4, "shared")])
+def test_crossover_is_where_the_misalignment_meets_the_floor(num_concepts, prompts):
+    for weakness in TRAPPED:
+        task = task_of(num_concepts, 0.75, 0.05, scale=0.5, weakness=weakness, noise_var=0.5)
+        floor, n = float(floor_of(task)) / 0.5, float(crossover(task, prompts))
+        assert 0.5 < n < sharp(task, prompts)
+        np.testing.assert_allclose(exact(task, n, prompts), floor, rtol=1e-9)
 
 
 def test_ends_of_the_range():
     """Under half an example; and under a floor of 1e-4, the sharp form for K > 2."""
-    easy = written_task(num_concepts=2, dim=DIM, weak_accuracy=0.7, concept_shift=0.3, noise_var=0.5)
-    assert crossover(easy, "fresh") == 0.5
-    near = written_task(num_concepts=4, dim=DIM, weak_accuracy=0.9999, concept_shift=0.01)
+    assert crossover(task_of(2, 0.7, 0.3, noise_var=0.5), "fresh") == 0.5
+    near = task_of(4, 0.9999, 0.01)
     assert crossover(near, "shared") == sharp(near, "shared") > 1
 
 
-@pytest.mark.parametrize("num_concepts", [2, 3])
-def test_the_derivative_is_that_of_an_implicit_function(num_concepts):
+def test_the_derivative_is_that_of_an_implicit_function():
     def length(accuracy, noise_var):
-        task = make_task(
-            num_concepts=num_concepts,
-            dim=DIM,
-            weak_accuracy=accuracy,
-            concept_shift=0.4,
-            noise_var=noise_var,
-            weakness="shifted",
-        )
+        options = {"weak_accuracy": accuracy, "concept_shift": 0.4, "noise_var": noise_var, "weakness": "shifted"}
+        task = make_task(num_concepts=2, dim=5, **options)
         return theory.refinement_crossover(task, "shared", assumed_noise_var=2 * noise_var)
 
     fast, step = jax.jit(jax.value_and_grad(length, argnums=(0, 1))), 1e-4
@@ -86,23 +80,17 @@ def test_the_derivative_is_that_of_an_implicit_function(num_concepts):
 
 
 def test_no_crossover_where_there_is_no_floor_or_no_escape():
-    noisy = written_task(num_concepts=4, dim=DIM, weak_accuracy=0.5, concept_shift=0.3, weakness="noisy")
-    lost = written_task(num_concepts=4, dim=DIM, weak_accuracy=0.4, concept_shift=0.3, weakness="confused")
-    for prompts in ("shared", "fresh"):
-        for length in (crossover, sharp):
-            assert jnp.isinf(length(noisy, prompts))
-            assert jnp.isinf(length(lost, prompts))
-    few = written_task(num_concepts=3, dim=4, weak_accuracy=0.5, concept_shift=0.3, weakness="noisy")
-    loud = few._replace(weak_concepts=jnp.asarray(1.1 * np.asarray(few.weak_concepts)))
+    noisy, lost = task_of(4, 0.5, 0.3, weakness="noisy"), task_of(4, 0.4, 0.3, weakness="confused")
+    for length in (crossover, sharp):
+        assert jnp.isinf(length(noisy, "shared")) and jnp.isinf(length(lost, "shared"))
+    loud = noisy._replace(weak_concepts=1.1 * np.asarray(noisy.weak_concepts))
     assert jnp.isnan(sharp(loud, "fresh", assumed_noise_var=9.0))
 
 
 @pytest.mark.parametrize("prompts", ["shared", "fresh"])
 def test_the_sharp_form_approaches_the_crossover(prompts):
     """K = 2: high at short prompts, right in the limit of a low floor."""
-    ratios = []
-    for shift in (0.3, 0.1, 0.03, 0.01, 0.003):
-        task = written_task(num_concepts=2, dim=DIM, weak_accuracy=0.6, concept_shift=shift)
-        ratios.append(float(sharp(task, prompts) / crossover(task, prompts)))
+    tasks = [task_of(2, 0.6, shift) for shift in (0.3, 0.1, 0.03, 0.01, 0.003)]
+    ratios = [float(sharp(task, prompts) / crossover(task, prompts)) for task in tasks]
     assert all(np.diff(ratios) < 0)
     assert 1 < ratios[-1] < (1.03 if prompts == "shared" else 1.1)

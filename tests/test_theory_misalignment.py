@@ -17,7 +17,6 @@ from w2s_jax.types import stack
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 PROMPTS = ("shared", "fresh")
-UNEVEN = np.array([0.35, 0.4, 0.05, 0.2])
 
 
 @jax.jit
@@ -31,13 +30,12 @@ def exact(task, num_icl, assumed_noise_var=None):
     return jax.tree.map(np.asarray, _both(task, jnp.asarray(num_icl, float), jnp.asarray(noise_var, float)))
 
 
-def task_of(num_concepts, weakness, accuracy, shift, noise_var=0.25):
+def task_of(num_concepts, weakness, accuracy, shift):
     return written_task(
         num_concepts=num_concepts,
         dim=num_concepts + 1,
         weak_accuracy=accuracy,
         concept_shift=shift,
-        noise_var=noise_var,
         weakness=weakness,
     )
 
@@ -49,8 +47,7 @@ def simulated(rng, task, num_icl, count, assumed_noise_var=None):
     concepts, weak = concepts @ basis, weak @ basis
     scale, target = np.sqrt(float(task.feature_var[0])), int(np.argmax(task.target_prior))
     noise_var = float(task.noise_var if assumed_noise_var is None else assumed_noise_var)
-    with np.errstate(divide="ignore"):
-        scores = np.tile(np.log(np.asarray(task.source_prior)), (count, 1))
+    scores = np.tile(np.log(np.asarray(task.source_prior)), (count, 1))
     for _ in range(num_icl):
         x = scale * rng.standard_normal((count, len(weak)))
         y = x @ weak + np.sqrt(float(task.weak_noise_var)) * rng.standard_normal(count)
@@ -63,24 +60,22 @@ def simulated(rng, task, num_icl, count, assumed_noise_var=None):
     return {"shared": (shared.mean(), shared.std() / count**0.5), "fresh": (fresh, slope.std() / count**0.5)}
 
 
-def assert_near(num_icl, found, sims, relative=0.01, floor=2e-3):
+def assert_near(num_icl, found, sims):
     for prompts in PROMPTS:
         value, sem = sims[prompts]
-        allowed = (floor if value < 0.05 else relative * value) + 4 * sem
+        allowed = (2e-3 if value < 0.05 else 0.01 * value) + 4 * sem
         assert abs(found[prompts] - value) < allowed, (num_icl, prompts, found[prompts], value, sem)
 
 
-FAST = [
-    (3, "rotated", 0.5, 0.5, 4),
-    (4, "shifted", 0.5, 0.1, 16),
-    (4, "noisy", 0.4, 0.9, 4),
-    (4, "confused", 0.3, 0.5, 16),
-    (8, "opposed", 0.5, 0.5, 1),
-    (64, "confused", 0.7, 0.9, 4),
-]
-
-
-@pytest.mark.parametrize(("num_concepts", "weakness", "accuracy", "shift", "num_icl"), FAST)
+@pytest.mark.parametrize(
+    ("num_concepts", "weakness", "accuracy", "shift", "num_icl"),
+    [
+        (4, "shifted", 0.5, 0.1, 16),
+        (4, "noisy", 0.4, 0.9, 4),
+        (4, "confused", 0.3, 0.5, 16),
+        (8, "opposed", 0.5, 0.5, 1),
+    ],
+)
 def test_misalignment_matches_simulated_posteriors(num_concepts, weakness, accuracy, shift, num_icl):
     task = in_random_frame(task_of(num_concepts, weakness, accuracy, shift), 0.7)
     sims = simulated(np.random.default_rng(0), task, num_icl, 20_000)
@@ -89,14 +84,12 @@ def test_misalignment_matches_simulated_posteriors(num_concepts, weakness, accur
 
 def test_misalignment_of_an_uneven_source_that_assumes_another_noise():
     """Another order of the concepts, a source prior of .05 to .4, and twice the noise; all forms of one mean."""
-    task = task_of(4, "confused", 0.6, 0.5)._replace(source_prior=jnp.asarray(UNEVEN))
-    sims = simulated(np.random.default_rng(1), task, 3, 60_000, 0.5)
+    uneven = jnp.array([0.35, 0.4, 0.05, 0.2])
+    task = task_of(4, "confused", 0.6, 0.5)._replace(source_prior=uneven)
     found = exact(task, 3, 0.5)
-    assert_near(3, found, sims)
+    assert_near(3, found, simulated(np.random.default_rng(1), task, 3, 60_000, 0.5))
     turned = jax.tree.map(lambda leaf: leaf[::-1] if np.shape(leaf)[:1] == (4,) else leaf, task)
     again = exact(turned, 3, 0.5)
-    for prompts in PROMPTS:
-        np.testing.assert_allclose(again[prompts], found[prompts], rtol=1e-6)
 
     @jax.jit
     def others(task):
@@ -105,65 +98,26 @@ def test_misalignment_of_an_uneven_source_that_assumes_another_noise():
         return few, {p: theory.refined_label_spread(task, 3, p, **options) for p in PROMPTS}
 
     few, spread = others(task)
-    np.testing.assert_allclose(few, found["fresh"] + (found["shared"] - found["fresh"]) / 5, rtol=1e-6)
-    np.testing.assert_allclose(spread["fresh"] - spread["shared"], found["shared"] - found["fresh"], rtol=1e-6)
-
-
-def simulated_together(rng, tasks, num_icl, count):
-    """`simulated` for many tasks of the canonical coordinates, which share their draws: a tenth of the time."""
-    coefs, noise = np.array(tasks.weak_coef, np.float32), np.sqrt(np.array(tasks.weak_noise_var, np.float32))
-    own = 2 * np.array(tasks.noise_var, np.float32)
-    scores, num_concepts = np.log(np.array(tasks.source_prior, np.float32)), tasks.source_prior.shape[-1]
-    size, totals = 5000, np.zeros((len(own), 2 + num_concepts))
-    for _ in range(count // size):
-        x = rng.standard_normal((size, num_icl, num_concepts + 1), np.float32)
-        eps = rng.standard_normal((size, num_icl, 1), np.float32)
-        squares = (x[..., :num_concepts] ** 2).sum(1)
-        for i, coef in enumerate(coefs):
-            y = x @ coef[:, None] + noise[i] * eps
-            cross = (np.swapaxes(y, 1, 2) @ x[..., :num_concepts])[:, 0]
-            gaps = special.softmax(scores[i] - (squares - 2 * cross) / own[i], axis=1)
-            gaps[:, 0] -= 1
-            shared = (gaps**2).sum(1)
-            totals[i] += [shared.sum(), (shared**2).sum(), *gaps.sum(0)]
-    shared, second, mean = totals[:, 0] / count, totals[:, 1] / count, totals[:, 2:] / count
-    fresh = (mean**2).sum(1)
-    sems = (
-        np.sqrt(np.maximum(second - shared**2, 0) / count),
-        2 * np.sqrt(fresh * shared / count),
-    )  # the latter is an upper bound
-    fresh = fresh - (shared - fresh) / count
-    return [{"shared": (a, b), "fresh": (c, d)} for a, b, c, d in zip(shared, sems[0], fresh, sems[1], strict=True)]
+    gap = found["shared"] - found["fresh"]
+    np.testing.assert_allclose([again[p] for p in PROMPTS], [found[p] for p in PROMPTS], rtol=1e-6)
+    np.testing.assert_allclose(few, found["fresh"] + gap / 5, rtol=1e-6)
+    np.testing.assert_allclose(spread["fresh"] - spread["shared"], gap, rtol=1e-6)
 
 
 @pytest.mark.slow
-def test_misalignment_within_one_percent_over_the_grid():
-    """K 3, 4, 8, 64, five teachers, three accuracies and shifts, m = 0, 1, 4, 16; sampled where no factor exists."""
-    worst = {}
-    cells = list(itertools.product(WEAKNESSES, (0.3, 0.6, 0.9), (0.1, 0.5, 0.9)))
-    for num_concepts, num_icl in itertools.product((3, 4, 8, 64), (0, 1, 4, 16)):
+def test_misalignment_within_one_percent_of_sampling_over_the_grid():
+    """K 3, 8, 64, five teachers, three accuracies, two shifts, m = 1, 4, 16; no value only where no factor exists."""
+    cells = list(itertools.product(WEAKNESSES, (0.3, 0.6, 0.9), (0.1, 0.9)))
+    for num_concepts, num_icl in itertools.product((3, 8, 64), (1, 4, 16)):
         tasks = stack([task_of(num_concepts, *cell) for cell in cells])
-        values = {p: np.array(value) for p, value in exact(tasks, num_icl).items()}
-        holes = np.isnan(values["shared"])
-        assert all(cells[i][0] == "confused" and num_concepts < 8 for i in np.flatnonzero(holes))
-        if holes.any():
-            open_tasks = jax.tree.map(lambda leaf, holes=holes: leaf[holes], tasks)
-            for p in PROMPTS:
-                values[p][holes] = theory.sampled_misalignment(open_tasks, num_icl, p).value
-        count = 200_000 if num_concepts < 64 else 40_000
-        sims = simulated_together(np.random.default_rng(num_icl), tasks, num_icl, count)
-        for i, cell in enumerate(cells):
-            found = {p: values[p][i] for p in PROMPTS}
-            assert_near(num_icl, found, sims[i])
-            for p in PROMPTS:
-                value, sem = sims[i][p]
-                kind = f"K {num_concepts}, {'relative' if value >= 0.05 else 'absolute'}"
-                size = value if value >= 0.05 else 1
-                worst[kind] = max(
-                    worst.get(kind, (0.0,)), (abs(found[p] - value) / size, sem / size, num_icl, *cell, p)
-                )
-    for kind, cell in worst.items():
-        print(kind, *cell)
+        found = exact(tasks, num_icl)
+        holes = np.flatnonzero(np.isnan(found["shared"]))
+        assert all(cells[i][0] == "confused" and num_concepts < 8 for i in holes)
+        for prompts in PROMPTS:
+            sampled = theory.sampled_misalignment(tasks, num_icl, prompts)
+            allowed = np.where(sampled.value < 0.05, 2e-3, 0.01 * sampled.value) + 5 * sampled.error
+            miss = np.abs(found[prompts] - sampled.value) > allowed  # never where there is no value
+            assert not miss.any(), (num_concepts, num_icl, prompts, [cells[i] for i in np.flatnonzero(miss)])
 
 
 def test_two_rivals_by_an_outside_quadrature():
@@ -193,29 +147,34 @@ def test_two_rivals_by_an_outside_quadrature():
 def test_clocks_have_the_distribution_of_scipy():
     """Density and survival of one clock against a quadrature over `scipy.stats.ncx2`."""
     own, shared, noise_var, m = 0.6, 1.3, 0.25, 3.0
-    start, step = jnp.asarray(-16.0), jnp.asarray(0.25)
-    w = 2 * jnp.pi / (race.NUM_TIMES * step) * jnp.arange(race.NUM_TIMES // 2 + 1)
-    size, phase = race._characteristic(jnp.asarray(shared), own, noise_var, m, w)
-    clock = race._ring(size, phase - w * start, w, step)
+    start, step = -16.0, 0.25
+
+    @jax.jit
+    def clock_of(shared):
+        w = 2 * jnp.pi / (race.NUM_TIMES * step) * jnp.arange(race.NUM_TIMES // 2 + 1)
+        size, phase = race._characteristic(shared, own, noise_var, m, w)
+        return race._ring(size, phase - w * start, w, jnp.asarray(step))
+
+    clock = clock_of(jnp.asarray(shared))
     for i in (40, 64, 80, 120):
-        u = float(start + step * i)
+        u = start + step * i
 
         def late(q, u=u):
             return np.exp(-np.exp(u - own * q / (2 * noise_var))) * stats.ncx2.pdf(q, m, shared**2 / own)
 
         survival = integrate.quad(late, 0, 120, limit=400, epsabs=1e-10)[0]
         np.testing.assert_allclose(clock.survival[i], survival, atol=2e-5)
-    np.testing.assert_allclose(jnp.sum(clock.density) * step, 1.0, atol=1e-6)
+    np.testing.assert_allclose(np.sum(clock.density) * step, 1.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_one_factor_rebuilds_the_covariance(weakness):
-    task = task_of(8, weakness, 0.4, 0.5)
-    factor = one_factor(task)
-    loading = np.append(factor.target_loading, np.full(7, factor.rival_loading))
-    own = np.append(factor.target_own, np.full(7, factor.rival_own))
-    np.testing.assert_allclose(np.outer(loading, loading) + np.diag(own), residual_covariance(task), atol=1e-12)
-    assert factor.holds and own.min() >= 0
+def test_one_factor_rebuilds_the_covariance():
+    both = jax.jit(lambda task: (one_factor(task), residual_covariance(task)))
+    for weakness in WEAKNESSES:
+        factor, covariance = both(task_of(8, weakness, 0.4, 0.5))
+        loading = np.append(factor.target_loading, np.full(7, factor.rival_loading))
+        own = np.append(factor.target_own, np.full(7, factor.rival_own))
+        np.testing.assert_allclose(np.outer(loading, loading) + np.diag(own), covariance, atol=1e-12)
+        assert factor.holds and own.min() >= 0
 
 
 def test_no_factor_no_number():
@@ -225,9 +184,9 @@ def test_no_factor_no_number():
     near_one = near_one._replace(weak_concepts=near_one.weak_concepts.at[0, 1].set(0.3))
     for task in (lost, near_one):
         assert np.isnan(exact(task, 4)["shared"])
-        sims = simulated(np.random.default_rng(2), task, 4, 60_000)
         sampled = {p: theory.sampled_misalignment(task, 4, p) for p in PROMPTS}
         assert all(0 < sampled[p].error < 0.01 for p in PROMPTS)
+        sims = simulated(np.random.default_rng(2), task, 4, 60_000)
         assert_near(4, {p: sampled[p].value for p in PROMPTS}, sims)
     assert np.isfinite(exact(task_of(2, "confused", 0.3, 0.5), 4)["shared"])
 
@@ -249,8 +208,8 @@ def test_sampled_misalignment_agrees_within_its_error_and_repeats():
 @pytest.mark.parametrize("prompts", PROMPTS)
 def test_the_error_of_sampling_is_the_spread_between_seeds(prompts):
     task = task_of(3, "confused", 0.3, 0.5)
-    runs = [theory.sampled_misalignment(task, 4, prompts, log2_points=5, seed=seed) for seed in range(100)]
-    values, errors = np.array([[run.value, run.error] for run in runs]).T
+    runs = [theory.sampled_misalignment(task, 4, prompts, log2_points=5, seed=seed) for seed in range(50)]
+    values, errors = np.array(runs).T
     np.testing.assert_allclose(np.sqrt((errors**2).mean()), values.std(ddof=1), rtol=0.25)
 
 
@@ -280,22 +239,19 @@ def test_a_rival_that_the_source_rules_out_is_no_rival():
 def test_long_prompts_reach_the_sharp_form():
     task, sharp = task_of(4, "rotated", 0.5, 0.5), jax.jit(theory.misalignment_asymptotic)
     ratios = [exact(task, n)["shared"] / sharp(task, n) for n in (20.0, 60.0, 120.0)]
-    assert ratios[0] < ratios[1] < ratios[2] < 1.02
-    assert ratios[2] > 0.8
+    assert 0.8 < ratios[2] < 1.02 and ratios[0] < ratios[1] < ratios[2]
 
 
-def test_gradients_and_single_precision():
+def test_derivatives_and_single_precision():
     def value(accuracy, num_icl):
         task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
         return theory.misalignment(task, num_icl)
 
-    fast, step = jax.jit(jax.value_and_grad(value, argnums=(0, 1))), 1e-4
-    gradient = fast(0.6, 5.0)[1]
-    for i, (a, n) in enumerate([(step, 0.0), (0.0, step)]):
-        difference = (fast(0.6 + a, 5.0 + n)[0] - fast(0.6 - a, 5.0 - n)[0]) / (2 * step)
-        np.testing.assert_allclose(gradient[i], difference, rtol=2e-3)
+    moved, step = jax.jit(lambda a, n: jax.jvp(value, (a, n), (1.0, 10.0))), 1e-4
+    difference = (moved(0.6 + step, 5.0 + 10 * step)[0] - moved(0.6 - step, 5.0 - 10 * step)[0]) / (2 * step)
+    np.testing.assert_allclose(moved(0.6, 5.0)[1], difference, rtol=2e-3)
     task = task_of(4, "confused", 0.6, 0.5)
     single = _both(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (task, 5, task.noise_var)))
-    for prompts, value in exact(task, 5).items():
+    for prompts, expected in exact(task, 5).items():
         assert single[prompts].dtype == jnp.float32
-        np.testing.assert_allclose(single[prompts], value, rtol=1e-4)
+        np.testing.assert_allclose(single[prompts], expected, rtol=1e-4)
