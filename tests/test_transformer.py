@@ -85,9 +85,8 @@ def test_lower_precision_computes_nearly_the_same(key):
         model = filled(LanguageModel, VOCAB, dtype=dtype)
         params = jax.tree.map(lambda leaf: leaf.astype("float32"), nnx.state(model))
         nnx.update(model, params)
-        found, hidden, tokens = jax.jit(
-            lambda: (model(ids), model.decoder(embeddings(4)), sample(key, model, ids, 2))
-        )()
+        run = jax.jit(lambda model=model: (model(ids), model.decoder(embeddings(4)), sample(key, model, ids, 2)))
+        found, hidden, tokens = run()
         assert found.dtype == jnp.float32 and hidden.dtype == dtype and tokens.shape == (1, 2)
         assert 1e-9 < np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
