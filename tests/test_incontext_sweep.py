@@ -37,9 +37,7 @@ TINY = INCONTEXT.spec
     ("fields", "message"),
     [
         ({"num_icl": (1, 4)}, r"num_icl must be in \[0, max_icl = 3\], got 4; a network reads no longer context"),
-        ({"num_icl": (-1,)}, r"num_icl must be in \[0, max_icl = 3\], got -1"),
         ({"width": 10}, "width must be a multiple of 2 heads = 4, got 10; change either"),
-        ({"heads": 3}, "width must be a multiple of 2 heads = 6, got 8"),
         ({"dim": 2}, r"dim must be at least num_concepts \+ 1 = 3, got 2; raise it"),
         ({"finetune_steps": 9}, "finetune_steps must be a multiple of 4 looks, got 9; change either"),
         ({"finetune_steps": 0}, "finetune_steps must be a multiple of 4 looks, got 0"),
@@ -49,7 +47,7 @@ def test_a_field_out_of_range(fields, message):
     assert_field_refused(TINY, fields, message)
 
 
-@pytest.mark.parametrize(("limit", "warned"), [(1.5, True), (3.5, True), (5.0, False)])
+@pytest.mark.parametrize(("limit", "warned"), [(1.5, True), (5.0, False)])
 def test_bins_that_miss_labels_are_named_with_the_share_lost(capsys, limit, warned):
     spec = dataclasses.replace(TINY, bin_limit=limit)
     warn_of_narrow_bins(spec)

@@ -331,34 +331,12 @@ def reference_logits(made: Tiny, ids: np.ndarray) -> np.ndarray:
 def mixed_lines(count: int, seed: int = 0) -> list[str]:
     """Lines of mixed text: words, digits, blanks of all kinds, many scripts, marks, emoji, special tokens."""
     rng = np.random.default_rng(seed)
-    ranges = [
-        *((32, 127), (48, 58), (97, 123), (97, 123), (160, 256), (0x100, 0x250), (0x300, 0x370), (0x370, 0x400)),
-        *((0x400, 0x500), (0x590, 0x700), (0x900, 0x980), (0xE00, 0xE80), (0x2000, 0x2070), (0x2150, 0x2190)),
-        *(
-            (0x3000, 0x3100),
-            (0x4E00, 0x9FFF),
-            (0xAC00, 0xD7A3),
-            (0xFF00, 0xFFEF),
-            (0x1F300, 0x1F650),
-            (0x1D400, 0x1D7FF),
-        ),
-    ]
-    fixed = [
-        " ",
-        "  ",
-        "\t",
-        "\n",
-        "\r\n",
-        "\n\n ",
-        "'s",
-        "'LL",
-        "don't",
-        " the",
-        "The",
-        "1234567",
-        *CONTROL,
-        USER_DEFINED,
-    ]
+    latin = ((32, 127), (48, 58), (97, 123), (97, 123), (160, 256), (0x100, 0x250), (0x300, 0x370))
+    scripts = ((0x370, 0x400), (0x400, 0x500), (0x590, 0x700), (0x900, 0x980), (0xE00, 0xE80))
+    signs = ((0x2000, 0x2070), (0x2150, 0x2190), (0x3000, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3))
+    ranges = [*latin, *scripts, *signs, (0xFF00, 0xFFEF), (0x1F300, 0x1F650), (0x1D400, 0x1D7FF)]
+    blanks = (" ", "  ", "\t", "\n", "\r\n", "\n\n ")
+    fixed = [*blanks, "'s", "'LL", "don't", " the", "The", "1234567", *CONTROL, USER_DEFINED]
 
     def piece():
         if rng.random() < 0.4:
