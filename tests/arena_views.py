@@ -7,9 +7,10 @@ import jax
 import w2s_jax as w2s
 from w2s_jax.methods import LABELS, METHODS, Labels, Method, View, draw_view
 from w2s_jax.tasks import Weakness
-from w2s_jax.types import Task
+from w2s_jax.types import Task, stack
 
 NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 6, 40, 4
+LANES = 2
 
 draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
 
@@ -24,18 +25,25 @@ DEFAULTS = {labels: {n: m.defaults() for n, m in methods_of(labels).items()} for
 
 @partial(jax.jit, static_argnums=0)
 def fit_all(labels: Labels, views: dict[str, View], knobs: dict[str, dict]) -> dict:
-    """Every method on a view of its own, with traced knobs."""
-    return {name: method(views[name], **knobs[name]) for name, method in methods_of(labels).items()}
+    """Every method on views of its own, a batch of `LANES`, with traced knobs: the one program of all tests."""
+
+    def one(views):
+        return {name: method(views[name], **knobs[name]) for name, method in methods_of(labels).items()}
+
+    return jax.vmap(one)(views)
 
 
-def fit_alike(labels: Labels, view: View, knobs=None) -> dict:
-    """Every method on one view."""
-    return fit_all(labels, dict.fromkeys(methods_of(labels), view), DEFAULTS[labels] if knobs is None else knobs)
+def fit_alike(labels: Labels, views: list[View], knobs=None) -> dict:
+    """Every method on the same views, `[LANES d]`."""
+    return fit_all(
+        labels, dict.fromkeys(methods_of(labels), stack(views)), DEFAULTS[labels] if knobs is None else knobs
+    )
 
 
 def run(labels: Labels, name: str, view: View, **knobs: float):
     """One method's coefficients, by the program of all of them."""
-    return fit_alike(labels, view, {**DEFAULTS[labels], name: {**DEFAULTS[labels][name], **knobs}})[name]
+    own = {**DEFAULTS[labels], name: {**DEFAULTS[labels][name], **knobs}}
+    return fit_alike(labels, [view] * LANES, own)[name][0]
 
 
 def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:

@@ -1,4 +1,4 @@
-"""The one law of kernels, checked on every public function: jit, vmap, one trace a grid, single precision, arguments.
+"""One contract for every public kernel: jit, vmap, one trace a grid, single precision, names of arguments.
 
 To add a kernel, add it to `w2s_jax.__all__` and to `KERNELS` below; where its arguments are promised, to `PROMISED`
 too. (The other closed forms of `theory` have a contract of their own.)
@@ -20,7 +20,6 @@ from w2s_jax import em, relaxed, sampling, sorted_labels, theory
 from w2s_jax.tasks import embed
 
 NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 5, 12, 4
-in_double = pytest.mark.skipif(not IN_DOUBLE, reason="single precision alone adds nothing")
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 
@@ -29,12 +28,12 @@ def instance(i: int) -> dict:
     rng = np.random.default_rng(i)
     features, noise = rng.standard_normal((NUM_SAMPLES, DIM)), rng.standard_normal(NUM_SAMPLES)
     frame = np.linalg.qr(rng.standard_normal((DIM, NUM_CONCEPTS + 1)))[0].T
-    laws = {
+    knobs = {
         "weak_accuracy": jnp.array([0.6, 0.7, 0.85][i]),
         "concept_shift": jnp.array([0.3, 0.5, 0.2][i]),
         "noise_var": jnp.array([0.25, 0.4, 0.1][i]),
     }
-    task = make_task(laws, jnp.asarray(frame))
+    task = make_task(knobs, jnp.asarray(frame))
     concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_coef)
     labels = features @ weak + 0.5 * noise
     gram, cross, noise_cross = (features.T @ x / NUM_SAMPLES for x in (features, labels, noise))
@@ -64,13 +63,13 @@ def instance(i: int) -> dict:
         "length": NUM_SAMPLES - i,
         "index": i,
     }
-    return laws | {"key": jax.random.key(i), "task": task} | jax.tree.map(jnp.asarray, arrays)
+    return knobs | {"key": jax.random.key(i), "task": task} | jax.tree.map(jnp.asarray, arrays)
 
 
 @jax.jit
-def make_task(laws, frame) -> w2s.Task:
+def make_task(knobs, frame) -> w2s.Task:
     """A task in which nothing is axis-aligned."""
-    return embed(w2s.make_task(num_concepts=NUM_CONCEPTS, dim=NUM_CONCEPTS + 1, **laws), frame)
+    return embed(w2s.make_task(num_concepts=NUM_CONCEPTS, dim=NUM_CONCEPTS + 1, **knobs), frame)
 
 
 KERNELS = {
@@ -148,15 +147,14 @@ KERNELS = {
     "theory.refinement_crossover_asymptotic": ("task", lambda t: theory.refinement_crossover_asymptotic(t, "shared")),
 }
 SCALARS = {"key", "index", "weak_accuracy", "concept_shift", "noise_var", "coherence", "penalty"}
-# What makes its floats out of nothing has the precision that jax is set to; all others that of their arrays.
 MAKERS = [name for name, (arguments, _) in KERNELS.items() if set(arguments.split()) <= SCALARS]
-KEEPERS = [name for name in KERNELS if name not in MAKERS]
+"""What makes its floats out of nothing has the precision that jax is set to; all others that of their arrays."""
 SLOW = {"theory.refinement_crossover"}
-"""A root over integrals, which compiles for seconds in each of the three programs below. It is traced here; its batches
-and single precision are in test_theory_contract.py, and eager calls in `sims/checks/crossover.py`."""
+"""A root over integrals, which compiles for seconds in each of the programs below. It is traced here; its batches and
+single precision are in test_theory_contract.py, and eager calls in `sims/checks/crossover.py`."""
 RUN = [name for name in KERNELS if name not in SLOW]
-DRAW = [name for name in KEEPERS if "key" in KERNELS[name][0].split()]
-"""Single precision draws other numbers."""
+IN_SINGLE = [name for name in RUN if name not in MAKERS and "key" not in KERNELS[name][0].split()]
+"""What has the same values in single precision; other numbers are drawn in it."""
 
 
 @pytest.fixture(scope="module")
@@ -170,29 +168,12 @@ def call(name: str, point: dict):
     return kernel(*(point[argument] for argument in arguments.split()))
 
 
-def every_kernel(point: dict, names=tuple(RUN)) -> dict:
-    return {name: call(name, point) for name in names}
-
-
 @pytest.fixture(scope="module")
 def looped(grid) -> list[dict]:
     """Every kernel at every point: one program, which refuses a second trace."""
     chex.clear_trace_counter()
-    compiled = jax.jit(chex.assert_max_traces(every_kernel, n=1))
+    compiled = jax.jit(chex.assert_max_traces(lambda point: {name: call(name, point) for name in RUN}, n=1))
     return [compiled(point) for point in grid]
-
-
-@pytest.fixture(scope="module")
-def batched(grid) -> dict:
-    """Every kernel on all points at once."""
-    return jax.jit(jax.vmap(every_kernel))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *grid))
-
-
-@pytest.fixture(scope="module")
-def in_single(grid) -> list[dict]:
-    """Every kernel that keeps the precision of its arguments, at every point."""
-    compiled = jax.jit(partial(every_kernel, names=[name for name in KEEPERS if name in RUN]))
-    return [compiled(single(point)) for point in grid]
 
 
 def single(tree):
@@ -209,9 +190,15 @@ def public_function(name: str):
     return value
 
 
-def assert_same(one, other, rtol=1e-10, atol=1e-12):
+def assert_same(one, other, rtol=1e-10, atol=1e-12, name=""):
     rtol, atol = (rtol, atol) if IN_DOUBLE else (1e-3, 1e-4)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), one, other)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol, err_msg=name), one, other)
+
+
+def assert_single(result, in_double, name: str) -> None:
+    """All floats are in single precision, and what is no float is what it was."""
+    for x, y in zip(jax.tree.leaves(result), jax.tree.leaves(in_double), strict=True):
+        assert x.dtype == (jnp.float32 if y.dtype == jnp.float64 else y.dtype), name
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -222,10 +209,22 @@ def test_jit_equals_eager(grid, looped, name):
     assert_same(looped[0][name], result)
 
 
-@pytest.mark.parametrize("name", RUN)
-@in_double
-def test_vmap_equals_a_loop(looped, batched, name):
-    assert_same(batched[name], jax.tree.map(lambda *leaves: np.stack(leaves), *(one[name] for one in looped)))
+@pytest.mark.skipif(not IN_DOUBLE, reason="single precision alone adds nothing")
+def test_a_batch_equals_a_loop_in_single_precision_where_arrays_are(grid, looped):
+    """What draws is compared in double precision, since other numbers are drawn in single."""
+
+    @jax.jit
+    @jax.vmap
+    def batched(in_single, in_double):
+        return {name: call(name, in_single if name in IN_SINGLE else in_double) for name in RUN}
+
+    points, expected = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *each) for each in (grid, looped))
+    for name, result in batched(single(points), points).items():
+        if name in IN_SINGLE:
+            assert_single(result, expected[name], name)
+            assert_same(result, expected[name], rtol=1e-4, atol=1e-5, name=name)
+        else:
+            assert_same(result, expected[name], name=name)
 
 
 def test_the_grid_is_one_trace_and_a_second_would_be_seen(looped):
@@ -236,22 +235,12 @@ def test_the_grid_is_one_trace_and_a_second_would_be_seen(looped):
         counted(jnp.ones(4))
 
 
-@pytest.mark.parametrize("name", [name for name in KEEPERS if name in RUN])
-@in_double
-def test_single_precision_in_single_precision_out(looped, in_single, name):
-    for expected, result in zip(looped, in_single, strict=True):
-        for x, y in zip(jax.tree.leaves(result[name]), jax.tree.leaves(expected[name]), strict=True):
-            assert x.dtype == (jnp.float32 if y.dtype == jnp.float64 else y.dtype)
-        if name not in DRAW:
-            assert_same(result[name], expected[name], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_the_precision_that_jax_is_set_to_is_the_precision_out(grid, looped, name):
-    with jax.enable_x64(False):
+@pytest.mark.parametrize("name", [name for name in RUN if name not in IN_SINGLE])
+def test_what_draws_or_makes_floats_has_the_precision_of_arrays_or_of_jax(grid, looped, name):
+    with jax.enable_x64(name not in MAKERS and IN_DOUBLE):
         result = jax.eval_shape(partial(call, name), single(grid[0]))
-    for x, y in zip(jax.tree.leaves(result), jax.tree.leaves(looped[0][name]), strict=True):
-        assert (x.dtype, x.shape) == (jnp.float32 if y.dtype == jnp.float64 else y.dtype, y.shape)
+    assert_single(result, looped[0][name], name)
+    assert [x.shape for x in jax.tree.leaves(result)] == [y.shape for y in jax.tree.leaves(looped[0][name])]
 
 
 def test_properties_of_a_task_take_any_leading_dimensions(grid):
@@ -327,25 +316,22 @@ def test_arguments_have_their_promised_names(name):
     assert words == PROMISED[name].split()
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_the_key_comes_first_where_there_is_chance(name):
-    parameters = list(inspect.signature(public_function(name)).parameters)
-    assert ("key" in KERNELS[name][0].split()) == (parameters[0] == "key")
-    assert "key" not in parameters[1:]
+def test_the_key_comes_first_where_there_is_chance():
+    for name, (arguments, _) in KERNELS.items():
+        parameters = list(inspect.signature(public_function(name)).parameters)
+        assert ("key" in arguments.split()) == (parameters[0] == "key"), name
+        assert "key" not in parameters[1:], name
 
 
-@pytest.mark.parametrize(
-    ("container", "fields"),
-    [
-        (
-            w2s.Task,
-            "concepts source_prior target_prior noise_var weak_concepts weak_prior weak_noise_var feature_var",
-        ),
-        (w2s.Dataset, "features labels"),
-        (w2s.Moments, "gram cross num_samples"),
-        (w2s.Design, "gram noise_cross num_samples"),
-        (w2s.Refined, "coef labels examples weights"),
-    ],
-)
-def test_containers_have_their_promised_fields(container, fields):
-    assert list(container._fields) == fields.split()
+CONTAINERS = {
+    w2s.Task: "concepts source_prior target_prior noise_var weak_concepts weak_prior weak_noise_var feature_var",
+    w2s.Dataset: "features labels",
+    w2s.Moments: "gram cross num_samples",
+    w2s.Design: "gram noise_cross num_samples",
+    w2s.Refined: "coef labels examples weights",
+}
+
+
+def test_containers_have_their_promised_fields():
+    for container, fields in CONTAINERS.items():
+        assert list(container._fields) == fields.split()

@@ -10,7 +10,7 @@ from tests.conftest import IN_DOUBLE
 from tests.test_contract import DIM, KERNELS, NUM_ICL, NUM_SAMPLES, call, instance, single
 from w2s_jax.methods.views import draw_view
 
-P = jax.sharding.PartitionSpec
+P, AxisType = jax.sharding.PartitionSpec, jax.sharding.AxisType
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 
@@ -19,60 +19,44 @@ def point() -> dict:
     return instance(0)
 
 
-def mesh(kind: jax.sharding.AxisType):
+def mesh(kind: AxisType):
     return jax.make_mesh((1,), ("x",), axis_types=(kind,))
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("precision", ["default", "single"])
-def test_under_strict_promotion(point, name, precision):
+def test_under_strict_promotion_inside_a_mesh(point, name):
     """With single-precision data where the default is double too: nothing of another type is made on the way."""
-    with jax.numpy_dtype_promotion("strict"):
-        jax.eval_shape(partial(call, name), single(point) if precision == "single" else point)
-
-
-@pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
-def test_inside_a_mesh(point, name, kind):
-    with jax.set_mesh(mesh(kind)):
-        jax.eval_shape(jax.jit(partial(call, name)), point)
+    for kind, given in ((AxisType.Explicit, point), (AxisType.Auto, single(point))):
+        with jax.set_mesh(mesh(kind)), jax.numpy_dtype_promotion("strict"):
+            jax.eval_shape(jax.jit(partial(call, name)), given)
 
 
 UNCHECKED = {"sample_moments"}
 """It uses `jax.random.binomial`, which jax itself runs under `shard_map` with check_vma=False alone."""
 
 
-@pytest.mark.parametrize("name", [name for name in KERNELS if name not in UNCHECKED])
+@pytest.mark.parametrize("name", KERNELS)
 def test_under_shard_map(point, name):
     """All arguments may be sharded over replicates, or any one of them, the rest being the same everywhere."""
     arguments = KERNELS[name][0].split()
-    for sharded in [set(arguments), *({argument} for argument in arguments)]:
-        trace_sharded(point, name, sharded, check_vma=True)
+    alone = [{argument} for argument in arguments] if len(arguments) > 1 and name not in UNCHECKED else []
+    for sharded in (set(arguments), *alone):
 
+        def over(change, values: dict, sharded=sharded) -> dict:
+            return {n: jax.tree.map(change, value) if n in sharded else value for n, value in values.items()}
 
-@pytest.mark.parametrize("name", sorted(UNCHECKED))
-def test_under_shard_map_unchecked(point, name):
-    trace_sharded(point, name, set(KERNELS[name][0].split()), check_vma=False)
+        def one_replicate(given, over=over):
+            return jax.tree.map(lambda x: x[None], call(name, over(lambda x: x[0], given)))
 
-
-def trace_sharded(point: dict, name: str, sharded: set[str], check_vma: bool) -> None:
-    given = {argument: point[argument] for argument in KERNELS[name][0].split()}
-    specs = {argument: P("x") if argument in sharded else P() for argument in given}
-
-    def one_replicate(given):
-        own = {
-            argument: jax.tree.map(lambda x: x[0], value) if argument in sharded else value
-            for argument, value in given.items()
-        }
-        return jax.tree.map(lambda x: x[None], call(name, own))
-
-    stacked = {
-        argument: jax.tree.map(lambda x: x[None], value) if argument in sharded else value
-        for argument, value in given.items()
-    }
-    where = mesh(jax.sharding.AxisType.Auto)
-    mapped = jax.shard_map(one_replicate, mesh=where, in_specs=(specs,), out_specs=P("x"), check_vma=check_vma)
-    jax.eval_shape(mapped, stacked)
+        specs = {argument: P("x") if argument in sharded else P() for argument in arguments}
+        mapped = jax.shard_map(
+            one_replicate,
+            mesh=mesh(AxisType.Auto),
+            in_specs=(specs,),
+            out_specs=P("x"),
+            check_vma=name not in UNCHECKED,
+        )
+        jax.eval_shape(mapped, over(lambda x: x[None], {argument: point[argument] for argument in arguments}))
 
 
 def test_a_view_under_debug_nans(point):

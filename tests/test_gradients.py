@@ -40,32 +40,17 @@ CALLS["refine"] = lambda k, t, s, c: [
 ]
 """What is differentiated: of a refined student its mean labels, since drawn ones have slopes with noise."""
 POINT = instance(0)
-
-
 KINKS = {"theory.posterior_exponent", "theory.refinement_crossover_asymptotic"}
 """Least values over the rivals: where two rivals are equal they have a kink, and are looked at beside it."""
-
-
-def point_of(name: str) -> dict:
-    """Where a kernel is differentiated."""
-    if name not in KINKS:
-        return POINT
-    task, rng = POINT["task"], np.random.default_rng(5)
-    return {
-        **POINT,
-        "task": task._replace(weak_concepts=task.weak_concepts + 0.05 * rng.standard_normal(task.concepts.shape)),
-    }
+UNEQUAL = POINT["task"]._replace(
+    weak_concepts=POINT["task"].weak_concepts + 0.05 * np.random.default_rng(5).standard_normal((3, 5))
+)
 
 
 def arguments_of(name: str) -> list[str]:
     """The arguments that are real numbers, a task by its fields."""
-    fields = {"task": [f"task.{field}" for field in w2s.Task._fields]}
-    return [
-        each
-        for argument in KERNELS[name][0].split()
-        for each in fields.get(argument, [argument])
-        if argument not in WHOLE
-    ]
+    fields = {"task": [f"task.{field}" for field in w2s.Task._fields]} | {each: [] for each in WHOLE}
+    return [each for argument in KERNELS[name][0].split() for each in fields.get(argument, [argument])]
 
 
 def moved(argument: str, value, steps: dict, rng):
@@ -84,7 +69,7 @@ def moved(argument: str, value, steps: dict, rng):
 def along(name: str, steps: dict):
     """One number of all that a kernel returns, as its arguments move."""
     rng = np.random.default_rng(0)
-    point = point_of(name)
+    point = {**POINT, "task": UNEQUAL} if name in KINKS else POINT
     given = [moved(argument, point[argument], steps, rng) for argument in KERNELS[name][0].split()]
     leaves = jax.tree.leaves(CALLS[name](*given))
     return sum((rng.standard_normal(leaf.shape) * leaf).sum() for leaf in leaves)
@@ -99,14 +84,16 @@ def test_derivatives_of_kernels_are_differences_or_raise(name):
     smooth = [each for each in arguments_of(name) if each not in left_out]
 
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def slopes(step):
-        ends = step * jnp.concatenate([jnp.eye(len(smooth)), -jnp.eye(len(smooth))])
-        ahead, behind = jnp.split(jax.vmap(lambda steps: along(name, dict(zip(smooth, steps))))(ends), 2)
-        grad = jax.grad(lambda steps: along(name, steps))(dict.fromkeys(smooth, 0.0))
-        return jnp.stack([grad[argument] for argument in smooth]), (ahead - behind) / (2 * step)
+    def values_and_slopes(points):
+        return jax.vmap(jax.value_and_grad(lambda steps: along(name, dict(zip(smooth, steps)))))(points)
 
     if smooth:
-        np.testing.assert_allclose(*slopes(1e-5), rtol=2e-3 if name in ALIKE else 1e-5, atol=1e-6)
+        count, step = len(smooth), 1e-5
+        values, slopes = values_and_slopes(
+            step * jnp.concatenate([jnp.eye(count), -jnp.eye(count), jnp.zeros((1, count))])
+        )
+        differences = (values[:count] - values[count:-1]) / (2 * step)
+        np.testing.assert_allclose(slopes[-1], differences, rtol=2e-3 if name in ALIKE else 1e-5, atol=1e-6)
     for argument in jumps:
         with pytest.raises(TypeError, match=SENTENCE):
             jax.eval_shape(jax.grad(lambda step: along(name, {argument: step})), 0.0)  # noqa: B023
@@ -115,39 +102,42 @@ def test_derivatives_of_kernels_are_differences_or_raise(name):
 # --- labels drawn from a posterior ----------------------------------------------------------------------------------
 
 MEANS = jnp.array([[1.0, -0.5], [-0.4, 0.3], [0.2, 2.0]])  # [K n]
-PRIORS = {  # where the weights are, and where they move to
-    "common": ([0.5, 0.2, 0.3], [0.4, -0.1, -0.3]),
-    "rare": ([0.94, 0.05, 0.01], [-0.3, 0.2, 0.1]),
-    "new": ([0.7, 0.3, 0.0], [-0.5, 0.1, 0.4]),
-}
+PRIORS = [  # where the weights are, and where they move to: common ones, rare ones, and new ones
+    ([0.5, 0.2, 0.3], [0.4, -0.1, -0.3]),
+    ([0.94, 0.05, 0.01], [-0.3, 0.2, 0.1]),
+    ([0.7, 0.3, 0.0], [-0.5, 0.1, 0.4]),
+]
+MIXING = jnp.array([0.8, -0.6])
 
 
-@pytest.mark.parametrize("weights", PRIORS)
-def test_derivatives_of_drawn_labels_are_those_of_quadratic_means(weights):
-    at, by = (jnp.asarray(x) for x in PRIORS[weights])
-    means = MEANS[:, :, None] if MEANS.ndim == 3 else MEANS
-    mixing = jnp.array([0.8, -0.6])
+def moving(prior, step):
+    """Weights, answers and noise of two labels."""
+    at, by = prior
+    return (at + step * by)[:, None] * jnp.ones((1, 2)), MEANS * (1 + 0.2 * step), 0.5 + 0.1 * step
 
-    def moving(step):
-        return (at + step * by)[:, None] * jnp.ones((1, 2)), means * (1 + 0.2 * step), 0.5 + 0.1 * step
 
-    def quadratic(step, key):
-        uniforms, normals = jax.random.uniform(key, (2,)), jax.random.normal(w2s.stream(key, "noise"), (2,))
-        return (mixing @ mixture_labels(uniforms, normals, *moving(step)) + 1) ** 2
+def quadratic(step, prior, key):
+    uniforms, normals = jax.random.uniform(key, (2,)), jax.random.normal(w2s.stream(key, "noise"), (2,))
+    return (MIXING @ mixture_labels(uniforms, normals, *moving(prior, step)) + 1) ** 2
 
-    def expected(step):
-        shares, answers, noise = moving(step)
-        mean = (shares * answers).sum(axis=0)
-        variance = (shares * answers**2).sum(axis=0) - mean**2 + noise**2
-        return (mixing @ mean + 1) ** 2 + mixing**2 @ variance
 
+def mean_quadratic(step, prior):
+    shares, answers, noise = moving(prior, step)
+    mean = (shares * answers).sum(axis=0)
+    variance = (shares * answers**2).sum(axis=0) - mean**2 + noise**2
+    return (MIXING @ mean + 1) ** 2 + MIXING**2 @ variance
+
+
+def test_derivatives_of_drawn_labels_are_those_of_quadratic_means():
     keys = jax.random.split(jax.random.key(3), 100_000)
-    slopes = jax.jit(jax.vmap(jax.grad(quadratic), (None, 0)))(0.0, keys)
-    exact = jax.grad(expected)(0.0)
-    assert_mean(slopes, exact)
-    assert_mean_rejects(slopes, 1.1 * exact)
+    slopes_of = jax.jit(jax.vmap(jax.grad(quadratic), (None, None, 0)))
+    exact_of = jax.jit(jax.grad(mean_quadratic))
+    for prior in ([jnp.array(x) for x in each] for each in PRIORS):
+        slopes, exact = slopes_of(0.0, prior, keys), exact_of(0.0, prior)
+        assert_mean(slopes, exact)
+        assert_mean_rejects(slopes, 1.1 * exact)
     with pytest.raises(TypeError, match="first derivatives alone"):
-        jax.eval_shape(jax.grad(jax.grad(quadratic)), 0.0, keys[0])
+        jax.eval_shape(jax.grad(jax.grad(quadratic)), 0.0, prior, keys[0])
 
 
 def test_map_labels_raise_in_the_posterior_and_not_in_the_answers():
@@ -158,8 +148,8 @@ def test_map_labels_raise_in_the_posterior_and_not_in_the_answers():
 
     with pytest.raises(TypeError, match=SENTENCE):
         jax.eval_shape(jax.grad(label), 0.0, 0.0)
-    slope, step = jax.grad(label, 1)(0.0, 0.0), 1e-5
-    np.testing.assert_allclose(slope, (label(0.0, step) - label(0.0, -step)) / (2 * step), rtol=1e-6)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(label, 1), (None, 0)))(0.0, jnp.array([-1e-5, 0.0, 1e-5]))
+    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / 2e-5, rtol=1e-6)
 
 
 # --- methods --------------------------------------------------------------------------------------------------------
@@ -210,33 +200,25 @@ def test_derivatives_of_methods_are_differences_or_raise(labels, name):
     if not soft:
         return
     drawn = labels == "linear" and name in ("self_refine", "icl_refine")
-    keys = jax.random.split(jax.random.key(1), REPLICATES)
-    at, steps = (
-        jnp.array([*soft.values()]),
-        jnp.array([(0.03 if drawn else 1e-4) * max(value, 0.1) for value in soft.values()]),
-    )
-
-    def of(theta, key):
-        return risk(labels, name, dict(zip(soft, theta)), key)
+    keys = jax.random.split(jax.random.key(1), 6000 if drawn else 50)
+    at, count = jnp.array([*soft.values()]), len(soft)
+    steps = jnp.array([(0.03 if drawn else 1e-4) * max(value, 0.1) for value in soft.values()])
 
     @jax.jit
-    def both(keys):
-        ends = at[None] + jnp.concatenate([jnp.diag(steps), -jnp.diag(steps)])
-        ahead, behind = jnp.split(jax.lax.map(lambda theta: jax.vmap(of, (None, 0))(theta, keys), ends), 2)
-        slopes = jax.vmap(jax.grad(lambda values, key: risk(labels, name, values, key)), (None, 0))(soft, keys)
-        return slopes, dict(zip(soft, (ahead - behind) / (2 * steps[:, None])))
+    def values_and_slopes(points):
+        of = jax.value_and_grad(lambda theta, key: risk(labels, name, dict(zip(soft, theta)), key))
+        return jax.lax.map(lambda theta: jax.vmap(of, (None, 0))(theta, keys), points)
 
-    slopes, differences = both(keys)
-    for each in soft:
-        slope, difference, off = slopes[each], differences[each], slopes[each] - differences[each]
+    moves = jnp.diag(steps)
+    values, slopes = values_and_slopes(at[None] + jnp.concatenate([moves, -moves, jnp.zeros((1, count))]))
+    differences = (values[:count] - values[count:-1]) / (2 * steps[:, None])
+    for each, slope, difference in zip(soft, slopes[-1].T, differences):
+        off = slope - difference
         print(f"{labels} {name} d risk / d {each}: {slope.mean():.4f}, differences {difference.mean():.4f}")
         if drawn and off.std() > 0.01:
             assert_mean(off, 0.0, scale=max(2.5 * abs(float(difference.mean())), 1.0))
         else:  # no draw jumps, and the step may be small
             np.testing.assert_allclose(slope.mean(), difference.mean(), rtol=1e-3, atol=1e-4)
-
-
-REPLICATES = 6000
 
 
 def test_a_jump_says_so_in_its_own_words():

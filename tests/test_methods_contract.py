@@ -1,16 +1,30 @@
-"""One contract for every method of the registry, with labels of either kind."""
+"""One contract for every method of the registry, with labels of either kind.
+
+Coefficients come from one program that runs all methods on two views side by side.
+"""
 
 import re
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.arena_views import DEFAULTS, DIM, NUM_ICL, NUM_SAMPLES, draw, fit_alike, fit_all, make_task, methods_of
-from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Knob, Method, View, confidence, teams
-from w2s_jax.types import stack
+from tests.arena_views import (
+    DEFAULTS,
+    DIM,
+    LANES,
+    NUM_ICL,
+    NUM_SAMPLES,
+    draw,
+    fit_alike,
+    fit_all,
+    make_task,
+    methods_of,
+)
+from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Knob, Labels, Method, View, confidence, teams
+from w2s_jax.types import Task, stack
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
@@ -27,7 +41,6 @@ OTHERS = {
 CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine", "contrastive"}
 """Methods with draws of their own, and anchored_contrastive, which draws signs."""
 CASES = [(labels, name) for labels in LABELS for name in methods_of(labels)]
-KNOBS = [(labels, name, knob) for labels, name in CASES for knob in METHODS[name].on(labels).knobs]
 UNSEEN = {
     "linear": {"weak_log_odds", "unaligned_log_odds", "colleague_log_odds"},
     "sign": {"unaligned_labels", "weak_densities"},
@@ -35,64 +48,26 @@ UNSEEN = {
 """What there is not in a view."""
 
 
-@pytest.fixture(scope="module")
-def task():
-    return make_task()
+class Fitted(NamedTuple):
+    """Two views with labels of a kind, and every method's coefficients on them: by default, and at other knobs."""
+
+    labels: Labels
+    task: Task
+    views: list[View]
+    coefs: dict
+    at_others: dict
+
+    def changed(self, view: View) -> set[str]:
+        """Methods to which a change of the first view makes a difference."""
+        found = fit_alike(self.labels, [view] * LANES)
+        return {name for name, coef in found.items() if not np.array_equal(coef[0], self.coefs[name][0])}
 
 
-@pytest.fixture(scope="module")
-def views(task) -> dict[str, list[View]]:
-    return {
-        labels: [draw(jax.random.key(i), task, NUM_SAMPLES, NUM_ICL, labels) for i in range(3)] for labels in LABELS
-    }
-
-
-@pytest.fixture(scope="module")
-def fits(views) -> dict[str, list[dict]]:
-    """The coefficients of every method on every view."""
-    return {labels: [fit_alike(labels, view) for view in views[labels]] for labels in LABELS}
-
-
-@pytest.fixture(scope="module")
-def batched(views) -> dict[str, dict]:
-    """Those of all views at once."""
-
-    def together(labels):
-        views_of_all = dict.fromkeys(methods_of(labels), stack(views[labels]))
-        return jax.jit(jax.vmap(partial(fit_all, labels), in_axes=(0, None)))(views_of_all, DEFAULTS[labels])
-
-    return {labels: together(labels) for labels in LABELS}
-
-
-@pytest.fixture(scope="module")
-def with_others(views) -> dict[str, dict]:
-    """Those of the first view at other values of the knobs."""
-    return {labels: fit_alike(labels, views[labels][0], OTHERS[labels]) for labels in LABELS}
-
-
-@pytest.fixture(scope="module")
-def permuted(views) -> dict[str, dict]:
-    """Those of the same examples in another order."""
-    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
-
-    def shuffled(view: View) -> View:
-        each, whole = ("colleague_labels", "colleague_log_odds"), ("source", "middle_coef")
-        fields = {name: jax.tree.map(lambda x: x[:, order], getattr(view, name)) for name in each}
-        rest = set(View._fields) - set(whole) - set(each)
-        return view._replace(**fields, **{name: jax.tree.map(lambda x: x[order], getattr(view, name)) for name in rest})
-
-    return {labels: fit_alike(labels, shuffled(views[labels][0])) for labels in LABELS}
-
-
-@pytest.fixture(scope="module")
-def poisoned(views) -> dict[str, dict]:
-    """Those of views in which all that a method did not ask for is no number."""
-
-    def of(labels):
-        others = {name: set(SIGHTS) - set(method.sees) for name, method in methods_of(labels).items()}
-        return fit_all(labels, {n: poison(views[labels][0], names) for n, names in others.items()}, DEFAULTS[labels])
-
-    return {labels: of(labels) for labels in LABELS}
+@pytest.fixture(scope="module", params=LABELS)
+def fitted(request) -> Fitted:
+    labels, task = request.param, make_task()
+    views = [draw(jax.random.key(i), task, NUM_SAMPLES, NUM_ICL, labels) for i in range(LANES)]
+    return Fitted(labels, task, views, fit_alike(labels, views), fit_alike(labels, views, OTHERS[labels]))
 
 
 def poison(view: View, names) -> View:
@@ -116,95 +91,100 @@ def test_names_are_keys_and_everybody_says_who_they_are():
     assert View._fields == ("features", "chance", *SIGHTS)
 
 
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_coefficients_are_finite(fits, with_others, labels, name):
-    for coef in (*(found[name] for found in fits[labels]), with_others[labels][name]):
-        assert coef.shape == (DIM,) and coef.dtype == jnp.float64
-        assert np.isfinite(coef).all()
+def test_coefficients_are_finite_and_move_with_the_examples_and_the_knobs(fitted):
+    for name, method in methods_of(fitted.labels).items():
+        for coef in (fitted.coefs[name], fitted.at_others[name]):
+            assert coef.shape == (LANES, DIM) and coef.dtype == jnp.float64 and np.isfinite(coef).all(), name
+        assert np.array_equal(*fitted.coefs[name]) == (name == "source"), name
+        if method.knobs:
+            assert np.abs(fitted.at_others[name] - fitted.coefs[name])[0].max() > 1e-6, name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("labels", "name"), CASES)
-def test_jit_equals_eager(views, fits, labels, name):
-    found = METHODS[name].on(labels)(views[labels][0])
-    np.testing.assert_allclose(found, fits[labels][0][name], rtol=1e-8, atol=1e-10)
+def test_a_program_of_many_with_traced_knobs_equals_an_eager_call(labels, name):
+    """Of a batch, compiled; tests of single methods compare the same program with NumPy."""
+    view = draw(jax.random.key(0), make_task(), NUM_SAMPLES, NUM_ICL, labels)
+    expected = fit_alike(labels, [view] * LANES, OTHERS[labels])[name][0]
+    found = METHODS[name].on(labels)(view, **OTHERS[labels][name])
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("labels", "name"), [(labels, name) for labels, name in CASES if METHODS[name].knobs])
-def test_traced_knobs_are_concrete_ones(views, fits, with_others, labels, name):
-    found = METHODS[name].on(labels)(views[labels][0], **OTHERS[labels][name])
-    np.testing.assert_allclose(found, with_others[labels][name], rtol=1e-8, atol=1e-10)
-    assert np.abs(with_others[labels][name] - fits[labels][0][name]).max() > 1e-6  # they do something
+def test_neighbours_in_a_batch_do_not_matter(fitted):
+    twice = [fit_alike(fitted.labels, [view] * LANES) for view in fitted.views]
+    for name, coefs in fitted.coefs.items():
+        same = np.stack([found[name][0] for found in twice])
+        np.testing.assert_allclose(coefs, same, rtol=1e-8, atol=1e-10, err_msg=name)
 
 
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_vmap_equals_a_loop(fits, batched, labels, name):
-    expected = np.stack([found[name] for found in fits[labels]])
-    np.testing.assert_allclose(batched[labels][name], expected, rtol=1e-8, atol=1e-10)
+def test_the_order_of_examples_does_not_matter(fitted):
+    order = np.random.default_rng(0).permutation(NUM_SAMPLES)
+    places = dict.fromkeys(View._fields, order) | dict.fromkeys(
+        ("colleague_labels", "colleague_log_odds"), np.s_[:, order]
+    )
+    view = fitted.views[0]
+    fields = {
+        name: jax.tree.map(lambda x, place=place: x[place], getattr(view, name))
+        for name, place in places.items()
+        if name not in ("source", "middle_coef")
+    }
+    found = fit_alike(fitted.labels, [view._replace(**fields)] * LANES)
+    for name, coef in found.items():
+        np.testing.assert_allclose(coef[0], fitted.coefs[name][0], rtol=1e-8, atol=1e-10, err_msg=name)
 
 
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_the_order_of_examples_does_not_matter(fits, permuted, labels, name):
-    np.testing.assert_allclose(permuted[labels][name], fits[labels][0][name], rtol=1e-8, atol=1e-10)
+def test_what_is_not_declared_is_not_seen(fitted):
+    """In views in which all that a method did not ask for is no number."""
+    views = {
+        name: stack([poison(view, set(SIGHTS) - set(method.sees)) for view in fitted.views])
+        for name, method in methods_of(fitted.labels).items()
+    }
+    for name, coef in fit_all(fitted.labels, views, DEFAULTS[fitted.labels]).items():
+        np.testing.assert_array_equal(coef, fitted.coefs[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_what_is_not_declared_is_not_seen(fits, poisoned, labels, name):
-    np.testing.assert_array_equal(poisoned[labels][name], fits[labels][0][name])
-
-
-@pytest.mark.parametrize("labels", LABELS)
-def test_what_is_declared_is_seen(views, fits, labels):
+def test_what_is_declared_is_seen(fitted):
     """A method that says that it sees a field reads it; an intent that is no number names some concept, though."""
+    methods, view = methods_of(fitted.labels), fitted.views[0]
     for place in range(3):
-        asked = {name: method.sees[place % len(method.sees)] for name, method in methods_of(labels).items()}
-        poisoned = {name: poison(views[labels][0], [sight]) for name, sight in asked.items()}
-        found = fit_all(labels, poisoned, DEFAULTS[labels])
+        asked = {name: method.sees[place % len(method.sees)] for name, method in methods.items()}
+        poisoned = {name: stack([poison(view, [sight])] * LANES) for name, sight in asked.items()}
+        found = fit_all(fitted.labels, poisoned, DEFAULTS[fitted.labels])
         for name, sight in asked.items():
-            changed = not np.allclose(found[name], fits[labels][0][name], rtol=1e-6)
+            changed = not np.allclose(found[name][0], fitted.coefs[name][0], rtol=1e-6)
             assert changed or (name, sight) == ("intent_refine", "prompts"), (name, sight)
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_the_same_key_gives_the_same_bits_and_another_does_not(task, fits, labels):
-    again = fit_alike(labels, draw(jax.random.key(0), task, NUM_SAMPLES, NUM_ICL, labels))
-    for name, coef in again.items():
-        np.testing.assert_array_equal(coef, fits[labels][0][name])
-        assert np.array_equal(fits[labels][1][name], fits[labels][0][name]) == (name == "source"), name
+def test_some_methods_have_chance_of_their_own(fitted):
+    first, second = fitted.views
+    expected = CHANCE | ({"anchored_contrastive"} if fitted.labels == "sign" else set())
+    assert fitted.changed(first._replace(chance=second.chance)) == expected
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_some_methods_have_chance_of_their_own(views, fits, labels):
-    changed = fit_alike(labels, views[labels][0]._replace(chance=views[labels][1].chance))
-    found = {name for name, coef in changed.items() if not np.array_equal(coef, fits[labels][0][name])}
-    assert found == CHANCE | ({"anchored_contrastive"} if labels == "sign" else set())
-
-
-@pytest.mark.parametrize("labels", LABELS)
-def test_nobody_but_the_ceiling_reads_the_target(task, views, fits, labels):
-    turned = task._replace(target_prior=jnp.roll(task.target_prior, 1))
-    other = draw(jax.random.key(0), turned, NUM_SAMPLES, NUM_ICL, labels)
-    np.testing.assert_array_equal(other.weak_labels, views[labels][0].weak_labels)
-    changed = fit_alike(labels, other)
-    found = {name for name, coef in changed.items() if not np.array_equal(coef, fits[labels][0][name])}
-    assert found == {"ceiling"}
-    assert np.abs(changed["ceiling"] - fits[labels][0]["ceiling"]).max() > 0.1
+def test_nobody_but_the_ceiling_reads_the_target(fitted):
+    turned = fitted.task._replace(target_prior=jnp.roll(fitted.task.target_prior, 1))
+    view = draw(jax.random.key(0), turned, NUM_SAMPLES, NUM_ICL, fitted.labels)
+    np.testing.assert_array_equal(view.weak_labels, fitted.views[0].weak_labels)
+    assert fitted.changed(view) == {"ceiling"}
 
 
 # --- kinds of labels, knobs, bad input and cost ---------------------------------------------------------------------
 
 
+def assert_one_sentence(raised, message: str) -> None:
+    text = str(raised.value)
+    assert re.search(message, text), text
+    assert text.endswith(".") and "\n" not in text and not re.search(r"[.!?] [A-Z]", text), text
+
+
 def test_a_method_without_a_kind_of_labels_says_which_it_supports():
     plain = Method("plain", "Nothing.", lambda view: view.features[0], ("source",), Cost(0, False, 0), "nowhere")
     assert plain.labels == ("linear",) and plain.on("linear") is plain
-    with pytest.raises(ValueError) as raised:
-        plain.on("sign")
-    expected = "labels of plain must be among linear, got 'sign'; choose from the list, or another method."
-    assert_one_sentence(raised, f"^{re.escape(expected)}$")
-    with pytest.raises(ValueError) as raised:
-        METHODS["product_loss"].on("linear")
-    assert_one_sentence(raised, "^labels of product_loss must be among sign, got 'linear'; choose from the list, or ")
+    for method, asked, known in ((plain, "sign", "linear"), (METHODS["product_loss"], "linear", "sign")):
+        with pytest.raises(ValueError) as raised:
+            method.on(asked)
+        message = f"labels of {method.name} must be among {known}, got '{asked}'; choose from the list, or another"
+        assert_one_sentence(raised, f"^{message} method.$")
 
 
 def test_what_a_method_sees_says_whether_a_language_model_could_have_it():
@@ -215,64 +195,40 @@ def test_what_a_method_sees_says_whether_a_language_model_could_have_it():
     assert set(methods_of("linear")) - realistic["linear"] == never | {"aux_confidence", "experts", "selective"}
 
 
-@pytest.mark.parametrize(("labels", "name", "knob"), KNOBS)
-def test_defaults_and_candidates_are_in_range(labels, name, knob):
-    it = METHODS[name].on(labels).knobs[knob]
-    assert it.low <= it.default <= it.high and it.about
-    assert all(it.low <= value <= it.high for value in it.candidates)
-    assert len(set(it.candidates)) == len(it.candidates) >= 1
-    assert len(it.candidates) > 1 or it.candidates == (it.default,)
-    assert OTHERS[labels][name][knob] != it.default
+@pytest.mark.parametrize("labels", LABELS)
+def test_defaults_and_candidates_are_in_range(labels):
+    for name, method in methods_of(labels).items():
+        for it in method.knobs.values():
+            assert it.low <= it.default <= it.high and it.about, name
+            assert all(it.low <= value <= it.high for value in it.candidates), name
+            assert len(set(it.candidates)) == len(it.candidates) >= 1, name
+            assert len(it.candidates) > 1 or it.candidates == (it.default,), name
+        found = method.candidates()
+        assert len(found) == np.prod([len(knob.candidates) for knob in method.knobs.values()], dtype=int)
+        assert len({tuple(values.items()) for values in found}) == len(found), name
+        assert all(list(values) == list(method.knobs) for values in found), name
 
 
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_candidates_are_all_combinations(labels, name):
-    method = METHODS[name].on(labels)
-    found = method.candidates()
-    assert len(found) == np.prod([len(knob.candidates) for knob in method.knobs.values()], dtype=int)
-    assert len({tuple(values.items()) for values in found}) == len(found)
-    assert all(list(values) == list(method.knobs) for values in found)
+def test_bad_knobs_and_views_without_what_is_needed_are_refused(fitted):
+    view = fitted.views[0]
 
-
-def assert_one_sentence(raised, message: str) -> None:
-    text = str(raised.value)
-    assert re.search(message, text), text
-    assert text.endswith(".") and "\n" not in text and not re.search(r"[.!?] [A-Z]", text), text
-
-
-@pytest.mark.parametrize(("labels", "name", "knob"), KNOBS)
-def test_knobs_out_of_range_are_refused(views, labels, name, knob):
-    method = METHODS[name].on(labels)
-    it = method.knobs[knob]
-    for value in (it.low - 1, it.high + 1, float("nan")):
-        if it.low <= value <= it.high:
-            continue  # there is no value above infinity
+    def refused(method: Method, message: str, view=view, **knobs: float) -> None:
         with pytest.raises(ValueError) as raised:
-            method(views[labels][0], **{knob: value})
-        message = f"{knob} of {name} must be in [{it.low:g}, {it.high:g}], got {value:g}."
+            method(view, **knobs)
         assert_one_sentence(raised, f"^{re.escape(message)}$")
 
-
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_unknown_knobs_are_refused(views, labels, name):
-    method = METHODS[name].on(labels)
-    with pytest.raises(ValueError) as raised:
-        method(views[labels][0], wrong=1.0)
-    only = ", ".join(method.knobs) or "none"
-    assert_one_sentence(raised, f"^{name} has no knob 'wrong', only {only}; leave it out.$")
-
-
-@pytest.mark.parametrize(("labels", "name"), CASES)
-def test_views_without_what_is_needed_are_refused(views, labels, name):
-    method, view = METHODS[name].on(labels), views[labels][0]
-    sees = method.sees
-    for sight in sees:
-        with pytest.raises(ValueError) as raised:
-            method(view._replace(**{sight: None}))
-        rest = f"which this setting does not offer; it supports settings with {', '.join(sees)}."
-        assert_one_sentence(raised, f"^{name} must see {sight}, {rest}$")
-    with pytest.raises(ValueError, match=f"^{name} must see {', '.join(sees)}, which"):
-        method(view._replace(**dict.fromkeys(SIGHTS)))
+    for name, method in methods_of(fitted.labels).items():
+        for knob, it in method.knobs.items():
+            for value in (it.low - 1, it.high + 1, float("nan")):
+                if not it.low <= value <= it.high:  # there is no value above infinity
+                    message = f"{knob} of {name} must be in [{it.low:g}, {it.high:g}], got {value:g}."
+                    refused(method, message, **{knob: value})
+        only = ", ".join(method.knobs) or "none"
+        refused(method, f"{name} has no knob 'wrong', only {only}; leave it out.", wrong=1.0)
+        sees = ", ".join(method.sees)
+        for missing in (*([sight] for sight in method.sees), method.sees):
+            message = f"{name} must see {', '.join(missing)}, which this setting does not offer; it supports settings"
+            refused(method, f"{message} with {sees}.", view._replace(**dict.fromkeys(missing)))
 
 
 def test_costs_by_hand():

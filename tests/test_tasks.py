@@ -4,10 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.helpers import assert_mean
+from tests.helpers import assert_mean, assert_mean_rejects
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, embed, latent_dim, make_task, random_frame, random_task
 from w2s_jax.types import Task, stack
 
@@ -38,159 +36,145 @@ def expected_biases(weakness, a, task: Task):
     return weak, source, inner
 
 
+GRID = np.array(
+    [(0.7, 0.4, 0.25), (1.0, 0.0, 0.25), (0.05, 0.95, 0.5), (0.3, 0.7, 0.0), (0.6, 0.3, 0.25), (0.9, 0.99, 1.0)]
+)
+"""Points of weak_accuracy, concept_shift and noise_var."""
+TARGETS = dict(zip(WEAKNESSES, (0, 3, 1, 2, 0)))
+KINDS = {
+    "make": make_task,
+    # The frame and the Dirichlet draw do not look at the weakness.
+    "random": lambda **arguments: random_task(jax.random.key(3), **arguments),
+}
+
+
+def build(kind: str, weakness: str, a, shift, noise_var, dim: int = 6) -> Task:
+    return KINDS[kind](
+        num_concepts=4,
+        dim=dim,
+        weak_accuracy=a,
+        concept_shift=shift,
+        noise_var=noise_var,
+        weakness=weakness,
+        target_concept=TARGETS[weakness],
+    )
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, dict[str, list[Task]]]:
+    """Tasks of every kind and weakness at every point: one program, in which all three numbers are traced."""
+
+    @jax.jit
+    @jax.vmap
+    def tasks(a, shift, noise_var):
+        return {kind: {w: build(kind, w, a, shift, noise_var) for w in WEAKNESSES} for kind in KINDS}
+
+    found = tasks(*GRID.T)
+    pick = [jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(GRID))]
+    return {kind: {w: [one[kind][w] for one in pick] for w in WEAKNESSES} for kind in KINDS}
+
+
 @pytest.mark.parametrize("weakness", WEAKNESSES)
-@given(a=st.floats(0.05, 1.0), shift=st.floats(0.0, 0.99), target=st.integers(0, 3))
-@settings(max_examples=10, deadline=None, derandomize=True)
-def test_biases(weakness, a, shift, target):
-    laws = {"weak_accuracy": a, "concept_shift": shift, "weakness": weakness, "target_concept": target}
-    for task in (make_task(**{**GOOD, **laws}), random_task(jax.random.key(3), **{**GOOD, **laws})):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_is_what_its_arguments_say(every, kind, weakness):
+    target = TARGETS[weakness]
+    rivals = np.delete(np.arange(4), target)
+    for task, (a, shift, noise_var) in zip(every[kind][weakness], GRID):
         np.testing.assert_allclose(biases(task), expected_biases(weakness, a, task), rtol=RTOL, atol=1e-12)
-
-
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_biases_of_the_smallest_task(weakness):
-    task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.3, weakness=weakness)
-    np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.6, task), rtol=RTOL, atol=1e-12)
-
-
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-@pytest.mark.parametrize("shift", [0.0, 0.3, 0.95])
-def test_concept_shift_is_total_variation(weakness, shift, key):
-    arguments = {**GOOD, "weakness": weakness, "concept_shift": shift, "target_concept": 2}
-    for task in (make_task(**arguments), random_task(key, **arguments)):
+        # The concept shift is a distance in total variation.
         total_variation = jnp.abs(task.source_prior - task.target_prior).sum() / 2
         np.testing.assert_allclose(total_variation, shift, rtol=RTOL, atol=1e-15)
         np.testing.assert_allclose(task.source_prior.sum(), 1.0, rtol=RTOL)
-        np.testing.assert_array_equal(task.target_prior, [0, 0, 1, 0])
+        np.testing.assert_array_equal(task.target_prior, np.eye(4)[target])
         assert float(task.source_prior.min()) >= 0
-
-
-def test_make_task_spreads_evenly():
-    task = make_task(**GOOD)
-    np.testing.assert_allclose(task.source_prior, [0.6, 0.4 / 3, 0.4 / 3, 0.4 / 3], rtol=RTOL)
-    np.testing.assert_array_equal(task.feature_var, np.ones(6))
-
-
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_only_the_target_row_is_weak(weakness, key):
-    arguments = {**GOOD, "weakness": weakness, "target_concept": 1}
-    for task in (make_task(**arguments), random_task(key, **arguments)):
-        rows = np.array([0, 2, 3])
-        np.testing.assert_allclose(task.weak_concepts[rows], task.concepts[rows], atol=1e-14)
-        np.testing.assert_allclose(task.weak_coef, task.weak_concepts[1], atol=1e-14)
+        # Only the target's row is weak, and as accurate as it says.
+        np.testing.assert_allclose(task.weak_concepts[rivals], task.concepts[rivals], atol=1e-14)
+        np.testing.assert_allclose(task.weak_coef, task.weak_concepts[target], atol=1e-14)
         np.testing.assert_array_equal(task.weak_prior, task.target_prior)
-        if weakness != "noisy":
-            assert float(jnp.abs(task.weak_concepts[1] - task.concepts[1]).max()) > 0.1
+        np.testing.assert_allclose(task.noise_var, noise_var)
+        if weakness == "noisy":
+            np.testing.assert_allclose(task.noise_var, a**2 * task.weak_noise_var, rtol=RTOL)
+            np.testing.assert_allclose(task.weak_coef, task.target_coef, atol=1e-12)
+        else:
+            correlation = task.weak_coef @ task.target_coef / jnp.linalg.norm(task.weak_coef)
+            np.testing.assert_allclose(correlation, a, rtol=RTOL)
+            np.testing.assert_allclose(task.weak_noise_var, noise_var)
+    if kind == "make":  # evenly spread, and the same where the numbers are known
+        point, task = GRID[0].tolist(), every[kind][weakness][0]
+        np.testing.assert_allclose(task.source_prior[rivals], 0.4 / 3, rtol=RTOL)
+        np.testing.assert_array_equal(task.feature_var, np.ones(6))
+        known = build(kind, weakness, *point)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=RTOL, atol=1e-14), known, task)
 
 
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-@pytest.mark.parametrize("a", [0.2, 0.7, 1.0])
-def test_weak_accuracy_is_what_it_says(weakness, a, key):
-    task = random_task(key, **{**GOOD, "weakness": weakness, "weak_accuracy": a, "noise_var": 0.5})
-    if weakness == "noisy":
-        np.testing.assert_allclose(jnp.sqrt(task.noise_var / task.weak_noise_var), a, rtol=RTOL)
-        np.testing.assert_allclose(task.weak_coef, task.target_coef, rtol=RTOL)
-    else:
-        correlation = task.weak_coef @ task.target_coef / jnp.linalg.norm(task.weak_coef)
-        np.testing.assert_allclose(correlation, a, rtol=RTOL)
-        np.testing.assert_allclose(task.weak_noise_var, 0.5, rtol=RTOL)
-    if a == 1.0:
-        np.testing.assert_allclose(task.weak_coef, task.target_coef, atol=1e-12)
-
-
-def test_directions_of_weakness():
-    tasks = {w: make_task(**GOOD, weakness=w) for w in WEAKNESSES}
-    rivals = {w: np.asarray(task.concepts[1:] @ task.weak_coef) for w, task in tasks.items()}
+def test_directions_of_weakness(every):
+    rivals = {}
+    for weakness, (task, *_) in every["make"].items():
+        rivals[weakness] = np.delete(task.concepts @ task.weak_coef, TARGETS[weakness])
     for weakness in ("rotated", "shifted", "noisy"):
         np.testing.assert_array_equal(rivals[weakness], 0)
     assert rivals["confused"].min() > 0 > rivals["opposed"].max()
     np.testing.assert_allclose(rivals["confused"], -rivals["opposed"], rtol=RTOL)
 
 
+def test_the_smallest_spaces():
+    for weakness in WEAKNESSES:
+        task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.3, weakness=weakness)
+        np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.6, task), rtol=RTOL, atol=1e-12)
+        for kind in KINDS if weakness not in NEEDS_EXTRA_DIM else ():  # concepts may fill the space
+            task = build(kind, weakness, 0.7, 0.4, 0.25, dim=4)
+            np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.7, task), rtol=RTOL, atol=1e-12)
+    assert [latent_dim(4, dim) for dim in (4, 5, 9)] == [4, 5, 5]
+
+
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("num_rows", "dim"), [(1, 1), (3, 3), (3, 20), (20, 20)])
-def test_frames_are_orthonormal(num_rows, dim, key):
-    frame = random_frame(key, num_rows, dim)
-    assert frame.shape == (num_rows, dim)
-    np.testing.assert_allclose(frame @ frame.T, np.eye(num_rows), atol=1e-12)
-
-
-def test_frames_are_uniform(key):
+def test_frames_are_orthonormal_and_uniform(key):
     # Uniform: mean 0 (signs included), second moment 1/d, and E f_11 f_22 f_12 f_21 = -1/((d - 1) d (d + 2)) exactly.
     frames = np.asarray(jax.jit(jax.vmap(lambda k: random_frame(k, 2, 3)))(jax.random.split(key, 40_000)))
+    identity = np.broadcast_to(np.eye(2), (40_000, 2, 2))
+    np.testing.assert_allclose(frames @ frames.swapaxes(1, 2), identity, atol=1e-12)
     assert_mean(frames, 0.0, scale=1.0)
     assert_mean(frames**2, 1 / 3)
     cross = frames[:, 0, 0] * frames[:, 1, 1] * frames[:, 0, 1] * frames[:, 1, 0]
     assert_mean(cross, -1 / 30)
+    assert_mean_rejects(cross, -1.1 / 30)
+    np.testing.assert_allclose(np.abs(random_frame(key, 1, 1)), [[1.0]], rtol=1e-12)
 
 
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_embedding_preserves_every_inner_product(weakness, key):
-    task = make_task(**{**GOOD, "dim": 5, "weakness": weakness})
+def test_embedding_preserves_every_inner_product(key):
+    task = make_task(**{**GOOD, "dim": 5, "weakness": "confused"})._replace(feature_var=jnp.full(5, 0.3))
     turned = embed(task, random_frame(key, 5, 11))
     assert turned.concepts.shape == turned.weak_concepts.shape == (4, 11)
-    assert turned.feature_var.shape == (11,)
 
     def inner_products(t):
         vectors = jnp.concatenate([t.concepts, t.weak_concepts, t.source_coef[None], t.weak_coef[None]])
         return vectors @ vectors.T
 
     np.testing.assert_allclose(inner_products(turned), inner_products(task), atol=1e-12)
+    np.testing.assert_allclose(turned.feature_var, np.full(11, 0.3), rtol=RTOL)
     for field in ("source_prior", "target_prior", "weak_prior", "noise_var", "weak_noise_var"):
         np.testing.assert_array_equal(getattr(turned, field), getattr(task, field))
 
 
-def test_embedding_carries_the_feature_variance(key):
-    task = make_task(**{**GOOD, "dim": 5})._replace(feature_var=jnp.full(5, 0.3))
-    np.testing.assert_allclose(embed(task, random_frame(key, 5, 9)).feature_var, np.full(9, 0.3), rtol=RTOL)
+def test_random_tasks_move_with_the_key_and_spread_by_a_dirichlet_draw(key):
+    """Shares of m rivals with parameter t have the mean 1/m and the variance (m - 1)/(m^2 (m t + 1))."""
 
+    @jax.jit
+    def tasks(a, shift):
+        laws = {**GOOD, "weak_accuracy": a, "concept_shift": shift}
+        return jax.vmap(lambda k: random_task(k, **laws, concentration=2.0))(jax.random.split(key, 20_000))
 
-def test_random_tasks_differ_by_key_and_only_by_key(key):
-    one, again = random_task(key, **GOOD), random_task(key, **GOOD)
-    other = random_task(jax.random.key(1), **GOOD)
-    jax.tree.map(np.testing.assert_array_equal, one, again)
-    assert float(jnp.abs(one.concepts - other.concepts).max()) > 0.1
-    assert float(jnp.abs(one.source_prior - other.source_prior).max()) > 0.01
-
-
-def test_frame_does_not_move_with_the_laws(key):
+    drawn, moved = tasks(0.7, 0.4), tasks(0.2, 0.8)
+    shares = np.asarray(drawn.source_prior[:, 1:]) / 0.4
+    assert_mean(shares, 1 / 3)
+    assert_mean((shares - 1 / 3) ** 2, 2 / (9 * 7))
+    assert_mean_rejects((shares - 1 / 3) ** 2, 1.1 * 2 / (9 * 7))
+    assert float(jnp.abs(drawn.concepts[0] - drawn.concepts[1]).max()) > 0.1
     # Common random numbers: along weak accuracy and concept shift the frame and the rivals' shares stay put.
-    one = random_task(key, **GOOD)
-    other = random_task(key, **{**GOOD, "weak_accuracy": 0.2, "concept_shift": 0.8})
-    np.testing.assert_allclose(one.concepts, other.concepts, rtol=RTOL)
-    np.testing.assert_allclose(one.source_prior[1:] * 2, other.source_prior[1:], rtol=RTOL)
-
-
-def test_dirichlet_spread(key):
-    # Shares of a symmetric Dirichlet law with parameter t over m rivals: mean 1/m, variance (m - 1)/(m^2 (m t + 1)).
-    def shares(k):
-        task = random_task(k, **{**GOOD, "concept_shift": 0.5}, concentration=2.0)
-        return task.source_prior[1:] / 0.5
-
-    draws = np.asarray(jax.jit(jax.vmap(shares))(jax.random.split(key, 20_000)))
-    assert_mean(draws, 1 / 3)
-    assert_mean((draws - 1 / 3) ** 2, 2 / (9 * 7))
-
-
-def test_large_concentration_approaches_the_even_spread(key):
-    task = random_task(key, **GOOD, concentration=1e8)
-    np.testing.assert_allclose(task.source_prior, make_task(**GOOD).source_prior, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("num_concepts", "dim", "expected"), [(4, 4, 4), (4, 5, 5), (4, 9, 5)])
-def test_latent_dim(num_concepts, dim, expected):
-    assert latent_dim(num_concepts, dim) == expected
-
-
-@pytest.mark.parametrize("weakness", [w for w in WEAKNESSES if w not in NEEDS_EXTRA_DIM])
-def test_concepts_may_fill_the_space(weakness, key):
-    for task in (
-        make_task(**{**GOOD, "dim": 4, "weakness": weakness}),
-        random_task(key, **{**GOOD, "dim": 4, "weakness": weakness}),
-    ):
-        np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.7, task), rtol=RTOL, atol=1e-12)
+    np.testing.assert_allclose(drawn.concepts, moved.concepts, rtol=RTOL)
+    np.testing.assert_allclose(drawn.source_prior[:, 1:] * 2, moved.source_prior[:, 1:], rtol=RTOL)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -198,20 +182,13 @@ def test_concepts_may_fill_the_space(weakness, key):
 BAD = [
     ({"num_concepts": 1}, r"num_concepts must be at least 2, got 1"),
     ({"dim": 4}, r"dim must be at least 5 for 4 concepts and a rotated teacher, got 4"),
-    ({"dim": 4, "weakness": "shifted"}, r"dim must be at least 5"),
     ({"dim": 3, "weakness": "noisy"}, r"dim must be at least 4"),
     ({"weak_accuracy": 0.0}, r"weak_accuracy must be in \(0, 1\], got 0\.0"),
-    ({"weak_accuracy": 1.01}, r"weak_accuracy must be in \(0, 1\], got 1\.01"),
-    ({"weak_accuracy": -0.5}, r"weak_accuracy must be in \(0, 1\]"),
     ({"weak_accuracy": float("nan")}, r"weak_accuracy must be in \(0, 1\], got nan"),
     ({"concept_shift": 1.0}, r"concept_shift must be in \[0, 1\), got 1\.0"),
-    ({"concept_shift": -0.1}, r"concept_shift must be in \[0, 1\)"),
-    ({"concept_shift": float("nan")}, r"concept_shift must be in \[0, 1\), got nan"),
     ({"noise_var": -1e-9}, r"noise_var must be finite and not negative"),
     ({"noise_var": float("inf")}, r"noise_var must be finite and not negative, got inf"),
-    ({"noise_var": float("nan")}, r"noise_var must be finite and not negative, got nan"),
     ({"target_concept": 4}, r"target_concept must be in \[0, 4\), got 4"),
-    ({"target_concept": -1}, r"target_concept must be in \[0, 4\), got -1"),
 ]
 
 
@@ -231,10 +208,10 @@ def test_unknown_weakness_lists_the_known_ones():
         _check(4, 6, 0.7, 0.4, 0.25, "lazy", 0)
 
 
-@pytest.mark.parametrize("concentration", [0.0, -1.0, float("nan")])
-def test_concentration_must_be_positive(concentration, key):
-    with pytest.raises(ValueError, match="concentration must be positive"):
-        random_task(key, **GOOD, concentration=concentration)
+def test_concentration_must_be_positive(key):
+    for concentration in (0.0, float("nan")):
+        with pytest.raises(ValueError, match="concentration must be positive"):
+            random_task(key, **GOOD, concentration=concentration)
 
 
 # --- a teacher and a target of one's own ----------------------------------------------------------------------------
@@ -243,16 +220,18 @@ OWN = {"num_concepts": 4, "dim": 6, "concept_shift": 0.4}
 COEF, MIXTURE = np.array([0.5, -0.3, 0.2, 0.0, 0.7, 0.1]), np.array([0.6, 0.1, 0.3, 0.0])
 
 
-@pytest.mark.parametrize("target", [0, 2])
-def test_a_teacher_of_ones_own(target):
-    task = make_task(**OWN, weak_coef=COEF, target_concept=target, noise_var=0.3)
-    usual = make_task(**OWN, weak_accuracy=0.7, target_concept=target, noise_var=0.3)
+def test_a_teacher_of_ones_own():
+    task = make_task(**OWN, weak_coef=COEF, target_concept=2, noise_var=0.3)
+    usual = make_task(**OWN, weak_accuracy=0.7, target_concept=2, noise_var=0.3)
     np.testing.assert_array_equal(task.weak_coef, COEF)
-    np.testing.assert_array_equal(task.weak_concepts[target], COEF)
+    np.testing.assert_array_equal(task.weak_concepts[2], COEF)
     for field in ("concepts", "source_prior", "target_prior", "noise_var", "weak_prior", "weak_noise_var"):
         np.testing.assert_array_equal(getattr(task, field), getattr(usual, field))
-    again = make_task(**OWN, weak_coef=usual.weak_coef, target_concept=target, noise_var=0.3)
+    again = make_task(**OWN, weak_coef=usual.weak_coef, target_concept=2, noise_var=0.3)
     jax.tree.map(np.testing.assert_array_equal, again, usual)
+    both = make_task(**{**OWN, "dim": 4}, weak_coef=COEF[:4], target_prior=MIXTURE)
+    np.testing.assert_array_equal(both.weak_coef, COEF[:4])
+    np.testing.assert_allclose(both.target_coef, MIXTURE, rtol=RTOL)
 
 
 def test_a_target_of_ones_own():
@@ -269,24 +248,19 @@ def test_a_target_of_ones_own():
     assert float(every.source_prior.min()) == 0.0  # all that can be moved, and no rounding below it
 
 
-def test_both_of_ones_own():
-    task = make_task(**{**OWN, "dim": 4}, weak_coef=COEF[:4], target_prior=MIXTURE, target_concept=0)
-    np.testing.assert_array_equal(task.weak_coef, COEF[:4])
-    np.testing.assert_allclose(task.target_coef, MIXTURE, rtol=RTOL)
-
-
 def test_ones_own_may_be_traced():
     def build(coef, prior, shift):
         task = make_task(**{**OWN, "concept_shift": shift}, weak_coef=coef, target_prior=prior)
         return jnp.sin(task.weak_coef).sum() + jnp.cos(task.source_prior @ jnp.arange(4.0)) + task.target_coef[0]
 
     at = (jnp.asarray(COEF), jnp.asarray(MIXTURE), 0.0)
-    slopes = jax.jit(jax.grad(build, (0, 1, 2)))(*at)
+    value, slopes = jax.jit(build), jax.jit(jax.grad(build, (0, 1, 2)))(*at)
     for i, slope in enumerate(slopes):
         for unit in np.eye(np.size(slope)).reshape(-1, *np.shape(slope)):
-            ends = [[x + step * unit if j == i else x for j, x in enumerate(at)] for step in (1e-6, -1e-6)]
-            numeric = (jax.jit(build)(*ends[0]) - jax.jit(build)(*ends[1])) / 2e-6
-            np.testing.assert_allclose(np.sum(slope * unit), numeric, rtol=1e-6, atol=1e-9)
+            ahead, behind = (
+                value(*(x + step * unit if j == i else x for j, x in enumerate(at))) for step in (1e-6, -1e-6)
+            )
+            np.testing.assert_allclose(np.sum(slope * unit), (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-9)
     with jax.numpy_dtype_promotion("strict"):
         single = (jnp.asarray(x, jnp.float32) for x in at)
         assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(build, *single))} == {jnp.dtype(float)}
@@ -311,59 +285,7 @@ def test_bad_arguments_of_ones_own_are_named(change, message):
         make_task(**{**OWN, **change})
 
 
-# --- transformations ------------------------------------------------------------------------------------------------
-
-
-# The frame and the Dirichlet draw do not look at the weakness: one random task is enough, and much less to compile.
-TRACED = [(make_task, weakness) for weakness in WEAKNESSES] + [
-    (lambda **arguments: random_task(jax.random.key(0), **arguments), "rotated")
-]
-
-
-def builder(kind, weakness):
-    """(weak_accuracy, concept_shift, noise_var) -> Task."""
-
-    def build(a, shift, noise_var):
-        laws = {"weak_accuracy": a, "concept_shift": shift, "noise_var": noise_var, "weakness": weakness}
-        return kind(**{**GOOD, **laws})
-
-    return build
-
-
-@pytest.mark.parametrize(("kind", "weakness"), TRACED)
-def test_traced_laws(kind, weakness):
-    build = builder(kind, weakness)
-    grid = np.array([(0.3, 0.7, 0.25), (1.0, 0.0, 0.25), (0.6, 0.3, 0.0)])
-    batched = jax.jit(jax.vmap(build))(*grid.T)
-    for i, point in enumerate(grid):
-        # Not to the bit: a fused program rounds differently.
-        jax.tree.map(
-            lambda one, many, i=i: np.testing.assert_allclose(one, many[i], rtol=RTOL, atol=1e-14),
-            build(*point.tolist()),
-            batched,
-        )
-
-
-@pytest.mark.parametrize(("kind", "weakness"), TRACED)
-def test_gradients_equal_central_differences(kind, weakness):
-    build = builder(kind, weakness)
-
-    @jax.jit
-    def loss(laws):
-        return sum((jnp.sin(field + 0.1 * i) ** 2).sum() for i, field in enumerate(build(*laws)))
-
-    laws, step = jnp.array([0.6, 0.3, 0.25]), 1e-6
-    numeric = [(loss(laws + step * e) - loss(laws - step * e)) / (2 * step) for e in jnp.eye(3)]
-    np.testing.assert_allclose(jax.jit(jax.grad(loss))(laws), numeric, rtol=1e-6, atol=1e-8)
-
-
-def test_batched_tasks_have_batched_coefficients(key):
-    keys = jax.random.split(key, 6).reshape(2, 3)
-    tasks = jax.jit(jax.vmap(jax.vmap(lambda k: random_task(k, **GOOD))))(keys)
-    assert tasks.source_coef.shape == tasks.target_coef.shape == tasks.weak_coef.shape == (2, 3, 6)
-    one = random_task(keys[1, 2], **GOOD)
-    for name in ("source_coef", "target_coef", "weak_coef"):
-        np.testing.assert_allclose(getattr(tasks, name)[1, 2], getattr(one, name), rtol=RTOL, atol=1e-14)
+# --- fields ---------------------------------------------------------------------------------------------------------
 
 
 def test_replacing_the_target_leaves_the_teacher():
@@ -385,8 +307,3 @@ def test_a_task_is_shown_in_one_line():
     assert repr(jax.tree.map(lambda leaf: leaf[:0], other)) == "Task(K=4, d=6, batch=(0, 2), noise_var=?)"
     axes = Task(*[None] * 3, 0, *[None] * 4)
     assert repr(axes).startswith("Task(concepts=None, source_prior=None, target_prior=None, noise_var=0, weak")
-
-
-def test_single_precision_agrees():
-    single = jax.tree.map(lambda x: x.astype(jnp.float32), make_task(**GOOD))
-    np.testing.assert_allclose(biases(single), biases(make_task(**GOOD)), rtol=1e-4, atol=1e-6)
