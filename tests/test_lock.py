@@ -12,12 +12,16 @@ import pytest
 
 from sims.engine.checked import InputError
 from sims.engine.lock import SILENT_SECONDS, RunLock, alive, lock_folder, owners
-from tests.toy_sweep import load, run
 
 
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "results" / "toy.zarr"
+
+
+def assert_held(store, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunLock(store, run="mine").__enter__()
 
 
 def sign(store, run="other", age=0.0, **said) -> None:
@@ -46,22 +50,20 @@ def test_a_lock_comes_and_goes_without_a_trace(store):
     assert not store.parent.exists()
 
 
-def test_another_live_run_is_refused_by_name(store):
+@pytest.mark.parametrize("lacking", ["nothing", "locks of files", "unix"])
+def test_another_live_run_is_refused_by_name(store, monkeypatch, lacking):
+    def refused(*_):
+        raise OSError
+
+    if lacking == "unix":
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
+    elif lacking == "locks of files":
+        monkeypatch.setattr("fcntl.flock", refused)
     with RunLock(store, run="a") as held:
-        with pytest.raises(InputError, match=rf"{store} is held by process {os.getpid()} on \S+ since 20\S+; wait"):
-            RunLock(store, run="b").__enter__()
+        assert_held(store, rf"{store} is held by process {os.getpid()} on \S+ since 20\S+; wait")
         assert [owner["run"] for owner in owners(store)] == ["a"] and held.lost() is None
     with RunLock(store, run="b"):
         pass
-
-
-def test_a_sweep_on_a_held_store_ends_in_one_sentence(tmp_path, capsys):
-    with RunLock(tmp_path / "toy.zarr", run="a"):
-        assert run(tmp_path) == 2
-        assert "is held by process" in capsys.readouterr().err
-        assert not (tmp_path / "toy.zarr").exists()
-    assert run(tmp_path) == 0
-    assert load(tmp_path).attrs["complete"] == 10
 
 
 STALE = {
@@ -85,25 +87,37 @@ def test_a_stale_lock_is_taken_over_with_a_line(store, capsys, kind):
 @pytest.mark.parametrize("said", [{"place": "elsewhere", "age": SILENT_SECONDS / 2}, {"pid": os.getpid()}])
 def test_a_lock_that_gives_signs_of_life_is_not_taken(store, said):
     sign(store, host="far", **said)
-    with pytest.raises(InputError, match="on far since"):
-        RunLock(store, run="mine").__enter__()
+    assert_held(store, "on far since")
 
 
 def test_a_sign_that_is_just_being_written_counts_as_alive(store):
     lock_folder(store).mkdir(parents=True)
     (lock_folder(store) / "other-0.json").write_text("")
-    with pytest.raises(InputError, match="is held by process unknown"):
-        RunLock(store, run="mine").__enter__()
+    assert_held(store, "is held by process unknown")
 
 
-def test_ranks_of_a_run_share_its_lock(store):
-    with RunLock(store, run="a", rank=1), RunLock(store, run="a", rank=0) as lock:
-        assert [owner["rank"] for owner in owners(store)] == [0, 1] and lock.lost() is None
-    assert not store.parent.exists()
+def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(store, monkeypatch):
+    """/proc mounted with hidepid: the processes of others are not there, and signals to them are refused."""
+    sign(store, pid=os.getpid(), host="here")
+    read = Path.read_text
+
+    def hidden(self, *arguments, **options):
+        if str(self).startswith("/proc/") and self.name == "stat":
+            raise FileNotFoundError(self)
+        return read(self, *arguments, **options)
+
+    def refused(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    monkeypatch.setattr(os, "kill", refused)
+    assert_held(store, "on here since")
 
 
-def test_the_others_learn_of_a_rank_that_fails(store):
+def test_ranks_of_a_run_share_its_lock_and_learn_of_one_that_fails(store):
     with RunLock(store, run="a") as lock:
+        with RunLock(store, run="a", rank=1):
+            assert [owner["rank"] for owner in owners(store)] == [0, 1] and lock.lost() is None
         with pytest.raises(InputError), RunLock(store, run="a", rank=1):
             raise InputError("the disk is full")
         assert lock.lost() == "rank 1 of this run failed: the disk is full"
@@ -112,9 +126,8 @@ def test_the_others_learn_of_a_rank_that_fails(store):
 
 def test_a_rank_that_vanishes_is_lost_and_one_that_is_done_is_not(store):
     with RunLock(store, run="a") as lock:
-        (gone := lock.file.with_name("a-1.json")).write_text(
-            json.dumps({**json.loads(lock.file.read_text()), "rank": 1, "pid": dead_process()})
-        )
+        owner, gone = json.loads(lock.file.read_text()), lock.file.with_name("a-1.json")
+        gone.write_text(json.dumps({**owner, "rank": 1, "pid": dead_process()}))
         assert lock.lost().startswith("rank 1 of this run is gone: process")
         gone.write_text(gone.read_text().replace("running", "done"))
         assert lock.lost() is None
@@ -138,49 +151,14 @@ def test_only_what_runs_left_beside_the_store_is_cleared(store):
 
 def test_a_folder_that_cannot_be_locked_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("keep me")
-    with pytest.raises(InputError, match=r"making its lock failed for .*; finished blocks are kept"):
-        RunLock(tmp_path / "file" / "toy.zarr", run="a").__enter__()
-
-
-@pytest.mark.parametrize("lacking", ["locks of files", "unix"])
-def test_a_lock_needs_neither_locks_of_files_nor_unix(store, monkeypatch, lacking):
-    def refused(*_):
-        raise OSError
-
-    if lacking == "unix":
-        monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
-    else:
-        monkeypatch.setattr("fcntl.flock", refused)
-    test_another_live_run_is_refused_by_name(store)
-
-
-def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(store, monkeypatch):
-    """/proc mounted with hidepid: the processes of others are not there, and signals to them are refused."""
-    sign(store, pid=os.getpid(), host="here")
-    read = Path.read_text
-
-    def hidden(self, *arguments, **options):
-        if str(self).startswith("/proc/") and self.name == "stat":
-            raise FileNotFoundError(self)
-        return read(self, *arguments, **options)
-
-    def refused(pid, number):
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "read_text", hidden)
-    monkeypatch.setattr(os, "kill", refused)
-    with pytest.raises(InputError, match="on here since"):
-        RunLock(store, run="mine").__enter__()
+    assert_held(tmp_path / "file" / "toy.zarr", r"making its lock failed for .*; finished blocks are kept")
 
 
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
 def test_processes_that_were_started_together_learn_how_to_share(store, monkeypatch, name):
     monkeypatch.setenv(name, "4")
-    with (
-        RunLock(store, run="a"),
-        pytest.raises(InputError, match=rf"started 4 times at once \({name}\): with --cluster"),
-    ):
-        RunLock(store, run="b").__enter__()
+    with RunLock(store, run="a"):
+        assert_held(store, rf"started 4 times at once \({name}\): with --cluster")
 
 
 def test_a_thread_keeps_the_sign_fresh(store, monkeypatch):

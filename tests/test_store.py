@@ -12,29 +12,28 @@ import pytest
 
 from sims.engine import disk
 from sims.engine.checked import InputError
-from sims.engine.disk import staging
 from sims.engine.lock import RunLock
-from sims.engine.store import FORMAT, Store, read_config, save_results
+from sims.engine.store import Store, read_config, save_results
+from sims.risk_sweep import __main__ as risk_sweep
 from tests.helpers import files
-from tests.toy_sweep import ToySpec, assert_same_results, flip_a_bit, load, one_error, run, set_format
+from tests.test_bad_input import assert_refused
+from tests.toy_sweep import (
+    ToySpec,
+    assert_same_results,
+    edit_metadata,
+    flip_a_bit,
+    load,
+    one_error,
+    run,
+    set_format,
+)
 
 
-def files_of(array) -> list:
-    return sorted(p for p in (array / "c").rglob("*") if p.is_file())
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
-def test_a_store_says_what_it_is(whole_toy):
-    attributes = load(whole_toy).attrs
-    assert attributes["format"] == FORMAT and attributes["sweep"] == "toy" and attributes["complete"] == 10
-    assert [p.name for p in whole_toy.iterdir()] == ["toy.zarr"]
-
-
-@pytest.mark.parametrize("name", ["blocks/risk", "blocks/done", "blocks/nothing", "risk", "void"])
-def test_a_flipped_bit_is_an_error_when_it_is_read(toy_copy, name):
-    array = toy_copy / "toy.zarr" / name
-    flip_a_bit(files_of(array)[0])
-    with pytest.raises(ValueError, match="checksum"):
-        Store.look(toy_copy / "toy.zarr").group[name][...]
+# --- damage -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, os.unlink])
@@ -43,25 +42,33 @@ def test_a_damaged_block_is_named_with_its_remedy(toy_copy, name, damage):
     """Nothing is all zeros, which zarr would take a missing file for."""
     damage(toy_copy / "toy.zarr" / "blocks" / name / "c" / "1" / "1" / "0")
     store = Store.look(toy_copy / "toy.zarr")
-    with pytest.raises(InputError, match=r"block 1, chunk 1 of .* is not .*python -m sims.inspect .*toy.zarr --repair"):
+    with pytest.raises(InputError, match=r"every block of a store must be readable.*block 1, chunk 1 of .* --repair"):
         store.read(1, 1)
     store.read(1, 0)
 
 
 def test_a_damaged_mark_stops_a_sweep_that_goes_on(toy_copy, capsys):
-    flip_a_bit(files_of(toy_copy / "toy.zarr" / "blocks" / "done")[0])
+    flip_a_bit(toy_copy / "toy.zarr" / "blocks" / "done" / "c" / "0" / "0")
     assert (Store.look(toy_copy / "toy.zarr").marks() == -1).sum() == 1
     assert run(toy_copy, replicates=20) == 2
     assert re.search("every mark of a finished block must be readable, .* --repair", one_error(capsys))
 
 
-def test_broken_metadata_of_a_block_is_a_corrupt_store(toy_copy, capsys):
-    (toy_copy / "toy.zarr" / "blocks" / "risk" / "zarr.json").write_text("{")
-    assert run(toy_copy, replicates=20) == 2
-    assert "a store must be a readable zarr group" in one_error(capsys)
+CORRUPT = {
+    "no metadata": lambda store: (store / "zarr.json").unlink(),
+    "broken metadata": lambda store: (store / "zarr.json").write_text("{"),
+    "no configuration": lambda store: edit_metadata(store, lambda held: held.pop("config")),
+    "broken metadata of a block": lambda store: (store / "blocks" / "risk" / "zarr.json").write_text("{"),
+}
 
 
-# --- stores of other versions -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("damage", CORRUPT)
+def test_a_corrupt_store_is_one_sentence(toy_copy, capsys, damage):
+    CORRUPT[damage](toy_copy / "toy.zarr")
+    message = "a store must be a readable zarr group"
+    assert_refused(capsys, run(toy_copy, replicates=20), message)
+    if "block" not in damage:
+        assert_refused(capsys, risk_sweep.main(["--from", str(toy_copy / "toy.zarr")]), message)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +107,13 @@ def failing(original, at: int, error: BaseException):
 
 
 def failure(code: int) -> OSError:
-    """A failure of a disk."""
     return OSError(code, os.strerror(code))
 
 
-WRITES = [1, 8, 20, *(pytest.param(number, marks=pytest.mark.slow) for number in (5, 17, 18, 19))]
-"""Numbers of files that are written durably. In order: the writers of blocks; three arrays and a mark of each of 4
-blocks; `complete` = 0; the names of the results; `complete` = 10."""
-
-
-@pytest.mark.parametrize("at", WRITES)
+@pytest.mark.parametrize("at", [1, 5, 8, 17, 18, 19, 20])
 def test_a_full_disk_is_one_sentence_and_costs_one_block(whole_toy, tmp_path, capsys, monkeypatch, at):
+    """Files that are written durably, in order: the writers of blocks; three arrays and a mark of each of 4 blocks;
+    `complete` = 0; the names of the results; `complete` = 10."""
     with monkeypatch.context() as patch:
         patch.setattr(disk, "write_durably", failing(disk.write_durably, at, failure(errno.ENOSPC)))
         assert run(tmp_path) == 2
@@ -122,26 +125,26 @@ def test_a_full_disk_is_one_sentence_and_costs_one_block(whole_toy, tmp_path, ca
         store.read(block, chunk)
     assert run(tmp_path) == 0
     assert_same_results(tmp_path, whole_toy)
-    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
+    assert names_in(tmp_path) == ["toy.zarr"]
 
 
 @pytest.mark.parametrize(
     ("step", "code"),
     [
-        ("tempfile.mkdtemp", errno.EROFS),
-        ("sync_tree", errno.EDQUOT),
-        ("os.fsync", errno.EIO),
-        ("Path.replace", errno.EACCES),
+        ("disk.tempfile.mkdtemp", errno.EROFS),
+        ("store.sync_tree", errno.EDQUOT),
+        ("disk.os.fsync", errno.EIO),
+        ("disk.Path.replace", errno.EACCES),
     ],
 )
 def test_every_failure_of_a_disk_is_one_sentence(tmp_path, capsys, monkeypatch, step, code):
     with monkeypatch.context() as patch:
-        target = "sims.engine.store.sync_tree" if step == "sync_tree" else f"sims.engine.disk.{step}"
+        target = f"sims.engine.{step}"
         patch.setattr(target, failing(pkgutil.resolve_name(target), 1, failure(code)))
         assert run(tmp_path) == 2
     message = rf"a run must be able to write its store, but .* failed for .* \({os.strerror(code)}\); finished blocks"
     assert re.search(message, one_error(capsys))
-    assert not [p for p in tmp_path.iterdir() if p.name != "toy.zarr"]
+    assert set(names_in(tmp_path)) <= {"toy.zarr"}
 
 
 def test_results_that_do_not_fit_leave_the_blocks(whole_toy, tmp_path, capsys, monkeypatch):
@@ -149,7 +152,7 @@ def test_results_that_do_not_fit_leave_the_blocks(whole_toy, tmp_path, capsys, m
         patch.setattr("tests.toy_sweep.save_results", failing(None, 1, failure(errno.ENOSPC)))
         assert run(tmp_path) == 2
     assert "writing the results failed" in one_error(capsys)
-    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
+    assert names_in(tmp_path) == ["toy.zarr"]
     assert run(tmp_path) == 0
     assert "4 blocks are already there" in capsys.readouterr().err
     assert_same_results(tmp_path, whole_toy)
@@ -163,26 +166,26 @@ class Killed(BaseException):
 
 
 STEPS_OF_PUBLISHING = [
-    ("sims.engine.disk.write_durably", 1),  # complete = 0
-    ("sims.engine.store.shutil.rmtree", 1),
-    ("sims.engine.disk.Path.rename", 1),
-    ("sims.engine.store.shutil.rmtree", 2),
-    ("sims.engine.disk.Path.rename", 2),
-    ("sims.engine.store.sync", 1),
-    ("sims.engine.disk.write_durably", 2),  # the names of the results
-    ("sims.engine.disk.write_durably", 3),  # complete = 10
+    ("disk.write_durably", 1),  # complete = 0
+    ("store.shutil.rmtree", 1),
+    ("disk.Path.rename", 1),
+    ("store.shutil.rmtree", 2),
+    ("disk.Path.rename", 2),
+    ("store.sync", 1),
+    ("disk.write_durably", 2),  # the names of the results
+    ("disk.write_durably", 3),  # complete = 10
 ]
-LATER_ONES = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS_OF_PUBLISHING[2:]]
 
 
-@pytest.mark.parametrize(("step", "at"), [*STEPS_OF_PUBLISHING[:2], *LATER_ONES])
+@pytest.mark.parametrize(("step", "at"), STEPS_OF_PUBLISHING)
 def test_results_that_a_kill_interrupts_are_assembled_again(whole_toy, toy_copy, monkeypatch, step, at):
     store = Store.open(toy_copy / "toy.zarr", ToySpec(), (0, 0), {}, {})
     folder = toy_copy / ".toy.zarr.staging"
     folder.mkdir()
     save_results(load(toy_copy).drop_attrs() + 1, folder)
     with monkeypatch.context() as patch:
-        patch.setattr(step, failing(pkgutil.resolve_name(step), at, Killed()))
+        target = f"sims.engine.{step}"
+        patch.setattr(target, failing(pkgutil.resolve_name(target), at, Killed()))
         with pytest.raises(Killed):
             store.publish(folder, 10)
     first = (step, at) == STEPS_OF_PUBLISHING[0]
@@ -194,10 +197,9 @@ def test_results_that_a_kill_interrupts_are_assembled_again(whole_toy, toy_copy,
 def test_a_block_that_is_filled_up_is_unmarked_first(tmp_path, monkeypatch):
     """A block of 2 replicates that is to hold 5 must not keep its mark while its arrays are replaced."""
     assert run(tmp_path, replicates=7) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(disk, "write_durably", failing(disk.write_durably, 4, Killed()))
-        with pytest.raises(Killed):
-            run(tmp_path, replicates=10)
+    monkeypatch.setattr(disk, "write_durably", failing(disk.write_durably, 4, Killed()))
+    with pytest.raises(Killed):
+        run(tmp_path, replicates=10)
     assert Store.look(tmp_path / "toy.zarr").marks()[1, 0] == 0
 
 
@@ -210,12 +212,15 @@ def test_a_store_is_created_whole_or_not_at_all(tmp_path, monkeypatch):
     assert run(tmp_path) == 0
 
 
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
 def test_a_file_system_that_cannot_sync_folders_is_used_with_one_warning(whole_toy, tmp_path, capsys, monkeypatch):
     original = os.fsync
 
     def files_alone(handle):
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise failure(errno.EINVAL)
         original(handle)
 
     monkeypatch.setattr("sims.engine.disk.os.fsync", files_alone)
@@ -226,61 +231,51 @@ def test_a_file_system_that_cannot_sync_folders_is_used_with_one_warning(whole_t
 
 
 def test_a_store_on_another_disk_by_a_link_has_one_lock_and_is_written_there(whole_toy, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "big disk").mkdir()
-    (tmp_path / "out" / "toy.zarr").symlink_to(tmp_path / "big disk" / "mine.zarr")
-    with RunLock(tmp_path / "big disk" / "mine.zarr", run="a"):
-        assert run(tmp_path / "out") == 2
+    out, elsewhere = tmp_path / "out", tmp_path / "big disk"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / "toy.zarr").symlink_to(elsewhere / "mine.zarr")
+    with RunLock(elsewhere / "mine.zarr", run="a"):
+        assert run(out) == 2
         assert "is held by process" in one_error(capsys)
-    assert run(tmp_path / "out") == 0
-    assert_same_results(tmp_path / "out", whole_toy)
-    assert load(tmp_path / "out").attrs["sweep"] == "toy" and (tmp_path / "out" / "toy.zarr").is_symlink()
-    assert [p.name for folder in ("out", "big disk") for p in (tmp_path / folder).iterdir()] == [
-        "toy.zarr", "mine.zarr",
-    ]  # fmt: skip
+    assert run(out) == 0
+    assert_same_results(out, whole_toy)
+    assert load(out).attrs["sweep"] == "toy" and (out / "toy.zarr").is_symlink()
+    assert (names_in(out), names_in(elsewhere)) == (["toy.zarr"], ["mine.zarr"])
 
 
 def test_a_part_of_a_store_on_another_disk_is_written_too(whole_toy, tmp_path, monkeypatch):
     """Files can only be renamed within a folder there: those from beside the store are copied first."""
-    replace, rename = Path.replace, Path.rename
 
     def within_a_folder(original):
         def call(self, target):
             if self.parent != Path(target).parent and "toy.zarr" in Path(target).parts[:-1]:
-                raise OSError(errno.EXDEV, "Invalid cross-device link")
+                raise failure(errno.EXDEV)
             return original(self, target)
 
         return call
 
-    monkeypatch.setattr(Path, "replace", within_a_folder(replace))
-    monkeypatch.setattr(Path, "rename", within_a_folder(rename))
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(Path, name, within_a_folder(getattr(Path, name)))
     assert run(tmp_path) == 0
     assert_same_results(tmp_path, whole_toy)
-    assert [p.name for p in tmp_path.iterdir()] == ["toy.zarr"]
-    assert not list(tmp_path.rglob(".*"))
+    assert names_in(tmp_path) == ["toy.zarr"] and not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize(
     ("out", "sentence"),
     [
         ("{}/toy.zarr", r"must be the folder of stores, got the store .*toy.zarr; give --out .*"),
-        ("{}/other.zarr", "must be the folder of stores, got the store"),
         ("s3://bucket/x", "must be a folder of this machine, got an address of s3, s3:/bucket/x; mount it"),
     ],
 )
 def test_what_is_no_folder_of_stores_is_refused(whole_toy, capsys, out, sentence):
     assert run(Path(out.format(whole_toy))) == 2
     assert re.search(sentence, one_error(capsys))
-    assert not Path("s3:").exists() and [p.name for p in whole_toy.iterdir()] == ["toy.zarr"]
+    assert not Path("s3:").exists() and names_in(whole_toy) == ["toy.zarr"]
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert disk.output_folder(Path("~/x")) == tmp_path / "x"
     assert disk.output_folder(Path("results")) == Path("results")
-
-
-def test_staging_is_beside_the_store_and_passes(tmp_path):
-    with staging(tmp_path / "toy.zarr") as folder:
-        assert folder.parent == tmp_path and folder.name.startswith(".toy.zarr.")
-    assert not folder.exists()
