@@ -100,20 +100,15 @@ def test_imports_go_one_way():
 BOXES, LAYERS = 20, 7
 
 
-def boxes() -> dict[str, set[str]]:
-    """Files and folders at the top of sims, and which others each imports from."""
-    top = {path.stem for path in (ROOT / "sims").iterdir() if path.name != "__init__.py" and path.name[0] != "."}
-    found = {box: set() for box in top if box != "__pycache__"}
-    for path in python_files("sims"):
-        box = path.relative_to(ROOT / "sims").parts[0].removesuffix(".py")
+def test_sims_is_a_few_boxes_in_layers():
+    # Files and folders at the top of sims, and which others each imports from.
+    inside = {path: path.relative_to(ROOT / "sims").parts[0].removesuffix(".py") for path in python_files("sims")}
+    found = {box: set() for box in inside.values() if box != "__init__"}
+    for path, box in inside.items():
         if box in found:
             found[box] |= (rooms(path, "sims") & set(found)) - {box}
-    return found
-
-
-def test_sims_is_a_few_boxes_in_layers():
-    found, layers = boxes(), []
     assert len(found) <= BOXES
+    layers = []
     while left := set(found).difference(*layers):
         layers.append({box for box in left if not found[box] & left})
         assert layers[-1], f"these import each other in a circle: {sorted(left)}"
@@ -155,15 +150,8 @@ print("clean", w2s_jax.__version__)
 
 
 def run_python(code: str, **environment) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    given = {"cwd": ROOT, "env": {**os.environ, **environment}, "timeout": 120, "check": False}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **given)
 
 
 def test_import_has_no_side_effects():
@@ -338,13 +326,8 @@ PRIVATE = re.compile(
 
 def tree_files():
     """Files that belong to the project: what git tracks or would track, or the whole tree where there is no git."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listing.returncode == 0:
         paths = [ROOT / line for line in listing.stdout.splitlines()]
     else:
