@@ -1,16 +1,27 @@
 """What the tests of figures share: stores on disk, what a figure says and shows, and whether a page can be read."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
+import zarr
 from matplotlib.text import Text
 
 from figures import data, make, style
+from sims.engine.checked import to_json
 
 
 def stored(dataset, folder, name: str) -> data.Results:
     """The data set as a store on disk, read back as figures read it."""
     dataset.to_zarr(folder / f"{name}.zarr", zarr_format=3, consolidated=False)
+    return data.open_results(folder, name)
+
+
+def written(assemble, spec, read, counts, folder, name: str) -> data.Results:
+    """What a sweep's own `assemble` makes of blocks that nobody simulated: `read(block, chunk)` gives their arrays."""
+    path = folder / f"{name}.zarr"
+    assemble(spec, SimpleNamespace(read=read), np.array(counts), path)
+    zarr.open_group(str(path), mode="r+").attrs.update({"config": to_json(spec), "complete": int(sum(counts))})
     return data.open_results(folder, name)
 
 

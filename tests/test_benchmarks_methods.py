@@ -16,9 +16,8 @@ def timing(seconds: float, units: int) -> Timing:
     return Timing((seconds, 2 * seconds, seconds / 2, seconds, seconds), units, 3.0, 100.0, 1.0)
 
 
-@pytest.fixture
-def measured(monkeypatch):
-    """Every method in a run that is as long as its place; naive fine-tuning beside it takes half of the time."""
+def test_rows_are_of_every_method_and_ratios_of_times_per_fit(monkeypatch, tmp_path, capsys):
+    """A run is as long as the place of its method; naive fine-tuning beside it takes half of the time."""
 
     def measure(function, *args, **options):
         if function is devices.machine:
@@ -28,9 +27,6 @@ def measured(monkeypatch):
         return [(timing(0.1 * place, 2 * place), timing(0.1 * place, 4 * place)) for place in places]
 
     monkeypatch.setattr(methods, "in_fresh_process", measure)
-
-
-def test_rows_are_of_every_method_and_ratios_of_times_per_fit(measured, tmp_path, capsys):
     path = tmp_path / "cost.json"
     assert methods.main(["--json", str(path)]) == 0
     rows = json.loads(path.read_text())
@@ -42,23 +38,15 @@ def test_rows_are_of_every_method_and_ratios_of_times_per_fit(measured, tmp_path
         assert row["ratio_to_naive_ft"] == pytest.approx(1.0 if row["method"] == "naive_ft" else 2.0)
         assert row["compile_seconds"] > 2 and row["repeats"] == 5
         assert MACHINE.origin(0).items() <= row.items()
-    said = capsys.readouterr().out
-    assert "one core of: 2 cores of a processor; 256 tasks side by side; medians of 5" in said
+    assert "one core of: 2 cores of a processor; 256 tasks side by side; medians of 5" in capsys.readouterr().out
 
 
-def test_a_slower_method_has_a_larger_ratio():
-    row = methods.row_of("sign", "experts", 10, timing(3.0, 2), timing(1.0, 4), MACHINE)
-    assert row["ratio_to_naive_ft"] == pytest.approx(6.0)
-    busy = timing(1.0, 4)._replace(seconds=(1.0, 2.0, 50.0, 1.0, 1.0))  # which one turn alone cannot move
-    assert methods.row_of("sign", "experts", 10, timing(3.0, 2), busy, MACHINE)["ratio_to_naive_ft"] == pytest.approx(
-        6.0
-    )
-    assert row["seconds"] == pytest.approx([0.15, 0.3, 0.075, 0.15, 0.15])
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
-    assert methods.main(["--json", str(tmp_path / "nowhere" / "cost.json")]) == 2
-    assert "--json must name a file in an existing folder" in capsys.readouterr().err
+def test_one_busy_turn_does_not_move_a_ratio():
+    calm = timing(1.0, 4)
+    for rival in (calm, calm._replace(seconds=(1.0, 2.0, 50.0, 1.0, 1.0))):
+        row = methods.row_of("sign", "experts", 10, timing(3.0, 2), rival, MACHINE)
+        assert row["ratio_to_naive_ft"] == pytest.approx(6.0)
+        assert row["seconds"] == pytest.approx([0.15, 0.3, 0.075, 0.15, 0.15])
 
 
 @pytest.mark.slow

@@ -140,14 +140,6 @@ def test_rows_follow_from_what_was_timed(tmp_path, capsys, faked):
     assert "[0/6] pretraining, loop of 1, devices 1" in printed.err
 
 
-@pytest.mark.parametrize("path", ["{folder}/none/x.json", "{folder}"])
-def test_bad_options_are_one_sentence_and_write_nothing(tmp_path, capsys, faked, path):
-    assert networks.main(["--json", path.format(folder=tmp_path)]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: --json must name a file in an existing folder") and not printed.out
-    assert printed.err.count("\n") == 1 and not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 def test_every_way_of_pretraining_takes_the_steps_it_counts(monkeypatch):
     calls = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accelerator, contenders, devices, limits, parts, run
+from benchmarks import accelerator, contenders, devices, limits, methods, networks, parts, run
 from benchmarks.report import limit_lines, report
 from benchmarks.timing import Timing
 from benchmarks.workload import Workload
@@ -69,7 +69,7 @@ def assert_ratios_follow_from_rates(rows) -> None:
         assert row["ratio_to_numpy_loop"] == pytest.approx(row["tasks_per_second"] / loop, rel=1e-9), row
 
 
-def test_every_part_writes_the_promised_keys(tmp_path, capsys, faked):
+def test_every_part_writes_the_promised_keys_at_the_promised_sizes(tmp_path, capsys, faked):
     rows = rows_of(tmp_path)
     assert_ratios_follow_from_rates(rows)
     assert {row["axis"] for row in rows} == {*parts.PARTS, "limit"}
@@ -81,15 +81,6 @@ def test_every_part_writes_the_promised_keys(tmp_path, capsys, faked):
     assert all(row["tasks"] / row["median_seconds"] == row["tasks_per_second"] for row in rows if "tasks" in row)
     assert {row["compile_seconds"] > 0 for row in rows if row["contender"] == "w2s_jax"} == {True}
     assert {row["compile_seconds"] for row in rows if row["contender"] == "numpy_vectorised"} == {0.0}
-    printed = capsys.readouterr()
-    assert "| w2s_jax: the sweep engine | 2 |" in printed.out
-    assert "2 cores of a processor; medians of 5" in printed.out
-    assert f"w2s_jax: {2 * 2**0.5:.2f} times numpy_vectorised, both drawing the examples" in printed.out
-    assert f"[{len(faked)}/{len(faked)}]" in printed.err and "min left" in printed.err
-
-
-def test_ladders_have_the_sizes_that_are_promised(tmp_path, faked):
-    rows = rows_of(tmp_path)
 
     def values(part, name):
         return [row["value"] for row in rows if (row["axis"], row["contender"]) == (part, name)]
@@ -101,8 +92,12 @@ def test_ladders_have_the_sizes_that_are_promised(tmp_path, faked):
     assert values("devices", "w2s_jax") == [1, 2]
     for row in rows:
         if row["axis"] in ("d", "n", "cells", "devices"):
-            key = "devices" if row["axis"] == "devices" else row["axis"]
-            assert row[key] == row["value"] or row["contender"] == "numpy_loop"
+            assert row[row["axis"]] == row["value"] or row["contender"] == "numpy_loop"
+    printed = capsys.readouterr()
+    assert "| w2s_jax: the sweep engine | 2 |" in printed.out
+    assert "2 cores of a processor; medians of 5" in printed.out
+    assert f"w2s_jax: {2 * 2**0.5:.2f} times numpy_vectorised, both drawing the examples" in printed.out
+    assert f"[{len(faked)}/{len(faked)}]" in printed.err and "min left" in printed.err
 
 
 def test_efficiency_is_the_rate_of_a_core_over_that_of_one_alone(tmp_path, faked):
@@ -169,7 +164,8 @@ def test_a_sweep_on_an_accelerator_names_the_device(tmp_path, capsys, faked):
         (run, ["--repeats", "3"], "--repeats must be at least 5 for a median worth quoting, got 3"),
         (run, ["--only", "k"], "--only must name a part among headline, d, n, cells, devices, got 'k'"),
         (run, ["--json", "{folder}/none/x.json"], "--json must name a file in an existing folder"),
-        (run, ["--json", "{folder}"], "--json must name a file in an existing folder"),
+        (networks, ["--json", "{folder}"], "--json must name a file in an existing folder"),
+        (methods, ["--json", "{folder}/none/x.json"], "--json must name a file in an existing folder"),
         (accelerator, ["--json", "{folder}/x.json", "--preset", "giant"], "--preset must be among smoke, quick, paper"),
         (accelerator, ["--json", "{folder}/x.json", "--against", "{folder}/y"], "--against must name the JSON"),
     ],

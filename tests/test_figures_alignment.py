@@ -1,157 +1,70 @@
-"""Figures of the alignment experiments: what they draw of a store, and the published scores beside it."""
+"""Figures of the alignment experiments: what they draw of results of its own writer, and the published scores."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
-from figures import (
-    alignment,
-    alignment_methods,
-    alignment_overview,
-    alignment_published,
-    data,
-    make,
-    paper_scores,
-    style,
-)
+from figures import alignment, alignment_methods, alignment_overview, data, make, paper_scores, style
 from figures.stores import TASKS
-from tests.panels import assert_drawn, assert_legible, laid_out, shows, stored, texts
+from sims.alignment.results import assemble
+from sims.alignment.spec import METHODS, USES_CAPABILITY, USES_NUM_ICL, AlignmentSpec
+from tests.panels import assert_drawn, assert_legible, laid_out, shows, texts, written
 from w2s_jax.statistics import confidence_interval
 
-METHODS = (
-    "source",
-    "ceiling",
-    "control",
-    "self_label",
-    "naive_ft",
-    "icl_refine",
-    "intent_refine",
-    "aux_confidence",
-    "bootstrapping",
-    "prompt_only",
-    "ensemble",
-    "selective",
-    "contrastive",
-    "reverse_kl",
-    "self_refine",
-    "anchored_contrastive",
-)
-LINES = METHODS[:3] + METHODS[4:10] + ("self_refine",)
-"""Those that have a line against the teacher's content."""
-LEVEL = ("source", "ceiling", "control", "self_label")
-"""Methods that know no teacher."""
-PROMPTED = ("icl_refine", "intent_refine", "prompt_only")
-KEEPS = {
-    "source": 1.0,
-    "ceiling": 0.98,
-    "control": 0.95,
-    "self_label": 0.97,
-    "naive_ft": 0.1,
-    "aux_confidence": 0.4,
-    "bootstrapping": 0.3,
-    "icl_refine": 0.93,
-    "intent_refine": 0.9,
-    "prompt_only": 0.75,
-    "ensemble": 0.35,
-    "selective": 0.5,
-    "contrastive": 0.85,
-    "reverse_kl": 0.15,
-    "self_refine": 0.8,
-    "anchored_contrastive": 0.88,
-}
-"""Share of the way from the teacher's content to the source's at which a method ends."""
-STYLES = dict(zip(METHODS, (0.12, 0.91, 0.1, 0.14, 0.86, 0.8, 0.9, 0.7, 0.75, 0.6, 0.83, 0.5, 0.88, 0.81, 0.4, 0.65)))
+LINES = ("source", "control", "ceiling", "naive_ft", "bootstrapping", "aux_confidence")
+LINES += ("self_refine", "intent_refine", "icl_refine", "prompt_only")
+"""Methods that have a line against the teacher's content."""
 DEAR = ("bootstrapping", "icl_refine")
 """Methods that take fewer steps at equal compute."""
+TOGETHER = (alignment_overview.alignment_table, alignment_overview.icl_examples, alignment_methods.alignment_methods)
+"""Figures of all worlds."""
+SEEDS = 3
 
 
-def dataset(capabilities=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5), seeds=3, target=0.92) -> xr.Dataset:
-    """A store of one task in the format of the sweep, with numbers that a run might give."""
-    rng = np.random.default_rng(0)
-    coords = {
-        "method": list(METHODS),
-        "capability": list(capabilities),
-        "num_icl": list(num_icl),
-        "temperature": [0, 1],
-        "split": ["train", "held_out", "unrelated"],
-        "seed": list(range(seeds)),
-        "prompts": ["source", "weak"],
-    }
-
-    def array(*dims: str) -> xr.DataArray:
-        shape = [len(coords[dim]) for dim in dims]
-        return xr.DataArray(0.02 * rng.standard_normal(shape), {dim: coords[dim] for dim in dims}, dims)
-
-    weak = array("capability", "temperature", "split", "seed")
-    held = ("method", "capability", "num_icl", "temperature", "split", "seed")
-    content, manner = array(*held), array(*held)
-    keeps = xr.DataArray([KEEPS[m] for m in METHODS], {"method": list(METHODS)}, ["method"])
-    reads = xr.DataArray([m in PROMPTED for m in METHODS], {"method": list(METHODS)}, ["method"])
-    learns = xr.where(reads, 1 - 0.6 / weak_free(coords["num_icl"]), 1.0)
-    styles = xr.DataArray([STYLES[m] for m in METHODS], {"method": list(METHODS)}, ["method"])
-    level = 0.1 + 0.8 * xr.DataArray(list(capabilities), {"capability": list(capabilities)}, ["capability"])
-    weak_content = (weak + level).clip(0, 1)
-    content = (content + level + keeps * (0.95 - level)).clip(0, 1).transpose(*held)
-    manner = (manner + styles * learns).clip(0, 1).transpose(*held)
-    for method in LEVEL:  # repeated along what a method does not read
-        content.loc[{"method": method}] = content.sel({"method": method}).isel(capability=0, num_icl=0)
-    dear = xr.DataArray([m in DEAR for m in METHODS], {"method": list(METHODS)}, ["method"])
-    compute = {"compute_content": content - 0.1 * dear, "compute_style": manner - 0.15 * dear}
-    unrelated = content["split"] == "unrelated"
-    bayes = array("capability", "num_icl", "seed") + target * (1 - 0.4 / weak_free(coords["num_icl"]))
-    uses = [m not in LEVEL for m in METHODS]
-    return xr.Dataset(
-        {
-            "content": content,
-            "style": manner.where(~unrelated),
-            **compute,
-            "mass": abs(array("method", "capability", "num_icl", "split", "seed")),
-            "weak_content": weak_content.where(weak["split"] != "unrelated"),
-            "weak_style": (0.88 + weak).clip(0, 1).where(weak["split"] != "unrelated"),
-            "bayes_style": bayes.clip(0, 1).transpose("seed", ...),
-            "kl_to_bayes": abs(array("prompts", "num_icl", "seed")),
-            "naming_accuracy": abs(array("num_icl", "seed")),
-            "named_concept": (array("capability", "num_icl", "seed") * 0).astype(int),
-            "target_style": target,
-            "num_replicates": seeds,
-            "uses_capability": ("method", uses),
-            "uses_num_icl": ("method", [m in PROMPTED for m in METHODS]),
-        },
-        attrs={"config": json.dumps({"task": "a world"}), "complete": seeds},
-    )
+def spec_of(task: str, capability=(0.3, 0.5, 0.7, 0.9), num_icl=(1, 5)) -> AlignmentSpec:
+    return AlignmentSpec(task=task, capability=capability, num_icl=num_icl, replicates=SEEDS)
 
 
-def weak_free(counts: list[int]) -> xr.DataArray:
-    """Numbers of examples as an array along themselves."""
-    return xr.DataArray(np.array(counts, float), {"num_icl": counts}, ["num_icl"])
+def write(folder, spec: AlignmentSpec) -> data.Results:
+    """The results that the sweep's own writer makes of numbers that a run might give."""
+    draw = np.random.default_rng(0)
+    grid, levels = (len(spec.capability), len(spec.num_icl)), 0.1 + 0.8 * np.array(spec.capability)
+    mastery = ("naming", "divergence", "content", "tagged_content", "bayes_naming")
 
+    def near(value, *shape: int) -> np.ndarray:
+        return np.clip(value + 0.02 * draw.standard_normal(shape), 0, 1)
 
-def write(folder, task: str, **sizes) -> data.Results:
-    """A store on disk, read back as figures read it."""
-    return stored(dataset(**sizes), folder, f"alignment_{task}")
+    def read(seed: int, chunk: int) -> dict[str, np.ndarray]:
+        found = {f"mastery.{name}": near(0.5, spec.slots, spec.world.num_concepts) for name in mastery}
+        found |= {"bayes_style": near(0.8, *grid), "divergence": near(0.1, *grid), "named": np.zeros(grid)}
+        found["reports.weak.content"] = near(levels[:, None, None], grid[0], 3, 2)
+        found["reports.weak.style"] = near(0.88, grid[0], 2, 2)
+        for method, share in zip(METHODS, np.linspace(0.1, 0.9, len(METHODS))):
+            own = [size for size, users in zip(grid, (USES_CAPABILITY, USES_NUM_ICL)) if method in users]
+            found[f"reports.{method}.mass"] = near(0.9, *own, 3)
+            for budget, less in (("reports", 0.0), ("at_equal_compute", 0.1))[: 1 + (method in DEAR)]:
+                found[f"{budget}.{method}.content"] = near(share - less, *own, 3, 2)
+                found[f"{budget}.{method}.style"] = near(1 - share - less, *own, 2, 2)
+        return found
+
+    return written(assemble, spec, read, np.ones(SEEDS), folder, f"alignment_{spec.task}")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def stores(folder):
+def stores(tmp_path_factory):
     """Stores of all tasks, in no particular order and of different sizes."""
-    sizes = {"bias": {"num_icl": (1, 2, 5)}, "math": {"capabilities": (0.4, 0.8)}, "persona": {}, "explanation": {}}
-    return {task: write(folder, task, **size) for task, size in sizes.items()}
+    folder, sizes = tmp_path_factory.mktemp("results"), {"bias": {"num_icl": (1, 2, 5)}}
+    sizes |= {"math": {"capability": (0.4, 0.8)}, "persona": {}, "explanation": {}}
+    return {task: write(folder, spec_of(task, **size)) for task, size in sizes.items()}
 
 
 @pytest.fixture(scope="module")
 def figures(stores):
     """Every figure, laid out."""
-    every = (alignment_overview.alignment_table, alignment_overview.icl_examples, alignment_methods.alignment_methods)
     found = {name: laid_out(alignment.strong_against_weak, store) for name, store in stores.items()}
-    return found | {draw.__name__: laid_out(draw, *stores.values()) for draw in every}
+    return found | {draw.__name__: laid_out(draw, *stores.values()) for draw in TOGETHER}
 
 
 def lines_of(panel, method: str) -> list[np.ndarray]:
@@ -161,6 +74,11 @@ def lines_of(panel, method: str) -> list[np.ndarray]:
 
 def drawn(panel, method: str, heights) -> bool:
     return shows(panel, heights, style.look(method).color)
+
+
+def interval(values) -> tuple[np.ndarray, np.ndarray]:
+    """The 95% interval of a mean over seeds, which come first."""
+    return confidence_interval(values.mean(0), values.std(0, ddof=1) / np.sqrt(SEEDS), SEEDS)
 
 
 def words(figure) -> str:
@@ -176,11 +94,8 @@ def words(figure) -> str:
         ("persona", ("tinyTruthfulQA", "weak", "", "falcon"), "content", 2.351),
         ("persona", ("tinyTruthfulQA", "source", "GPT-3.5-Turbo", ""), "style", 1.783),
         ("persona", ("tinyAlpacaEval", "icl_refine", "GPT-4o-mini", "gemma"), "style_sem", 0.334),
-        ("persona", ("tinyMMLU", "naive_ft", "GPT-4o-mini", "gemma"), "content", 2.432),
         ("explanation", ("chatgpt_questions_test", "intent_refine", "GPT-4o-mini", "mistral"), "style", 9.171),
         ("math", ("MATH", "naive_ft", "GPT-4o-mini", "llama2"), "content", 0.0679),
-        ("math", ("MATH", "icl_refine", "GPT-4o-mini", "mistral"), "content_sem", 0.0431),
-        ("math", ("GSM8K", "naive_ft", "GPT-4o-mini", "llama2"), "content", 0.5195),
         ("math", ("GSM8K", "icl_refine", "GPT-4o-mini", "mistral"), "content_sem", 0.0255),
         ("math", ("MATH", "icl_refine", "GPT-4o-mini", "GPT-3.5"), "content", 0.74),
         ("bias", ("biographies", "self_refine", "GPT-3.5-Turbo", ""), "style", 0.963),
@@ -212,7 +127,6 @@ def test_a_mean_share_of_right_answers_has_a_standard_error_that_it_can_have():
     ]
     unknown = [np.isnan(r.content_sem) for r in paper_scores.published("math")]
     assert np.all(np.logical_or(possible, unknown)) and sum(unknown) == 1
-    assert 0.0483**2 > 0.7746 * (1 - 0.7746) / 100
 
 
 def test_published_scores_are_drawn_against_their_teachers(figures):
@@ -250,7 +164,7 @@ def test_scores_are_drawn_against_the_measured_content(task, figures, stores):
         cut = held.sel(split=split)
         for method in METHODS:
             mean = cut[score].sel({"method": method}).mean("seed").values
-            expected = [mean[0]] * 2 if method in LEVEL else mean
+            expected = mean if method in USES_CAPABILITY else [mean[0]] * 2
             assert drawn(panel, method, expected) == (method in LINES), (score, split, method)
         naive = next(line for line in panel.lines if line.get_color() == style.look("naive_ft").color)
         np.testing.assert_allclose(naive.get_xdata(), cut["weak_content"].mean("seed"))
@@ -265,8 +179,7 @@ def test_scores_are_drawn_against_the_measured_content(task, figures, stores):
 
 def test_intervals_are_over_seeds(figures, stores):
     values = stores["persona"].at(temperature=1, num_icl=5, split="train")["content"].sel({"method": "naive_ft"})
-    values = values.transpose("seed", "capability").values
-    low, high = confidence_interval(values.mean(0), values.std(0, ddof=1) / np.sqrt(3), 3)
+    low, high = interval(values.transpose("seed", "capability").values)
     ends = [c.get_paths()[0].vertices[:, 1] for c in figures["persona"].axes[0].collections]
     assert any(np.isclose(y.min(), low.min()) and np.isclose(y.max(), high.max()) for y in ends)
 
@@ -304,7 +217,7 @@ def test_table_holds_every_method_of_every_task(figures, stores):
         for method in METHODS:
             for score in alignment.SCORES:
                 values = cut[score].sel({"method": method}).values
-                assert f"{values.mean():.2f} ± {values.std(ddof=1) / np.sqrt(3):.2f}" in said, (task, method, score)
+                assert f"{values.mean():.2f} ± {values.std(ddof=1) / np.sqrt(SEEDS):.2f}" in said, (task, method, score)
     assert all(alignment.label_of(method) in said for method in METHODS)
     assert all(row in said for row in alignment_overview.ROWS.values())
 
@@ -318,21 +231,17 @@ def test_methods_are_points_of_style_and_content_with_intervals_and_a_line_to_eq
             panel, cut = figure.axes[4 * row + column], held.sel(split=split)
             for method in METHODS:
                 own, color = cut.sel({"method": method}), style.look(method).color
-                lines = [np.transpose(line.get_xydata()) for line in panel.lines if line.get_color() == color]
-
-                def shows(x, y, lines=lines):
-                    return any(found.shape == np.shape([x, y]) and np.allclose(found, [x, y]) for found in lines)
-
-                at = {score: own[score].mean().item() for score in ("style", "content")}
-                ends = {}
-                for score in at:
-                    values = own[score].values
-                    ends[score] = confidence_interval(values.mean(), values.std(ddof=1) / np.sqrt(3), 3)
-                matched = [own[f"compute_{score}"].mean().item() for score in ("style", "content")]
-                assert shows([at["style"]], [at["content"]]), (task, split, method)
-                assert shows(ends["style"], [at["content"]] * 2) and shows([at["style"]] * 2, ends["content"])
-                led = [at["style"], matched[0]], [at["content"], matched[1]]
-                assert shows(*led) == (method in DEAR), (task, split, method)
+                lines = [line.get_xydata().T for line in panel.lines if line.get_color() == color]
+                x, y, x_matched, y_matched = (
+                    own[name].mean().item() for name in ("style", "content", "compute_style", "compute_content")
+                )
+                point, across = ([x], [y]), (interval(own["style"].values), [y, y])
+                along, led = ([x, x], interval(own["content"].values)), ([x, x_matched], [y, y_matched])
+                seen = [
+                    any(found.shape == np.shape(line) and np.allclose(found, line) for found in lines)
+                    for line in (point, across, along, led)
+                ]
+                assert seen == [True, True, True, method in DEAR], (task, split, method)
             assert any(np.allclose(line.get_xdata(), cut["target_style"].item()) for line in panel.lines)
     said = words(figure)
     for text in ("style score", "rate of female subjects", "at equal compute", "95% intervals", "weak teacher"):
@@ -353,11 +262,7 @@ def test_examples_are_drawn_beside_exact_bayes(figures, stores):
 
 
 def test_tasks_without_results_are_named(stores):
-    for draw in (
-        alignment_overview.alignment_table,
-        alignment_overview.icl_examples,
-        alignment_methods.alignment_methods,
-    ):
+    for draw in TOGETHER:
         figure = laid_out(draw, stores["math"])
         assert "no results yet: persona, explanation, bias" in words(figure)
         assert_legible(figure, "math alone")
@@ -383,29 +288,16 @@ def test_stores_that_are_missing_are_named(tmp_path, capsys):
     assert "needs one of alignment_persona, alignment_explanation, alignment_math, alignment_bias" in error
     assert f"python -m sims.alignment --task persona --preset quick --out {tmp_path}" in error
     assert error.count("\n") == 1
-    write(tmp_path, "math")
+    write(tmp_path, spec_of("math"))
     assert make.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert_drawn(tmp_path, ["alignment_table"])
     lacking = [line for line in lines if line.startswith("drawn without: alignment_table: ")]
-    assert [task for task in TASKS if any(f"--task {task} " in line for line in lacking)] == [
-        "persona",
-        "explanation",
-        "bias",
-    ]
+    named = [task for task in TASKS if any(f"--task {task} " in line for line in lacking)]
+    assert named == ["persona", "explanation", "bias"]
     assert make.main([*arguments, "--list"]) == 0
     listed = capsys.readouterr().out
     assert "ready, but lacks: " in listed and "--task math" not in listed
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("few_pixels", "stores")
-def test_all_are_drawn_from_their_stores(folder, capsys):
-    names = [name for name, entry in make.FIGURES.items() if entry.store.startswith("alignment_")]
-    assert len(names) == 7
-    assert make.main(["--results", str(folder), *(word for name in names for word in ("--only", name))]) == 0
-    assert "drawn" not in capsys.readouterr().out
-    assert_drawn(folder, names)
 
 
 # --- Legibility --------------------------------------------------------------------------------------------------
@@ -416,15 +308,11 @@ def test_figures_are_legible(figures):
         assert_legible(figure, name)
 
 
-def test_one_seed_has_no_interval(tmp_path):
-    store = write(tmp_path, "bias", seeds=1)
-    for draw in (alignment.strong_against_weak, alignment_overview.alignment_table):
-        laid_out(draw, store)
-
-
-def test_every_test_set_has_its_panels():
-    assert alignment_published.test_sets("persona") == ("tinyTruthfulQA", "tinyAlpacaEval", "tinyMMLU")
-    assert alignment_published.test_sets("bias") == ("biographies",)
+def test_one_seed_has_no_interval(stores):
+    store = stores["bias"]._replace(data=stores["bias"].data.isel(seed=[0]))
+    with style.style():
+        for draw in (alignment.strong_against_weak, alignment_overview.alignment_table):
+            assert "±" not in words(draw(store)).replace("mean ±", "")
 
 
 def test_the_published_patterns_are_counted_right():

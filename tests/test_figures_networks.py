@@ -4,14 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-import zarr
 
 from figures import data, make, network_risk, networks, style
-from sims.engine.checked import to_json
 from sims.incontext import distance
 from sims.incontext import results as network_results
 from sims.incontext.spec import InContextSpec
-from tests.panels import assert_drawn, assert_legible, assert_same_bytes, laid_out, shows
+from tests.panels import assert_legible, laid_out, shows, written
 from w2s_jax import theory
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.tasks import make_task
@@ -32,47 +30,33 @@ MANY = dataclasses.replace(
 NAMES = ("icl_vs_bayes", "concept_posterior_trace", "network_vs_theory")
 
 
-class Blocks:
-    """Stands for a store: blocks of the right shapes, with numbers drawn at random."""
-
-    def __init__(self, spec: InContextSpec) -> None:
-        self.draw = np.random.default_rng(0)
-        teachers, sizes, prompts = len(spec.weak_accuracy), len(spec.sample_size), len(spec.num_icl)
-        steps, contexts = len(spec.steps), spec.max_icl + 1
-        refined = (teachers, sizes, prompts, steps)
-        traced = (teachers, len(spec.trace_lengths))
-        self.shapes = {
-            "weak_risk": (teachers,),
-            "ceiling_risk": (sizes, steps),
-            "naive_risk": (teachers, sizes, steps),
-            **dict.fromkeys(("shared_risk", "fresh_risk", "intent_risk"), refined),
-            **dict.fromkeys(("shared_bayes", "fresh_bayes", "intent", "bayes_intent"), (teachers, prompts)),
-            **dict.fromkeys(("distance.kl", "distance.mean_square"), (len(distance.LAWS), contexts)),
-            "distance.coverage": (len(distance.LEVELS), contexts),
-            "distance.outside": (),
-            **dict.fromkeys(("trace.network", "trace.bayes", "trace.gap"), traced),
-        }
-
-    def read(self, seed: int, shift: int) -> dict[str, np.ndarray]:
-        return {name: self.draw.uniform(0.1, 1.0, shape) for name, shape in self.shapes.items()}
-
-
 def write(spec: InContextSpec, folder) -> data.Results:
-    """The results of a sweep, laid out by the sweep itself and read back as figures read them."""
-    path = folder / "incontext.zarr"
-    network_results.assemble(spec, Blocks(spec), np.ones(spec.replicates), path)
-    zarr.open_group(str(path), mode="r+").attrs.update({"config": to_json(spec), "complete": spec.replicates})
-    return data.open_results(folder, "incontext")
+    """The results that the sweep's own writer makes of numbers drawn at random."""
+    draw = np.random.default_rng(0)
+    teachers, sizes, prompts = len(spec.weak_accuracy), len(spec.sample_size), len(spec.num_icl)
+    steps, contexts = len(spec.steps), spec.max_icl + 1
+    refined, traced = (teachers, sizes, prompts, steps), (teachers, len(spec.trace_lengths))
+    shapes = {
+        "weak_risk": (teachers,),
+        "ceiling_risk": (sizes, steps),
+        "naive_risk": (teachers, sizes, steps),
+        **dict.fromkeys(("shared_risk", "fresh_risk", "intent_risk"), refined),
+        **dict.fromkeys(("shared_bayes", "fresh_bayes", "intent", "bayes_intent"), (teachers, prompts)),
+        **dict.fromkeys(("distance.kl", "distance.mean_square"), (len(distance.LAWS), contexts)),
+        "distance.coverage": (len(distance.LEVELS), contexts),
+        "distance.outside": (),
+        **dict.fromkeys(("trace.network", "trace.bayes", "trace.gap"), traced),
+    }
+
+    def read(seed: int, shift: int) -> dict[str, np.ndarray]:
+        return {name: draw.uniform(0.1, 1.0, shape) for name, shape in shapes.items()}
+
+    return written(network_results.assemble, spec, read, np.ones(spec.replicates), folder, "incontext")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("results")
-
-
-@pytest.fixture(scope="module")
-def results(folder):
-    return write(SPEC, folder)
+def results(tmp_path_factory):
+    return write(SPEC, tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
@@ -90,30 +74,9 @@ def band_of(panel, low, high) -> bool:
 # --- What is read ------------------------------------------------------------------------------------------------
 
 
-def test_laws_and_methods_are_those_of_the_sweep():
+def test_kinds_of_prompts_and_methods_are_those_of_the_sweep():
     assert tuple(networks.LAWS) == distance.LAWS
     assert set(network_risk.LABELS) == set(network_results.METHODS)
-
-
-def test_missing_store_names_its_command(tmp_path, capsys):
-    assert make.main(["--results", str(tmp_path), "--only", "icl_vs_bayes"]) == 2
-    error = capsys.readouterr().err
-    assert "make it with: python -m sims.incontext --preset quick --out" in error
-    assert error.count("\n") == 1
-
-
-@pytest.mark.usefixtures("few_pixels", "results")
-def test_store_is_found_and_drawn(folder, capsys):
-    assert make.main(["--results", str(folder), "--only", "concept_posterior_trace"]) == 0
-    assert "not drawn" not in capsys.readouterr().out
-    assert_drawn(folder, ["concept_posterior_trace"])
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("few_pixels")
-@pytest.mark.parametrize("name", NAMES)
-def test_bytes_are_stable(name, results):
-    assert_same_bytes(name, results)
 
 
 @pytest.mark.parametrize("dim", ["sample_size", "num_icl"])
@@ -135,11 +98,8 @@ def test_distance_to_bayes_is_drawn_with_its_interval_over_seeds(figures, result
             spread = values.std(0, ddof=1) / np.sqrt(SPEC.replicates)
             low, high = confidence_interval(values.mean(0), spread, SPEC.replicates)
             assert band_of(panel, np.maximum(low, 1e-30), high)
-
-
-def test_distance_in_distribution_is_in_the_title(figures, results):
-    title = figures["icl_vs_bayes"].axes[1].get_title(loc="left")
     own = results.at(concept_shift=0.75, law="in_distribution")["kl_to_bayes"].mean("seed").values
+    title = figures["icl_vs_bayes"].axes[1].get_title(loc="left")
     assert f"mean {own.mean():.3f}, worst {own.max():.3f}" in title
 
 
@@ -147,8 +107,7 @@ def test_coverage_stands_beside_its_levels(figures, results):
     panel = figures["icl_vs_bayes"].axes[2]
     covered = results.at(concept_shift=0.5)["coverage"].mean("seed")
     for level in distance.LEVELS:
-        heights = covered.sel(level=level).values
-        assert shows(panel, heights)
+        assert shows(panel, covered.sel(level=level).values)
         assert shows(panel, [level, level], "black")
     assert panel.get_ylim()[0] < covered.min()
 
@@ -181,8 +140,7 @@ def test_risks_of_networks_are_drawn_at_the_cut(figures, results):
 
 
 def test_theory_stands_beside_the_networks(figures, results):
-    law = {"num_concepts": 4, "dim": 8, "noise_var": SPEC.noise_var}
-    task = make_task(weak_accuracy=0.6, concept_shift=0.75, **law)
+    task = make_task(num_concepts=4, dim=8, noise_var=SPEC.noise_var, weak_accuracy=0.6, concept_shift=0.75)
     by_size, by_length = (figures["network_vs_theory"].axes[i] for i in (1, 4))
     perfect = task._replace(weak_concepts=task.concepts)
     ridge = min(float(theory.ridge_risk(task, 256, eta)) for eta in network_risk.PENALTIES)
@@ -219,13 +177,10 @@ def test_theory_far_below_the_networks_leaves_the_frame(results):
 # --- Sweeps of other sizes ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", [pytest.param(ONE, id="one"), pytest.param(MANY, id="many", marks=pytest.mark.slow)])
-def test_figures_fit_sweeps_of_other_sizes(spec, tmp_path):
-    other = write(spec, tmp_path)
-    for name in NAMES:
-        assert_legible(laid_out(make.FIGURES[name].draw, other), name, ticks=False)
-
-
-def test_figures_are_legible(figures):
+@pytest.mark.parametrize("spec", [ONE, SPEC, pytest.param(MANY, marks=pytest.mark.slow)], ids=["one", "some", "many"])
+def test_figures_are_legible(spec, figures, tmp_path):
+    if spec != SPEC:
+        other = write(spec, tmp_path)
+        figures = {name: laid_out(make.FIGURES[name].draw, other) for name in NAMES}
     for name, figure in figures.items():
         assert_legible(figure, name, ticks=False)

@@ -6,29 +6,18 @@ import json
 import numpy as np
 import pytest
 
-from figures import data, make, scaling, style
+from figures import data, make, scaling
+from tests.panels import assert_drawn, laid_out
 
 RATES = {"numpy_loop": 500.0, "numpy_vectorised": 8e5, "w2s_jax": 9e5, "w2s_jax_moments": 2e6}
 SIZES = {"n": [64, 2048, 65_536], "d": [8, 32, 256], "cells": [1, 2000, 100_000]}
 
 
 def row(part: str, value: int, name: str, rate: float, devices: int = 2) -> dict:
-    seconds = [1.1, 1.0, 0.9, 1.0, 1.0]
     sizes = {"d": 32, "n": 2048, "cells": 2000} | ({part: value} if part in SIZES else {})
-    return {
-        "workload": "a grid",
-        "contender": name,
-        "tasks_per_second": rate,
-        "ratio_to_numpy_loop": rate / RATES["numpy_loop"],
-        "axis": part,
-        "value": value,
-        "devices": devices,
-        "median_seconds": 1.0,
-        "seconds": seconds,
-        "tasks": rate,
-        "machine": "2 cores of a processor",
-        **sizes,
-    }
+    own = {"contender": name, "axis": part, "value": value, "devices": devices, "tasks": rate}
+    own |= {"tasks_per_second": rate, "ratio_to_numpy_loop": rate / RATES["numpy_loop"], "median_seconds": 1.0}
+    return own | sizes | {"machine": "2 cores of a processor", "seconds": [1.1, 1.0, 0.9, 1.0, 1.0]}
 
 
 def rows() -> list[dict]:
@@ -54,10 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(folder):
-    with style.style():
-        figure = scaling.scaling(data.open_results(folder, "benchmarks"))
-        figure.draw_without_rendering()
-    return figure
+    return laid_out(scaling.scaling, data.open_results(folder, "benchmarks"))
 
 
 def line_of(panel, name):
@@ -65,7 +51,7 @@ def line_of(panel, name):
     return next(line for line in panel.lines if (line.get_color(), line.get_marker()) == (how.color, how.marker))
 
 
-def test_lines_show_what_was_measured(drawn):
+def test_lines_and_title_say_what_was_measured(drawn):
     panels = drawn.axes
     for panel, (part, values) in zip(panels, SIZES.items()):
         line = line_of(panel, "w2s_jax")
@@ -77,14 +63,8 @@ def test_lines_show_what_was_measured(drawn):
         assert (np.isclose(spans[..., 0], np.array(expected) / 1.1).all(axis=1)).any()  # the slowest run
         assert (np.isclose(spans[..., 1], np.array(expected) / 0.9).all(axis=1)).any()  # the fastest
 
-
-def test_efficiency_is_drawn_per_core(drawn):
-    panel = drawn.axes[3]
     for name in ("w2s_jax", "numpy_vectorised_every_core"):
-        np.testing.assert_allclose(line_of(panel, name).get_ydata(), [1.0, 0.9])
-
-
-def test_the_claim_is_read_off_the_data(drawn):
+        np.testing.assert_allclose(line_of(panels[3], name).get_ydata(), [1.0, 0.9])  # efficiency of a core
     ratio = RATES["w2s_jax"] / 2 / RATES["numpy_loop"]
     assert drawn.get_suptitle().startswith(f"w2s_jax: {ratio:,.0f} times the NumPy loop at d = 32, n = 2,048")
 
@@ -97,11 +77,12 @@ def test_labels_do_not_touch_and_stand_by_their_lines(drawn):
         assert min(ends.values()) > -0.1 and max(ends.values()) < 1.1
 
 
+@pytest.mark.usefixtures("few_pixels")
 def test_the_file_is_found_listed_and_drawn(folder, capsys):
     assert make.main(["--results", str(folder), "--only", "scaling", "--list"]) == 0
     assert "ready" in capsys.readouterr().out
     assert make.main(["--results", str(folder), "--only", "scaling"]) == 0
-    assert {path.name for path in (folder / "figures").iterdir()} == {"scaling.pdf", "scaling.png"}
+    assert_drawn(folder, ["scaling"])
 
 
 @pytest.mark.parametrize(
@@ -109,9 +90,7 @@ def test_the_file_is_found_listed_and_drawn(folder, capsys):
     [
         (None, "make it with: python -m benchmarks.run --json"),
         ("[{", "benchmarks must be a list of measurements in JSON"),
-        ('{"rows": []}', "benchmarks must be a list of measurements in JSON"),
         ('[{"contender": "w2s_jax", "tasks_per_second": 1}]', "needs the parts n, d, cells, devices"),
-        ('[{"contender": "w2s_jax", "axis": "headline", "value": 1}]', "needs the parts n, d, cells, devices"),
     ],
 )
 def test_a_missing_or_partial_file_is_one_sentence(tmp_path, capsys, text, words):

@@ -1,27 +1,27 @@
-"""Figures of the theory sweep: how a study is read, that its tasks are those simulated, and what is drawn."""
+"""Figures of the theory sweep: that their tasks are those simulated, and what is drawn of results of its own writer."""
 
-import dataclasses
-import json
+import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
 
 from figures import assumptions, data, make, misfit, mixtures, oracles, style
-from sims.risk_sweep.spec import SweepSpec
+from sims.theory_sweep import job
 from sims.theory_sweep.spec import TheorySpec
 from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
 from sims.theory_sweep.studies import misfit as misfit_study
 from sims.theory_sweep.studies import prompts as prompts_study
 from tests.helpers import assert_mean
-from tests.panels import assert_drawn, assert_same_bytes, shows
-from tests.test_house import run_python
+from tests.panels import shows, written
 from w2s_jax import theory
 from w2s_jax.statistics import pgr_interval, summarize
 from w2s_jax.tasks import make_task
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compile_in_a_hurry")]  # many closed forms
 
 SPEC = TheorySpec(
     hull_num_concepts=(2, 4),
@@ -36,122 +36,53 @@ SPEC = TheorySpec(
     aspect_ratio=(0.5, 1.0, 2.0),
 )
 COUNT = 400
-NAMES = [name for name, entry in make.FIGURES.items() if entry.store == "theory_sweep"]
 
 
-def theory_dataset() -> xr.Dataset:
-    """A theory sweep with the axes of a real one and numbers drawn at random."""
-    draw = np.random.default_rng(0)
-    variables, coords = {}, {}
+def random_sums() -> dict:
+    """A block as the sweep sums it, with means drawn at random and standard errors of 0.01."""
+    draw, sums = np.random.default_rng(0), {}
     for name, study in STUDIES.items():
-        axes = {f"{name}_{axis}": np.array(values) for axis, values in study.axes(SPEC).items()}
-        quantities = np.array(study.quantities(SPEC))
-        coords |= axes | {f"{name}_quantity": quantities, f"{name}_quantity_2": quantities}
-        dims, size = (*axes, f"{name}_quantity"), len(quantities)
-        mean = draw.uniform(0.1, 1.0, [len(coords[dim]) for dim in dims])
+        size = len(study.quantities(SPEC))
+        mean = draw.uniform(0.1, 1.0, (*map(len, study.axes(SPEC).values()), size))
         if name == "em_ladder":
             mean *= 1e-3  # under the path of population EM, which is drawn down to it
         if name == "proportional":
             mean[1, 0] = np.nan
-        variables[f"{name}_mean"] = (dims, mean)
-        variables[f"{name}_sem"] = (dims, np.full(mean.shape, 0.01))
-        cov = np.broadcast_to(COUNT * 1e-4 * np.eye(size), (*mean.shape, size))
-        variables[f"{name}_cov"] = ((*dims, f"{name}_quantity_2"), cov)
-    variables["num_replicates"] = ((), COUNT)
-    config = {"noise_var": SPEC.noise_var, "target_prior": list(SPEC.target_prior)}
-    return xr.Dataset(variables, coords, {"config": json.dumps(config), "complete": COUNT})
-
-
-pytestmark = pytest.mark.slow  # many closed forms, compiled and drawn
+        comoment = np.broadcast_to((COUNT - 1) * COUNT * 1e-4 * np.eye(size), (*mean.shape, size))
+        sums |= {f"{name}.count": np.array(COUNT), f"{name}.mean": mean, f"{name}.comoment": comoment}
+    return sums
 
 
 @pytest.fixture(scope="module")
-def results() -> data.Results:
-    dataset = theory_dataset()
-    return data.Results("theory_sweep", dataset, json.loads(dataset.attrs["config"]))
+def results(tmp_path_factory) -> data.Results:
+    folder, sums = tmp_path_factory.mktemp("results"), random_sums()
+    return written(job.assemble, SPEC, lambda block, chunk: sums, [COUNT], folder, "theory_sweep")
 
 
-def panels_of(draw, results) -> list:
-    with style.style():
-        return draw(results).axes
+@pytest.fixture(scope="module")
+def panels_of(results):
+    """`panels_of(name)`: the panels of a figure, drawn once."""
+
+    def draw(name: str) -> list:
+        with style.style():
+            return make.FIGURES[name].draw(results).axes
+
+    return functools.cache(draw)
 
 
-def drawn(axes) -> list[np.ndarray]:
+def drawn(panel) -> list[np.ndarray]:
     """Heights of everything drawn in a panel, lines and points."""
-    return [np.asarray(line.get_ydata(), float) for line in axes.lines]
+    return [np.asarray(line.get_ydata(), float) for line in panel.lines]
 
 
-# --- Reading a study ---------------------------------------------------------------------------------------------
-
-
-def test_study_has_plain_names(results):
-    study = results.study("contamination")
-    assert set(study.data_vars) == {"mean", "sem", "cov"}
-    assert study["mean"].dims == ("num_concepts", "contamination", "num_icl", "quantity")
-    assert study["cov"].dims[-2:] == ("quantity", "quantity_2")
-    assert study["contamination"].values.tolist() == [0.0, 0.2]
-    np.testing.assert_array_equal(study["mean"].values, results.data["contamination_mean"].values)
-
-
-def test_missing_study_is_named_with_its_command(tmp_path, capsys, monkeypatch):
-    for name in make.FIGURES:
-        if name != "hull_statistical_dimension":
-            monkeypatch.setitem(make.FIGURES, name, make.FIGURES[name]._replace(draw=lambda _: Figure(figsize=(1, 1))))
-    fewer = theory_dataset()
-    fewer = fewer.drop_vars([v for v in fewer.variables if str(v).startswith("hull")])
-    fewer.to_zarr(tmp_path / "theory_sweep.zarr", zarr_format=3, consolidated=False)
+def test_missing_study_is_named_with_its_command(results):
+    fewer = results._replace(data=results.data.drop_vars(["hull_mean", "hull_sem", "hull_cov"]))
     sentence = (
         "this figure needs the study hull, which theory_sweep.zarr does not hold; "
-        "make it with: python -m sims.theory_sweep --preset quick --out ANOTHER_FOLDER --studies hull\n"
+        "make it with: python -m sims.theory_sweep --preset quick --out ANOTHER_FOLDER --studies hull"
     )
-    assert make.main(["--results", str(tmp_path), "--only", "hull_statistical_dimension"]) == 2
-    assert capsys.readouterr().err == f"error: {sentence}"
-    assert not (tmp_path / "figures").exists()
-    assert make.main(["--results", str(tmp_path)]) == 0
-    assert f"not drawn: hull_statistical_dimension: {sentence}" in capsys.readouterr().out
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {*NAMES} - {"hull_statistical_dimension"}
-
-
-def test_relaxed_risk_sweep_has_no_closed_forms():
-    def has(**config) -> bool:
-        return data.Results("risk_sweep", xr.Dataset(), config).has_closed_forms
-
-    assert has()  # a store made before the settings came
-    assert has(task_law="fixed", features="gaussian", spectrum=0.0, target_prior=[], temperature=1.0)
-    relaxed = ({"coherence": 0.2}, {"features": "uniform"}, {"temperature": 2.0}, {"target_prior": [0.6, 0.4]})
-    for setting in (*relaxed, {"refined_labels": "mean"}):
-        assert not has(**setting), setting
-
-
-def test_every_setting_of_a_risk_sweep_is_known_to_the_closed_forms():
-    fields = {field.name: field.default for field in dataclasses.fields(SweepSpec)}
-    assert sorted(fields) == sorted([*data.ASSUMED, *data.READ, *data.HARMLESS])
-    for name, assumed in data.ASSUMED.items():
-        default = fields[name]
-        assert (list(default) if isinstance(default, tuple) else default) == assumed, name
-
-
-def test_axes_are_drawn_in_order_whatever_order_they_were_asked_for():
-    values = xr.Dataset({"risk": (("a", "name"), [[1.0, 2.0], [3.0, 4.0]])}, {"a": [0.9, 0.5], "name": ["z", "b"]})
-    ordered = data._in_order(values)
-    assert ordered.a.values.tolist() == [0.5, 0.9] and ordered.name.values.tolist() == ["z", "b"]
-    assert ordered.risk.values.tolist() == [[3.0, 4.0], [1.0, 2.0]]
-
-
-def test_the_path_of_a_store_is_not_taken_for_a_folder_of_stores(capsys, tmp_path):
-    store = tmp_path / "risk_sweep.zarr"
-    store.mkdir()
-    assert make.main(["--results", str(store)]) == 2
-    assert f"did you mean --results {tmp_path}?" in capsys.readouterr().err
-    assert not list(store.iterdir())
-
-
-def test_the_backend_of_a_notebook_does_not_stop_the_command():
-    found = run_python(
-        "from figures import make; make.main(['--list']); import matplotlib.figure",
-        MPLBACKEND="module://matplotlib_inline.backend_inline",
-    )
-    assert found.returncode == 0, found.stderr
+    with pytest.raises(data.MissingResultError, match=f"^{re.escape(sentence)}$"):
+        oracles.hull_statistical_dimension(fewer)
 
 
 # --- Tasks are those of the sweep ----------------------------------------------------------------------------------
@@ -174,8 +105,8 @@ def test_tasks_are_those_that_the_studies_simulate(results):
         assert_same_task(jax.tree.map(lambda leaf, i=i: leaf[i], foreign), contamination.task(SPEC, 4, share))
     task = make_task(**assumptions.PROPORTIONAL, noise_var=SPEC.noise_var)
     assert_same_task(task, proportional.task(SPEC))
-    law = {"num_concepts": misfit.NUM_CONCEPTS, "dim": misfit.DIM, "noise_var": SPEC.noise_var}
-    confused = data.make_tasks(["confused"], [0.3], misfit.CONCEPT_SHIFT, **law)
+    sizes = {"num_concepts": misfit.NUM_CONCEPTS, "dim": misfit.DIM, "noise_var": SPEC.noise_var}
+    confused = data.make_tasks(["confused"], [0.3], misfit.CONCEPT_SHIFT, **sizes)
     confused = jax.tree.map(lambda leaf: leaf[0, 0], confused)
     assert_same_task(confused, misfit_study.task(SPEC, "confused", 0.3))
 
@@ -204,14 +135,8 @@ def test_constants_are_those_of_the_studies():
 # --- What is drawn -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("few_pixels")
-@pytest.mark.parametrize("name", NAMES)
-def test_bytes_are_stable(name, results):
-    assert_same_bytes(name, results)
-
-
-def test_hull_is_measured_in_units_of_its_noise(results):
-    left, right = panels_of(oracles.hull_statistical_dimension, results)
+def test_hull_is_measured_in_units_of_its_noise(results, panels_of):
+    left, right = panels_of("hull_statistical_dimension")
     study = results.study("hull").sel(quantity="distance", sample_size=4096)["mean"]
     assert shows(left, 4096 * study.sel(law="vertex").values / SPEC.noise_var)
     a, k = 0.5, np.array(SPEC.hull_num_concepts)
@@ -220,8 +145,8 @@ def test_hull_is_measured_in_units_of_its_noise(results):
     assert shows(right, [1, 2, 3])
 
 
-def test_ladder_goes_from_the_source_over_refinement(results):
-    panel = panels_of(oracles.em_ladder, results)[0]
+def test_ladder_goes_from_the_source_over_refinement(results, panels_of):
+    panel = panels_of("em_ladder")[0]
     risk = results.study("em_ladder").sel(target="mixture", sample_size=256, quantity="em_risk")["mean"]
     assert shows(panel, risk.values)
     task = oracles.em_task(results, "mixture")
@@ -240,8 +165,8 @@ def test_population_path_stops_under_what_is_shown(results):
     assert path[-1] < 0.01 <= path[-2]
 
 
-def test_mixture_target_shows_both_kinds_of_prompts(results):
-    shared, fresh = panels_of(mixtures.mixture_target, results)
+def test_mixture_target_shows_both_kinds_of_prompts(results, panels_of):
+    shared, fresh = panels_of("mixture_target")
     study = results.study("mixture_target").sel(target_weight=0.75)
     assert shows(shared, study["mean"].sel(quantity="shared_misalignment").values)
     gap = study["mean"].sel(quantity=["weight_0", "weight_1"]).values - [0.75, 0.25]
@@ -255,9 +180,9 @@ def test_mixture_target_shows_both_kinds_of_prompts(results):
 
 def test_fresh_misalignment_is_free_of_bias_and_knows_its_error():
     draw = np.random.default_rng(0)
-    target, law, count = np.array([0.6, 0.4]), np.array([[0.04, -0.02], [-0.02, 0.03]]), 50
+    target, spread, count = np.array([0.6, 0.4]), np.array([[0.04, -0.02], [-0.02, 0.03]]), 50
     for centre in ([0.6, 0.4], [0.7, 0.3]):
-        samples = draw.multivariate_normal(centre, law, (count, 4000))
+        samples = draw.multivariate_normal(centre, spread, (count, 4000))
         summary = summarize(samples)
         names = ["weight_0", "weight_1"]
         cov = summary.comoment / (count - 1)
@@ -271,8 +196,8 @@ def test_fresh_misalignment_is_free_of_bias_and_knows_its_error():
         assert 0.95 < ratio < (1.05 if centre[0] > target[0] else 1.7)  # where the mean is on target it errs upward
 
 
-def test_contamination_shows_the_store_the_integral_and_the_threshold(results):
-    panels = panels_of(mixtures.contamination, results)
+def test_contamination_shows_the_store_the_integral_and_the_threshold(results, panels_of):
+    panels = panels_of("contamination")
     study = results.study("contamination").sel(num_concepts=2, contamination=0.2)
     assert shows(panels[0], study["mean"].sel(quantity="shared_misalignment").values)
     task = contamination.task(SPEC, 2, 0.2)
@@ -288,8 +213,8 @@ def test_contamination_shows_the_store_the_integral_and_the_threshold(results):
     assert shows(panels[5], [float(theory.mixed_posterior_exponent(contamination.task(SPEC, 4, 0.2)))])
 
 
-def test_relaxed_assumptions_shows_the_best_penalty_by_its_mean(results):
-    panels = panels_of(assumptions.relaxed_assumptions, results)
+def test_relaxed_assumptions_shows_the_best_penalty_by_its_mean(results, panels_of):
+    panels = panels_of("relaxed_assumptions")
     titles = [panel.get_title(loc="left") for panel in panels]
     panel = panels[next(i for i, title in enumerate(titles) if title.endswith(assumptions.KNOBS["coherence"].title))]
     study = results.study("relaxed")
@@ -300,8 +225,8 @@ def test_relaxed_assumptions_shows_the_best_penalty_by_its_mean(results):
         assert shows(panel, held.sel(quantity=method).values), method
 
 
-def test_misfit_shows_gain_gap_and_accuracy(results):
-    panels = panels_of(misfit.misfit, results)
+def test_misfit_shows_gain_gap_and_accuracy(results, panels_of):
+    panels = panels_of("misfit")
     study = results.study("misfit").sel(weakness="confused")
     column = [str(w) for w in results.study("misfit")["weakness"].values].index("confused")
     gained = study["mean"].sel(quantity="weak_risk") - study["mean"].sel(quantity="hull_risk")
@@ -326,8 +251,8 @@ def test_gain_less_misfit_is_paired():
     assert (departs[0], gained[0], sem[0]) == (0.6, 0.6, 0.0)
 
 
-def test_proportional_limit_shows_the_store_and_its_limits(results):
-    panel = panels_of(assumptions.proportional_limit, results)[0]
+def test_proportional_limit_shows_the_store_and_its_limits(results, panels_of):
+    panel = panels_of("proportional_limit")[0]
     study = results.study("proportional").sel(quantity="risk")["mean"]
     assert shows(panel, study.sel(penalty=0.1).values)
     assert shows(panel, study.sel(penalty=0.0).values[[0, 2]])  # without a penalty n = d is left out
@@ -335,20 +260,3 @@ def test_proportional_limit_shows_the_store_and_its_limits(results):
     ends = [float(theory.ridge_risk(task, 48 / ratio, 0.1)), float(theory.least_squares_risk(task, 48 / ratio))]
     for end in ends:
         assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
-
-
-def test_colours_of_an_ordered_quantity_differ():
-    for count in (1, 2, 5, 8):
-        assert len(set(style.ordered_colors(count))) == count
-    assert len(style.MARKERS) >= 8
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_every_figure_is_drawn_from_a_small_sweep(tmp_path, capsys):
-    from sims.theory_sweep import __main__ as theory_sweep
-
-    out = ["--out", str(tmp_path)]
-    assert theory_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0
-    assert make.main(["--results", str(tmp_path)]) == 0
-    assert_drawn(tmp_path, NAMES, least=5000)

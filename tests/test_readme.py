@@ -1,4 +1,4 @@
-"""The README's example runs as it stands."""
+"""The README's examples run as they stand, and its links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -10,24 +10,27 @@ import pytest
 import w2s_jax as w2s
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")  # kernels called eagerly, as a user tries them
+
+
+def printed_by(number: int, capsys, **names) -> str:
+    """What an example prints."""
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[number]
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(example, "README.md", "exec"), names)
+    return capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_the_first_example_runs(capsys):
-    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
-    assert len([line for line in example.splitlines() if line.strip()]) <= 15
-    with jax.numpy_rank_promotion("allow"):
-        exec(compile(example, "README.md", "exec"), {})
-    curve, slope = (np.array(row.split(), float) for row in re.findall(r"\[([^\]]*)\]", capsys.readouterr().out))
+    curve, slope = (np.array(row.split(), float) for row in re.findall(r"\[([^\]]*)\]", printed_by(0, capsys)))
     assert curve.shape == slope.shape == (8,)
     assert (np.diff(curve) < 0).all() and (slope < 0).all()
 
 
 def test_the_second_example_runs(capsys):
-    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    with jax.numpy_rank_promotion("allow"):
-        exec(compile(example, "README.md", "exec"), {"w2s": w2s, "jax": jax, "jnp": jax.numpy})
-    student, teacher = (float(risk) for risk in capsys.readouterr().out.split("from"))
+    said = printed_by(1, capsys, w2s=w2s, jax=jax, jnp=jax.numpy)
+    student, teacher = (float(risk) for risk in said.split("from"))
     assert 0 < student < teacher / 3
 
 
