@@ -24,7 +24,6 @@ NOT_RUN = {"language"}
 QUICK = sorted(f"{name}-quick" for name in SWEEPS if name not in NOT_RUN)
 AWAITED = {
     "alignment_bias-quick",
-    "alignment_math-quick",
 }
 """Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
 MAX_BYTES = 700_000
