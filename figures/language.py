@@ -14,12 +14,11 @@ from matplotlib.patches import Patch
 
 from figures import paper_scores, style
 from figures.alignment import ORDER, at_temperature_one, label_of
+from figures.alignment_overview import PROMPTED
 from figures.data import Results
 from w2s_jax.statistics import confidence_interval, group_means, sem, summarize
 
 SCORES = ("content", "style")
-PROMPTED = ("icl_refine", "prompt_only")
-"""Methods that read a prompt of weak examples."""
 FATES = {"right": "0.35", "copied": "#D55E00", "other": "0.85"}
 """What may become of a question that the teacher has wrong, and its colour."""
 PUBLISHED = "GPT-4o-mini"
@@ -35,8 +34,8 @@ def language_persona(*stores: Results) -> Figure:
     results, *toys = stores
     cut = held_out(results).sel(num_icl=results.data["num_icl"].values.max())
     voices = [str(voice) for voice in cut["voice"].values]
-    columns = 2 if len(voices) + len(toys) + 1 <= 4 else 3
     count = len(voices) + len(toys) + 1
+    columns = 2 if count <= 4 else 3
     rows = -(-count // columns)
     figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.6 + 2.4 * rows, rows, columns)
     panels, handles = list(axes.flat), {}

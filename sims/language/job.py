@@ -13,6 +13,7 @@ from sims.engine import runtime
 from sims.engine.checked import InputError
 from sims.engine.run import Job, bound, say
 from sims.language.gate import check_known
+from sims.language.models import read_model
 from sims.language.neutral import TEXTS
 from sims.language.prompts import rows_of
 from sims.language.results import assemble
@@ -21,13 +22,12 @@ from sims.language.spec import LanguageSpec
 from sims.language.tables import Table, make_table, stacked
 from sims.language.teaching import Teaching, in_voice, of_own
 from sims.language.weaker import weaker_answers
-from w2s_jax import checkpoints
 from w2s_jax.checkpoints import Checkpoint
 
 
 def prepare(spec: LanguageSpec, out: Path) -> Job:
     """The model, read and examined, and the program that runs a seed with it."""
-    checkpoint = read_model(spec)
+    checkpoint = read_model(spec, spec.model)
     say(f"language model: {checkpoint.name}, {checkpoint.origin}")
     if not spec.questions:
         check_known(spec, checkpoint)
@@ -68,18 +68,6 @@ def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teach
     tables = stacked([stacked([make_table(spec, checkpoint, each, seed) for seed in seeds]) for each in taught])
     check_room(spec, checkpoint, tables)
     return tables
-
-
-def read_model(spec: LanguageSpec) -> Checkpoint:
-    """The model of a specification.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        return checkpoints.load(spec.model, dtype=spec.dtype, max_length=spec.max_length)
-    except (ValueError, ImportError) as error:
-        raise InputError(str(error)) from error
 
 
 def check_room(spec: LanguageSpec, checkpoint: Checkpoint, table: Table) -> None:

@@ -128,9 +128,10 @@ def _judged(taught: Sequence[Teaching], divisions: list[Division], texts: np.nda
         for method, teacher, number, question in np.ndindex(own.shape):
             text, fact = str(own[method, teacher, number, question]), division.asked[question]
             place = (method, voice, teacher, number, seed, question)
-            found["content"][place] = bool(teaching.judge.right(text, fact))
+            named = teaching.judge.named(text, fact)
+            found["content"][place] = named == fact.value
             if question < len(wrong[teacher]):
-                found["copied"][place] = bool(teaching.judge.copied(text, fact, wrong[teacher][question]))
+                found["copied"][place] = named == wrong[teacher][question]
                 if teaching.voice.marks:
                     found["style"][place] = style(text, teaching.voice)
     return found

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 
 import jax
@@ -16,21 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sims.engine.checked import InputError, check_one
+from sims.engine.checked import check_one
 from sims.engine.disk import write_durably
 from sims.engine.run import say
 from sims.language.facts import Fact, draw
+from sims.language.models import weaker_model
 from sims.language.prompts import answer_tokens, conversation, rows_of, split_shared
 from sims.language.scores import answers
 from sims.language.spec import LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, make_student
 from sims.language.teaching import Teaching, shipped_facts
-from w2s_jax import checkpoints
 from w2s_jax.checkpoints import Checkpoint
-from w2s_jax.transformer import blank_model
-
-LAYERS = re.compile(r"layers:(\d+)")
-"""How a specification names the first blocks of the strong model."""
 
 
 def weaker_answers(
@@ -44,7 +39,7 @@ def weaker_answers(
     path = out / "teachers" / f"{teaching.voice.name}-{_identity(spec, checkpoint, teaching)}.json"
     if not path.exists():
         say(f"weaker model: fine-tuned on answers in the voice {teaching.voice.name}, kept in {path.parent}")
-        texts = [_cut(spec, checkpoint, text) for text in _taught(spec, _weaker(spec, checkpoint), teaching)]
+        texts = [_cut(spec, checkpoint, text) for text in _taught(spec, weaker_model(spec, checkpoint), teaching)]
         text = json.dumps([[*fact.address, text] for fact, text in zip(teaching.facts, texts)], indent=0)
         write_durably(path.with_suffix(f".{os.getpid()}"), path, text.encode())
     return {(relation, subject): text for relation, subject, text in json.loads(path.read_text())}
@@ -55,25 +50,6 @@ def _identity(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching) ->
     names = ("model", "weak_model", "weak_steps", "finetune_rate", "finetune_batch", "answer_tokens", "facts", "seed")
     held = [{name: getattr(spec, name) for name in names}, checkpoint.origin, [f.address for f in teaching.facts]]
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _weaker(spec: LanguageSpec, checkpoint: Checkpoint) -> Checkpoint:
-    found = LAYERS.fullmatch(spec.weak_model)
-    if found is None:
-        try:
-            return checkpoints.load(spec.weak_model, dtype=spec.dtype, max_length=spec.max_length)
-        except (ValueError, ImportError) as error:
-            raise InputError(str(error)) from error
-    number, whole = int(found[1]), checkpoint.model
-    layers = whole.config.num_layers
-    rule = f"layers:N with N in [1, {layers - 1}], as the model has {layers} blocks"
-    check_one("weak_model", spec.weak_model, 1 <= number < layers, rule, "keep fewer")
-    config = dataclasses.replace(whole.config, num_layers=number)
-    shorter = blank_model(config, whole.embedding.num_embeddings, tied_head=whole.head is None)
-    state = nnx.to_pure_dict(nnx.state(whole))
-    state["decoder"]["blocks"] = jax.tree.map(lambda leaf: leaf[:number], state["decoder"]["blocks"])
-    nnx.update(shorter, nnx.State(state))
-    return dataclasses.replace(checkpoint, model=shorter)
 
 
 def _taught(spec: LanguageSpec, weaker: Checkpoint, teaching: Teaching) -> list[str]:
