@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from benchmarks import quiet
 from sims import evidence, report
 from sims.engine import runtime
 from sims.engine.checked import InputError, identity
@@ -40,7 +41,17 @@ def test_what_is_awaited_is_what_is_not_there():
         name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("benchmarks", "networks", "methods_cost")
     }
     assert {name for name, found in rows.items() if "commit" not in found[0]} == AWAITED & set(rows)
-    assert {*QUICK, *rows, "coverage"} >= {path.stem for path in RESULTS.glob("*.json")} >= {*QUICK, *rows}
+    assert (
+        {*QUICK, *rows, "coverage", "coverage_grid"}
+        >= {path.stem for path in RESULTS.glob("*.json")}
+        >= {*QUICK, *rows}
+    )
+
+
+def test_timings_of_the_engine_were_taken_alone():
+    rows = [row for row in about("benchmarks") if row["axis"] != "limit"]
+    assert all(row["others_share"] is not None and not quiet.is_disturbed(row) for row in rows)
+    assert len({row["commit"] for row in rows}) == 1
 
 
 @pytest.mark.parametrize("stem", QUICK)
