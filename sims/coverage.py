@@ -1,9 +1,13 @@
 """Measures how often the 95% intervals of the quick risk sweep contain the true value, over many sweeps.
 
     python -m sims.coverage --json FILE
+    python -m sims.coverage --pool 8 --json FILE
 
 Each sweep has its own replicates of a few cells of the quick grid, among them those whose means rest on rare prompts.
-Its intervals are those of its store: Student's, a one-sided bound where fewer than 30 replicates carry a mean, and
+With --pool it is every cell of that grid: the replicates of a few sweeps are simulated, and those of all others drawn
+from them with replacement (the bootstrap, Efron 1979).
+
+The intervals are those of a store: Student's, a one-sided bound where fewer than 30 replicates carry a mean, and
 Fieller's of the performance gap recovered. The truth is the mean over all sweeps, whose error is 1/sqrt(sweeps) of one
 sweep's. A cell counts as flagged where most sweeps bound its mean from one side. Exit code 0: every other cell is
 covered in at least 93% of the sweeps; 1: some cell is not; 2: invalid input.
@@ -15,8 +19,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +37,7 @@ from sims.risk_sweep.spec import QUICK, SweepSpec
 from sims.risk_sweep.world import make_grid
 from sims.verify import check_writable
 from w2s_jax.rng import replicate_key
-from w2s_jax.statistics import ENOUGH, covariance, effective_count, pgr_interval, rare_interval, summarize
+from w2s_jax.statistics import ENOUGH, effective_count, pgr_interval, rare_interval
 
 LEAST = 0.93
 """Coverage that a cell must have; 0.95 less 2.9 standard errors of 1,000 sweeps."""
@@ -45,13 +50,16 @@ CELLS = dataclasses.replace(
     num_icl=(16,),
     methods=("weak", "ceiling", "naive_ft", "icl_refine_shared", "icl_refine_fresh"),
 )
-SWEEPS, SECONDS = 1000, 0.7e-3
-"""Sweeps unless asked otherwise, and rough time of a replicate on one core."""
+SWEEPS, SECONDS = 1000, 0.12e-3
+"""Sweeps unless asked otherwise, and rough time of a replicate of a cell on one core."""
+POOLED_SWEEPS = 4000
+"""The same with a pool, where they cost little, and where the poorest of many thousand cells is looked for."""
+GRID = dataclasses.replace(QUICK, methods=CELLS.methods)
 STUDENTS = ("naive_ft", "icl_refine_shared", "icl_refine_fresh")
 
 
 class Interval(NamedTuple):
-    """Interval of one quantity, `[W S N I]`."""
+    """Intervals of one quantity in a batch of sweeps, `[b W S N I]`."""
 
     estimate: np.ndarray
     low: np.ndarray
@@ -59,79 +67,113 @@ class Interval(NamedTuple):
     few: np.ndarray
 
 
-BATCH = 20
-"""Replicates that are computed at once."""
+class Moments(NamedTuple):
+    """Mean and unbiased variance of a replicate in each sweep of a batch, as columns `[b W S N ...]`."""
+
+    mean: np.ndarray
+    variance: np.ndarray
 
 
-def program(spec: SweepSpec) -> Callable[[jax.Array, jax.Array], Any]:
-    """(key, first replicate) -> fixed risks, varying risks and misalignments `[r ...]` of a sweep."""
-    grid = make_grid(spec)
+Sweeps = tuple[Moments, ...]
+"""Of the fixed risks, the varying risks and the misalignments."""
+
+AT_ONCE, RESAMPLED_AT_ONCE = 20, 200
+"""Replicates that are computed at once, and sweeps that are drawn from a pool at once."""
+
+
+def simulated(spec: SweepSpec) -> Iterator[tuple[np.ndarray, ...]]:
+    """Without end, fixed risks, varying risks and misalignments `[r W S N ...]` of one sweep after another."""
+    grid, key = make_grid(spec), jax.random.key(spec.seed)
+    at_once = AT_ONCE if spec.num_cells <= AT_ONCE else None
 
     def sweep(key, first):
         def replicate(i):
             found = simulate(spec, replicate_key(key, first + i), grid)
             return found.fixed_risk, found.varying_risk, found.misalignment
 
-        return jax.lax.map(replicate, jnp.arange(spec.replicates), batch_size=BATCH)
+        return jax.lax.map(replicate, jnp.arange(spec.replicates), batch_size=at_once)
 
-    return jax.jit(sweep, compiler_options=runtime.compiler_options())
+    run = jax.jit(sweep, compiler_options=runtime.compiler_options())
+    for number in count():
+        yield tuple(np.asarray(x) for x in run(key, jnp.int32(number * spec.replicates)))
 
 
-def intervals(spec: SweepSpec, found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, Interval]:
-    """The intervals of one sweep, by quantity, from its replicates `[r W S N ...]`; all `[W S N I]`."""
-    fixed, varying = columns(spec)
-    shape = found[1].shape[1:5]
-    risks = {m: found[1][..., i] for i, (m, _) in enumerate(varying)}
-    for method in dict.fromkeys(m for m, _ in fixed):
-        path = found[0][..., [i for i, (m, _) in enumerate(fixed) if m == method]]
-        best = path.mean(axis=0).argmin(axis=-1)[None, ..., None]
-        at_best = np.take_along_axis(path, best, axis=-1)
-        risks[method] = np.broadcast_to(at_best, (*at_best.shape[:-1], shape[3]))
-    quantities = {f"risk of {m}": _interval(risks[m], np.inf) for m in STUDENTS}
+def fresh(spec: SweepSpec, sweeps: int) -> Iterator[Sweeps]:
+    """The moments of sweeps that share no replicate, one by one."""
+    for found in islice(simulated(spec), sweeps):
+        wide = [x.astype(np.float64) for x in found]
+        yield tuple(Moments(x.mean(axis=0)[None], x.var(axis=0, ddof=1)[None]) for x in wide)
+
+
+def resampled(spec: SweepSpec, sweeps: int, pool: int) -> Iterator[Sweeps]:
+    """The moments of sweeps whose replicates are drawn, with replacement, from those of `pool` sweeps."""
+    held = [np.concatenate(parts) for parts in zip(*islice(simulated(spec), pool))]
+    centres = [x.mean(axis=0, dtype=np.float64) for x in held]
+    centred = [(x - c).reshape(len(x), -1).astype(np.float32) for x, c in zip(held, centres)]
+    squares = [x * x for x in centred]
+    rng, n, total = np.random.default_rng(spec.seed), spec.replicates, len(held[0])
+    for start in range(0, sweeps, RESAMPLED_AT_ONCE):
+        size = min(RESAMPLED_AT_ONCE, sweeps - start)
+        # How often each replicate of the pool is in each sweep: means are then products of matrices.
+        times = rng.multinomial(n, np.full(total, 1 / total), size=size).astype(np.float32)
+        found = []
+        for centre, x, square in zip(centres, centred, squares):
+            first, second = ((times @ part / n).astype(np.float64) for part in (x, square))
+            variance = (second - first**2) * n / (n - 1)
+            found.append(Moments(centre + first.reshape(-1, *centre.shape), variance.reshape(-1, *centre.shape)))
+        yield tuple(found)
+
+
+def intervals(spec: SweepSpec, sweeps: Sweeps) -> dict[str, Interval]:
+    """The intervals of a batch of sweeps, by quantity."""
+    fixed, varying, misalignment = sweeps
+    shape = varying.mean.shape[:5]
+    risks = {m: Moments(*(part[..., i] for part in varying)) for i, (m, _) in enumerate(columns(spec)[1])}
+    for method in dict.fromkeys(m for m, _ in columns(spec)[0]):
+        path = Moments(*(part[..., [i for i, (m, _) in enumerate(columns(spec)[0]) if m == method]] for part in fixed))
+        best = path.mean.argmin(axis=-1)[..., None]
+        at_best = (np.take_along_axis(part, best, axis=-1) for part in path)
+        risks[method] = Moments(*(np.broadcast_to(part, shape) for part in at_best))
+    quantities = {f"risk of {m}": _interval(spec, risks[m], np.inf) for m in STUDENTS}
     for i, method in enumerate(weighing_methods(spec)):
-        quantities[f"misalignment of {method}"] = _interval(found[2][..., i], largest_misalignment(spec, method))
+        here = Moments(*(part[..., i] for part in misalignment))
+        quantities[f"misalignment of {method}"] = _interval(spec, here, largest_misalignment(spec, method))
     for method in STUDENTS:
-        three = np.stack([risks["weak"], risks[method], risks["ceiling"]], -1)
-        summary = summarize(three)
-        ends = pgr_interval(summary.mean, covariance(summary), len(three))
-        quantities[f"PGR of {method}"] = Interval(*ends, np.zeros(shape, bool))
+        three = [risks["weak"], risks[method], risks["ceiling"]]
+        # The risks of teacher and ceiling are those of a population: they do not vary, nor go along with the student's.
+        spread = np.stack([risk.variance for risk in three], -1)[..., None] * np.eye(3)
+        ends = pgr_interval(np.stack([risk.mean for risk in three], -1), spread, np.float64(spec.replicates))
+        quantities[f"PGR of {method}"] = Interval(*(np.asarray(end) for end in ends), np.zeros(shape, bool))
     return quantities
 
 
-def _interval(x: np.ndarray, largest: float) -> Interval:
-    mean, variance, count = x.mean(axis=0), x.var(axis=0, ddof=1), len(x)
-    effective = effective_count(mean, variance, count)
-    ends = rare_interval(mean, np.sqrt(variance / count), count, effective, largest)
+def _interval(spec: SweepSpec, x: Moments, largest: float) -> Interval:
+    mean, variance = x
+    effective = effective_count(mean, variance, spec.replicates)
+    ends = rare_interval(mean, np.sqrt(variance / spec.replicates), spec.replicates, effective, largest)
     return Interval(mean, *ends, effective < ENOUGH)
 
 
-def measure(spec: SweepSpec, sweeps: int, tell: Callable[[int], None] = lambda done: None) -> list[dict]:
+def measure(spec: SweepSpec, sweeps: int, pool: int = 0, tell: Callable[[int], None] = lambda done: None) -> list[dict]:
     """A row for every quantity and cell: how often its intervals held the mean over all sweeps."""
-    run, key = program(spec), jax.random.key(spec.seed)
     held: dict[str, list[Interval]] = {}
-    totals = None
-    for sweep in range(sweeps):
-        found = tuple(np.asarray(x, np.float64) for x in run(key, jnp.int32(sweep * spec.replicates)))
-        means = tuple(x.mean(axis=0, keepdims=True) for x in found)
-        totals = means if totals is None else tuple(a + b for a, b in zip(totals, means))
-        for name, interval in intervals(spec, found).items():
+    totals, done = None, 0
+    for batch in resampled(spec, sweeps, pool) if pool else fresh(spec, sweeps):
+        sums = [part.mean.sum(axis=0) for part in batch]
+        totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
+        for name, interval in intervals(spec, batch).items():
             held.setdefault(name, []).append(interval)
-        tell(sweep + 1)
+        done += len(batch[0].mean)
+        tell(done)
     assert totals is not None
-    truths = _truths(spec, tuple(total / sweeps for total in totals))
-    return [row for name, found in held.items() for row in _rows(spec, name, found, truths[name])]
-
-
-def _truths(spec: SweepSpec, means: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-    # Two equal replicates at the means: their intervals are points.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        twice = tuple(np.concatenate([x, x]) for x in means)
-        return {name: found.estimate for name, found in intervals(spec, twice).items()}
+    means = (total[None] / sweeps for total in totals)
+    truths = intervals(spec, tuple(Moments(mean, np.zeros_like(mean)) for mean in means))
+    return [row for name, found in held.items() for row in _rows(spec, name, found, truths[name].estimate[0])]
 
 
 def _rows(spec: SweepSpec, name: str, found: list[Interval], truth: np.ndarray) -> Iterator[dict]:
     low, high, few, estimate = (
-        np.stack([getattr(x, part) for x in found]) for part in ("low", "high", "few", "estimate")
+        np.concatenate([getattr(x, part) for x in found]) for part in ("low", "high", "few", "estimate")
     )
     held, above = (low <= truth) & (truth <= high), truth > high
     for at in np.ndindex(truth.shape):
@@ -141,6 +183,7 @@ def _rows(spec: SweepSpec, name: str, found: list[Interval], truth: np.ndarray) 
         here = (slice(None), *at)
         yield {
             "quantity": name,
+            "weakness": spec.weakness[0],
             "weak_accuracy": spec.weak_accuracy[w],
             "concept_shift": spec.concept_shift[s],
             "sample_size": spec.sample_size[n],
@@ -159,7 +202,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m sims.coverage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too, with what made them")
-    parser.add_argument("--sweeps", type=int, default=SWEEPS, help=f"number of sweeps, >= 2; default {SWEEPS}")
+    parser.add_argument("--pool", type=int, default=0, help="sweeps to draw the others from, >= 2; default 0, no pool")
+    parser.add_argument("--sweeps", type=int, help=f"number, >= 2; default {SWEEPS}, or {POOLED_SWEEPS} from a pool")
     parser.add_argument("--replicates", type=int, default=CELLS.replicates, help="of a sweep; default those of quick")
     parser.add_argument(
         "--prompt-rounds",
@@ -176,24 +220,31 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
 
     def act() -> int:
-        check_one("sweeps", options.sweeps, options.sweeps >= 2, "at least 2", "coverage is a share of them")
+        pool = options.pool
+        sweeps = options.sweeps if options.sweeps is not None else POOLED_SWEEPS if pool else SWEEPS
+        check_one("sweeps", sweeps, sweeps >= 2, "at least 2", "coverage is a share of them")
+        check_one("pool", pool, pool == 0 or pool >= 2, "0 or at least 2", "8 is a good number")
         named = {name: getattr(options, name) for name in ("replicates", "prompt_rounds", "seed")}
-        spec = dataclasses.replace(CELLS, **named)
+        whole = dataclasses.replace(GRID if pool else CELLS, **named)
         if options.json is not None:
             check_writable(options.json)
         runtime.configure()
-        effort = options.sweeps * spec.replicates * SECONDS
-        say(f"{options.sweeps:,} sweeps of {spec.replicates:,} replicates; time: about {duration(effort)} on one core")
+        effort = (pool or sweeps) * whole.replicates * whole.num_cells * SECONDS
+        say(f"{sweeps:,} sweeps of {whole.replicates:,} replicates; time: about {duration(effort)} on one core")
         origin = runtime.provenance()  # before a long run, in which the checkout may change
-        started = time.perf_counter()
-        rows = measure(spec, options.sweeps, _progress(options.sweeps))
-        print(table(rows))
+        started, rows = time.perf_counter(), []
+        for weakness in whole.weakness:
+            say(f"{weakness} teachers")
+            spec = dataclasses.replace(whole, weakness=(weakness,))
+            rows += measure(spec, sweeps, pool, _progress(sweeps))
         worst = min((row["coverage"] for row in rows if not flagged(row)), default=1.0)
+        held = {"summary": summary(rows), "rows": [row for row in rows if poor(row)]} if pool else {"rows": rows}
+        print(table(held["rows"]))
         say(f"least coverage of a cell that is not flagged: {worst:.3f}; {duration(time.perf_counter() - started)}")
         if options.json is not None:
-            made = {"command": "python -m sims.coverage", "sweeps": options.sweeps, **named, **origin}
+            made = {"command": "python -m sims.coverage", "sweeps": sweeps, "pool": pool, **named, **origin}
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps({**made, "rows": rows}, indent=1) + "\n")
+            options.json.write_text(json.dumps({**made, **held}, indent=1) + "\n")
         return int(worst < LEAST)
 
     return guarded(act)
@@ -204,16 +255,46 @@ def flagged(row: dict) -> bool:
     return row["bounded"] > 0.5
 
 
+def poor(row: dict) -> bool:
+    """Whether a mean that is not flagged is covered in fewer sweeps than its level says by more than a point."""
+    return not flagged(row) and row["coverage"] < 0.94
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """For each quantity and kind of teacher, how its cells are covered."""
+    found = []
+    for (quantity, weakness), group in groupby(
+        sorted(rows, key=lambda row: (row["quantity"], row["weakness"])), lambda row: (row["quantity"], row["weakness"])
+    ):
+        cells = list(group)
+        kept = [row for row in cells if not flagged(row)]
+        coverage = [row["coverage"] for row in kept]
+        found.append(
+            {
+                "quantity": quantity,
+                "weakness": weakness,
+                "cells": len(cells),
+                "flagged": len(cells) - len(kept),
+                "least": min(coverage, default=None),
+                "mean": float(np.mean(coverage)) if kept else None,
+                "most": max(coverage, default=None),
+                "truth_above": float(np.mean([row["truth_above"] for row in kept])) if kept else None,
+                "least_of_bounds": min((row["coverage"] for row in cells if flagged(row)), default=None),
+            }
+        )
+    return found
+
+
 def table(rows: list[dict]) -> str:
     """The rows as lines of text, not wrapped."""
-    lines = [
-        f"{'quantity':34} {'a':>4} {'shift':>5} {'n_icl':>5} {'truth':>10} {'covered':>8} {'above':>6} {'bounded':>7}"
-    ]
-    for row in rows:
-        cell = f"{row['weak_accuracy']:4g} {row['concept_shift']:5g} {row['num_icl'] or '':>5} {row['truth']:10.4g}"
-        shares = f"{row['coverage']:8.3f} {row['truth_above']:6.3f} {row['bounded']:7.3f}"
-        lines.append(f"{row['quantity']:34} {cell} {shares}")
-    return "\n".join(lines)
+    wide = {"quantity": 34, "weakness": 8, "weak_accuracy": 13, "concept_shift": 13, "sample_size": 11, "num_icl": 7}
+    wide |= {"truth": 9, "coverage": 8, "truth_above": 11, "bounded": 7}
+
+    def text(value: str | float | None) -> str:
+        return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+
+    lines = [" ".join(f"{name:>{width}}" for name, width in wide.items())]
+    return "\n".join(lines + [" ".join(f"{text(row[name]):>{width}}" for name, width in wide.items()) for row in rows])
 
 
 def _progress(sweeps: int) -> Callable[[int], None]:

@@ -32,13 +32,49 @@ def test_rows_hold_what_the_intervals_of_each_sweep_say(monkeypatch):
     assert all(0.75 <= row["coverage"] <= 1 for row in rows if not coverage.flagged(row))
     honest = coverage._interval
 
-    def narrow(x, largest):
-        found = honest(x, largest)
+    def narrow(*args):
+        found = honest(*args)
         return found._replace(low=found.estimate, high=found.estimate + 0.1 * (found.high - found.estimate))
 
     monkeypatch.setattr(coverage, "_interval", narrow)
     short = [row for row in coverage.measure(TINY, 30) if not row["quantity"].startswith("PGR")]
     assert max(row["coverage"] for row in short) < 0.5
+
+
+def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = [[rng.exponential(size=(50, 1, 1, 1, *tail)) for tail in ((3,), (2, 2), (2, 1))] for _ in range(2)]
+    monkeypatch.setattr(coverage, "simulated", lambda spec: iter(parts))
+    spec = dataclasses.replace(TINY, replicates=50)
+    (found,) = coverage.resampled(spec, 7, 2)
+    times = np.random.default_rng(spec.seed).multinomial(50, np.full(100, 0.01), size=7)
+    for i, moments in enumerate(found):
+        pool = np.concatenate([part[i] for part in parts])
+        for sweep in range(7):
+            own = np.repeat(pool, times[sweep], axis=0)
+            assert moments.mean[sweep] == pytest.approx(own.mean(axis=0), rel=1e-6)
+            assert moments.variance[sweep] == pytest.approx(own.var(axis=0, ddof=1), rel=1e-5)
+
+
+def test_a_pool_says_what_fresh_sweeps_say(tmp_path):
+    """Coverage from a pool of 5 sweeps is that of 400 fresh ones, to five standard errors; and by the command."""
+    fresh, pooled = (coverage.measure(TINY, 400, pool) for pool in (0, 5))
+    assert [row["quantity"] for row in fresh] == [row["quantity"] for row in pooled]
+    for one, other in zip(fresh, pooled):
+        if not coverage.flagged(one):
+            assert abs(one["coverage"] - other["coverage"]) < 5 * np.sqrt(2 * 0.05 * 0.95 / 400)
+
+
+def test_the_command_sums_up_the_whole_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "GRID", dataclasses.replace(TINY, weakness=("rotated", "noisy"), num_icl=(0, 16)))
+    file = tmp_path / "grid.json"
+    assert coverage.main(["--pool", "2", "--sweeps", "50", "--json", str(file)]) in (0, 1)
+    held = json.loads(file.read_text())
+    cells = {(row["quantity"], row["weakness"]): row["cells"] for row in held["summary"]}
+    assert len(cells) == 8 + 5  # with a noisy teacher there is no gap to recover
+    assert {n for (name, _), n in cells.items() if "naive_ft" in name} == {1}
+    assert {n for (name, _), n in cells.items() if "naive_ft" not in name} == {2}
+    assert all(coverage.poor(row) for row in held["rows"])
 
 
 def test_own_prompts_alone_are_bounded(tmp_path, capsys, monkeypatch):
@@ -58,6 +94,7 @@ def test_own_prompts_alone_are_bounded(tmp_path, capsys, monkeypatch):
     ("argv", "words"),
     [
         (["--sweeps", "1"], "sweeps must be at least 2, got 1"),
+        (["--pool", "1"], "pool must be 0 or at least 2, got 1"),
         (["--prompt-rounds", "1"], "prompt_rounds must be 0 or at least 2, got 1"),
         (["--json", "/"], "--json must be a file that can be written"),
     ],
