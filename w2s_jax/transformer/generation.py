@@ -1,5 +1,6 @@
 """Tokens after a prompt: one at a time, with a cache."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -87,20 +88,21 @@ class _Rows(NamedTuple):
     index: Int[Array, ""]
     token: Int[Array, "B"]
     done: Bool[Array, "B"]
-    cache: Cache
+    caches: tuple[Cache, ...]
     tokens: Int[Array, "B num_tokens"]
 
 
 def generate(
     key: Key | None,
-    model: LanguageModel,
+    model: LanguageModel | tuple[LanguageModel, ...],
     prompts: Int[Array, "B L"],
     lengths: Int[Array, "B"],
     num_tokens: int,
     *,
     temperature: Scalar = 0.0,
     stop: tuple[int, ...] = (),
-    prefix: Cache | None = None,
+    prefix: Cache | tuple[Cache, ...] | None = None,
+    rule: Callable[[Float[Array, "T B vocab"]], Float[Array, "B vocab"]] | None = None,
 ) -> Int[Array, "B num_tokens"]:
     """Tokens after prompts of unequal length, up to a token that ends a text.
 
@@ -110,19 +112,22 @@ def generate(
     Args:
         key: a typed key; token i is drawn with `fold_in(key, i)`. None will do for a Python temperature of 0, which
             draws nothing.
-        model: a `LanguageModel`.
+        model: a `LanguageModel`, or several of one vocabulary that write each token together.
         prompts: tokens `[B L]`, padded on the right with any token.
         lengths: `[B]`, of the prompts without their padding, in [1, L] (checked where known).
         num_tokens: >= 1, static; with the places of prefix and prompts at most max_length.
         temperature: divides the logits, >= 0; a Python 0 takes the likeliest token, a traced one is > 0.
         stop: tokens after which a row repeats that token to its end; static.
-        prefix: places before the prompts that all rows share, as `read` gives it; it is read and never copied.
+        prefix: places before the prompts that all rows share, as `read` gives it, one for each model; it is read and
+            never copied.
+        rule: log probabilities of the next token by each model -> logits of the token that is written, such as
+            `w2s_jax.alignment.combined.contrast`; None: those of the first model.
 
     Returns:
         Tokens `[B num_tokens]`.
 
     Raises:
-        ValueError: for a value out of range, or for more places than max_length.
+        ValueError: for a value out of range, for more places than max_length, or for several models without a rule.
 
     >>> from flax import nnx
     >>> from w2s_jax.transformer import TransformerConfig
@@ -133,8 +138,13 @@ def generate(
     >>> tokens.shape, bool((tokens[0] == alone).all())
     ((2, 4), True)
     """
-    before = 0 if prefix is None else int(known(prefix.length) or 0)
-    _check(model, prompts.shape[1], num_tokens, temperature, before)
+    models = model if isinstance(model, tuple) else (model,)
+    prefixes = prefix if isinstance(prefix, tuple) and not isinstance(prefix, Cache) else (prefix,) * len(models)
+    for each, shared in zip(models, prefixes, strict=True):
+        before = 0 if shared is None else int(known(shared.length) or 0)
+        _check(each, prompts.shape[1], num_tokens, temperature, before)
+    if rule is None and len(models) > 1:
+        raise ValueError(f"{len(models)} models write together by a rule; give one.")
     if key is None and not (is_concrete(temperature) and temperature == 0):
         raise ValueError("a temperature other than a Python 0 draws tokens: give a key.")
     if not isinstance(lengths, Tracer):
@@ -145,11 +155,22 @@ def generate(
     # Rows differ in length, and so each has a cache of its own: axis 1 of keys and values, axis 0 of lengths.
     own = Cache(1, 1, 0)  # pyright: ignore[reportArgumentType]
 
-    def extend_row(token, cache):
-        hidden, cache = model.decoder(model.embedding(token[None]), cache, prefix=prefix)
-        return model.read_out(hidden[0]), cache
+    def extend(model, shared, tokens, caches):
+        def row(token, cache):
+            hidden, cache = model.decoder(model.embedding(token[None]), cache, prefix=shared)
+            return model.read_out(hidden[0]), cache
 
-    extend = jax.vmap(extend_row, in_axes=(0, own), out_axes=(0, own))
+        return jax.vmap(row, in_axes=(0, own), out_axes=(0, own))(tokens, caches)
+
+    def start(model, shared):
+        hidden, cache = read(model, prompts, prompts.shape[1] + num_tokens - 1, prefix=shared)
+        last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)[:, 0]
+        return model.read_out(last), cache._replace(length=lengths.astype(cache.length.dtype))
+
+    def together(found):
+        logits, caches = zip(*found)
+        joined = logits[0] if rule is None else rule(jax.nn.log_softmax(jnp.stack(logits)))
+        return joined, caches
 
     def ends(token):
         return jnp.isin(token, jnp.array(stop, token.dtype))
@@ -158,17 +179,17 @@ def generate(
         return (rows.index < num_tokens) & ~rows.done.all()
 
     def step(rows: _Rows):
-        logits, cache = extend(rows.token, rows.cache)
+        logits, caches = together(
+            extend(*each, rows.token, cache) for *each, cache in zip(models, prefixes, rows.caches)
+        )
         token = jnp.where(rows.done, rows.token, _draw(key, logits, rows.index, temperature))
         tokens = jax.lax.dynamic_update_slice_in_dim(rows.tokens, token[:, None], rows.index, axis=1)
-        return _Rows(rows.index + 1, token, rows.done | ends(token), cache, tokens)
+        return _Rows(rows.index + 1, token, rows.done | ends(token), caches, tokens)
 
-    hidden, cache = read(model, prompts, prompts.shape[1] + num_tokens - 1, prefix=prefix)
-    last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)[:, 0]
-    token = _draw(key, model.read_out(last), 0, temperature)
+    logits, caches = together(start(*each) for each in zip(models, prefixes))
+    token = _draw(key, logits, 0, temperature)
     tokens = jnp.broadcast_to(token[:, None], (token.size, num_tokens))
-    cache = cache._replace(length=lengths.astype(cache.length.dtype))
-    rows = _Rows(jnp.ones((), jnp.int32), token, ends(token), cache, tokens)
+    rows = _Rows(jnp.ones((), jnp.int32), token, ends(token), caches, tokens)
     rows = jax.lax.while_loop(unfinished, step, rows)
     return jnp.where(jnp.arange(num_tokens)[None, :] < rows.index, rows.tokens, rows.token[:, None])
 
