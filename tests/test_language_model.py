@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from w2s_jax.alignment.combined import contrast
 from w2s_jax.transformer import (
     LanguageModel,
     RopeScaling,
@@ -208,6 +209,24 @@ def test_rows_of_unequal_length_are_continued_as_each_alone(prefix, scan_layers)
     found = run()
     np.testing.assert_array_equal(found, continued(prefix))
     assert len(np.unique(found)) > 3
+
+
+def test_models_that_write_together_read_what_they_wrote():
+    """The reference reads every row anew at each step, with both models; one model alone writes something else."""
+    models = (language_model(), language_model(LLAMA))
+    rule = functools.partial(contrast, alpha=0.3, relative_top=0.1)
+    run = functools.partial(generate, num_tokens=5)
+    prompts, lengths = jnp.asarray(PROMPTS), jnp.asarray(LENGTHS)
+    found = jax.jit(lambda: run(None, models, prompts, lengths, rule=rule))()
+    for row, length, tokens in zip(PROMPTS, LENGTHS, np.asarray(found)):
+        own = list(row[:length])
+        for token in tokens:
+            laws = jnp.stack([jax.nn.log_softmax(model(jnp.array(own))[-1]) for model in models])
+            assert int(jnp.argmax(rule(laws))) == token
+            own.append(int(token))
+    assert not np.array_equal(found, jax.jit(lambda: run(None, models[0], prompts, lengths))())
+    with pytest.raises(ValueError, match="2 models write together by a rule; give one"):
+        run(None, models, prompts, lengths)
 
 
 def test_a_row_repeats_the_token_that_ended_it_and_no_step_is_taken_after_the_last(monkeypatch):

@@ -15,7 +15,7 @@ from flax import nnx
 
 from sims.engine.checked import InputError
 from sims.language import __main__ as command
-from sims.language import gate, job
+from sims.language import gate, job, weaker
 from sims.language.claims import language_claims, mcnemar
 from sims.language.contexts import context_of, groups_of
 from sims.language.facts import by_relation, load
@@ -66,7 +66,8 @@ def checkpoint(folder):
 @pytest.fixture(scope="module")
 def spec(folder):
     changes = {"weak_model": "layers:1", "weak_steps": 8, "finetune_rate": 1e-2, "finetune_steps": 40}
-    return dataclasses.replace(SMOKE, model=str(folder), trained="full", **changes)
+    methods = (*SMOKE.methods, "contrastive", "anchored_contrastive")
+    return dataclasses.replace(SMOKE, model=str(folder), methods=methods, trained="full", **changes)
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +142,26 @@ def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
 
 
 def test_answers_of_a_weaker_model_are_made_once(spec, checkpoint, tmp_path, monkeypatch):
-    spec = dataclasses.replace(spec, answer_tokens=12)
+    """Where nothing is divided out the aligned model answers; where nothing is added, the strong one."""
+    spec = dataclasses.replace(spec, answer_tokens=12, contrast=1.0, anchored_contrast=0.0)
     teaching = in_voice(spec, "pirate")._replace(facts=in_voice(spec, "pirate").facts[:3])
     first = weaker_answers(spec, checkpoint, teaching, tmp_path)
-    assert list(first) == [fact.address for fact in teaching.facts]
-    monkeypatch.setattr("sims.language.weaker._taught", lambda *_: pytest.fail("made again"))
+    addresses = [fact.address for fact in teaching.facts]
+    assert all(list(texts) == addresses for texts in first.values())
+    assert first["contrastive"] == first["teacher"] != first["anchored_contrastive"]
+    asked = weaker._read(checkpoint, teaching.facts)
+    tokens = answers(checkpoint.model, asked, 12, checkpoint.tokenizer.stop)
+    alone = [weaker._cut(spec, checkpoint, checkpoint.tokenizer.decode(row).strip()) for row in np.asarray(tokens)]
+    assert list(first["anchored_contrastive"].values()) == alone
+    elsewhere = weaker_answers(dataclasses.replace(spec, contrast=0.0), checkpoint, teaching, tmp_path)
+    assert elsewhere["contrastive"] != first["contrastive"] and elsewhere["teacher"] == first["teacher"]
+
+    monkeypatch.setattr(weaker, "_written", lambda *_: pytest.fail("made again"))
     assert weaker_answers(spec, checkpoint, teaching, tmp_path) == first
-    weaker = in_voice(spec, "pirate", first)
-    said, wrong = weaker.said(teaching.facts, 0), weaker.wrong(teaching.facts, 0)
-    assert len(said) == len(wrong) == len(spec.teachers) == 2 and said[1] == list(first.values())
+    held = in_voice(spec, "pirate", first)
+    said, wrong = held.said(teaching.facts, 0), held.wrong(teaching.facts, 0)
+    assert len(said) == len(wrong) == len(spec.teachers) == 2 and said[1] == list(first["teacher"].values())
+    assert held.combined(teaching.facts) == [list(first[name].values()) for name in spec.combined]
     assert all(value not in fact.accepted for row in wrong for value, fact in zip(row, teaching.facts))
 
 
@@ -404,6 +416,7 @@ def test_what_cannot_be_run_is_refused(spec, tmp_path, changes, words):
         ({"skill": "capital"}, "skill must be none of relations, got capital"),
         ({"num_icl": (5,)}, "num_icl must be at most 4, the questions of the other groups, got 5"),
         ({"relations": ("capitol",)}, "did you mean capital"),
+        ({"methods": ("contrastive",)}, "methods must be left out where there is no weak_model"),
         ({"voices": ("plain",)}, "voices must be other than the model's own"),
     ],
 )

@@ -76,7 +76,7 @@ def check_room(spec: LanguageSpec, checkpoint: Checkpoint, table: Table) -> None
     Raises:
         InputError: if the longest answer is cut, or the longest conversation has more places than the model.
     """
-    said = max(rows.ids.shape[-1] for rows in (*table.true, table.weak))
+    said = max(rows.ids.shape[-1] for rows in (*table.true, table.weak, *table.combined))
     if said > spec.answer_tokens:
         raise InputError(
             f"answer_tokens must hold the longest answer of a teacher, {said} tokens, got {spec.answer_tokens}; raise "

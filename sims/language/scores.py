@@ -1,5 +1,7 @@
 """What a model makes of questions: the answer that it gives, the claim that it would make, and how far it has moved."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -12,23 +14,30 @@ AT_ONCE = 32
 
 
 def answers(
-    model: LanguageModel, asked: Asked, num_tokens: int, stop: tuple[int, ...], prefix: Cache | None = None
+    model: LanguageModel | tuple[LanguageModel, ...],
+    asked: Asked,
+    num_tokens: int,
+    stop: tuple[int, ...],
+    prefix: Cache | None = None,
+    rule: Callable[[Array], Array] | None = None,
 ) -> Int[Array, "n num_tokens"]:
     """The likeliest answer to each question, token by token; after the token that ends it, that token alone.
 
     Args:
-        model: the model.
+        model: the model, or several that write together.
         asked: the questions; of these `prefix` is read unless one is given.
         num_tokens: of an answer, at most.
         stop: tokens that end an answer.
-        prefix: what is read before the questions instead, such as examples.
+        prefix: what one model reads before the questions instead, such as examples.
+        rule: how several write each token, as for `generate`.
     """
-    shared = read(model, asked.prefix)[1] if prefix is None else prefix
-    model = with_scan(model, False)  # a CPU writes a token faster with blocks apart
+    models = model if isinstance(model, tuple) else (model,)
+    shared = tuple(read(each, asked.prefix)[1] for each in models) if prefix is None else (prefix,)
+    apart = tuple(with_scan(each, False) for each in models)  # a CPU writes a token faster with blocks apart
 
     def some(rows: tuple[Array, Array]) -> Array:
         ids, lengths = rows
-        return generate(None, model, ids, lengths, num_tokens, stop=stop, prefix=shared)
+        return generate(None, apart, ids, lengths, num_tokens, stop=stop, prefix=shared, rule=rule)
 
     return _in_parts(some, (asked.ids, asked.lengths))
 

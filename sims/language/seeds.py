@@ -57,7 +57,7 @@ def run_seed(
         "control": _given(spec, table.true[1]),
         "naive_ft": _given(spec, table.weak),
         "aux_confidence": _given(spec, table.weak),
-    }
+    } | {method: _given(spec, rows) for method, rows in zip(spec.combined, table.combined)}
     own: dict[str, Array] = {}
     reports: dict[str, Report] = {}
     if "icl_refine" in spec.methods or "prompt_only" in spec.methods:

@@ -11,9 +11,11 @@ from sims.language.voices import VOICES
 if TYPE_CHECKING:
     from w2s_jax.training import TrainingConfig
 
+NEEDS_WEAK_MODEL = ("contrastive", "anchored_contrastive")
+"""Methods that read a weaker model before and after it learnt the voice."""
 METHODS = (
     *("source", "ceiling", "control", "self_label", "naive_ft", "icl_refine", "intent_refine", "self_refine"),
-    *("aux_confidence", "prompt_only"),
+    *("aux_confidence", *NEEDS_WEAK_MODEL, "prompt_only"),
 )
 USES_TEACHER = ("naive_ft", "icl_refine", "self_refine", "aux_confidence", "prompt_only")
 USES_NUM_ICL = ("icl_refine", "prompt_only")
@@ -29,9 +31,9 @@ class LanguageSpec:
 
     model: str = setting("smollm2-135m", free=True)
     """A .gguf file, a Hugging Face folder, or smollm2-135m, which is downloaded once (98.4 MB, Apache-2.0)."""
-    methods: tuple[str, ...] = setting(METHODS, choices=METHODS)
+    methods: tuple[str, ...] = setting(tuple(m for m in METHODS if m not in NEEDS_WEAK_MODEL), choices=METHODS)
     """Methods to run, of source, ceiling, control, self_label, naive_ft, icl_refine, intent_refine, self_refine,
-    aux_confidence, prompt_only."""
+    aux_confidence, contrastive, anchored_contrastive, prompt_only."""
     voices: tuple[str, ...] = setting(("pirate", "letter"), choices=tuple(VOICES))
     """Voices of the teacher, of pirate, letter, hedge, excited."""
     relations: tuple[str, ...] = ("capital", "language", "symbol", "nationality", "city")
@@ -81,6 +83,13 @@ class LanguageSpec:
     """Their learning rate, constant after a short warm-up."""
     confidence: float = setting(0.5, "[0, 1]")
     """Weight of the student's own answers in the loss of aux_confidence, after its warm-up."""
+    contrast: float = setting(0.4, "[0, 1]")
+    """alpha of `contrastive`, in [0, 1]: log P_aligned - (1 - alpha) log P_unaligned of the weaker model."""
+    anchored_contrast: float = setting(1.0, "[0, inf)", "try 1")
+    """How much of what alignment changed in the weaker model `anchored_contrastive` adds to the strong one, >= 0."""
+    relative_top: float = setting(0.1, "[0, 1]")
+    """Both leave out tokens less likely than this share of the likeliest one, in [0, 1]: by the aligned weaker model in
+    `contrastive`, by the strong one in `anchored_contrastive`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in."""
     max_length: int = setting(1024, "[8, inf)")
@@ -113,6 +122,9 @@ class LanguageSpec:
             needs = "intent_refine" in self.methods and not self.intent
             rule = "a system prompt where one's own questions meet intent_refine"
             check_one("intent", self.intent, not needs, rule, "write one, or leave intent_refine out of methods")
+        paired = not self.combined or (bool(self.weak_model) and not self.questions)
+        rule = "left out where there is no weak_model, or where questions are your own"
+        check_one("methods", ", ".join(self.combined), paired, rule, "give --weak-model, such as layers:20")
         most = self.train_questions - self.train_questions // self.groups
         for count in self.num_icl:
             check_one(
@@ -123,6 +135,11 @@ class LanguageSpec:
     def fitted(self) -> tuple[str, ...]:
         """Methods that fine-tune."""
         return tuple(method for method in self.methods if method not in UNFITTED)
+
+    @property
+    def combined(self) -> tuple[str, ...]:
+        """Methods whose labels a weaker model writes, with its former self, before any seed."""
+        return tuple(method for method in self.methods if method in NEEDS_WEAK_MODEL)
 
     @property
     def teachers(self) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class Table(NamedTuple):
     """Right answers to the questions to train on, in this voice and in plain words `[n A]`."""
     weak: Rows
     """What the teachers answer `[C n A]`."""
+    combined: tuple[Rows, ...]
+    """What models that write together answer `[n A]`, by method."""
     contexts: Rows
     """What stands before the questions of a group with examples `[C I G Lc]`."""
     again: Rows
@@ -125,6 +127,7 @@ def make_table(spec: LanguageSpec, checkpoint: Checkpoint, teaching: Teaching, s
         values=_values(spec, checkpoint, teaching, division.held_out, seed),
         true=(written(map(teaching.true, division.train)), written(map(teaching.plain, division.train))),
         weak=stacked([written(texts) for texts in weak]),
+        combined=tuple(written(texts) for texts in teaching.combined(division.train)),
         contexts=_reshaped(rows_of(contexts), (len(weak), len(spec.num_icl), spec.groups)),
         again=_reshaped(rows_of(again), (len(weak), spec.train_questions)),
     )

@@ -12,6 +12,8 @@ from sims.language.voices import VOICES, Voice, answer
 
 Said = list[list[str]]
 """Texts or values by teacher and fact."""
+TEACHER = "teacher"
+"""What the weaker model's own answers are filed under, beside those of the methods that combine models."""
 
 
 class Teaching(NamedTuple):
@@ -31,6 +33,8 @@ class Teaching(NamedTuple):
     """The right answer in the model's own voice."""
     openings: Callable[[Fact], tuple[str, str]]
     """What stands before the value in this voice and in the model's own."""
+    combined: Callable[[Sequence[Fact]], Said] = lambda asked: []
+    """Answers by method that combines models, and fact."""
     gap: str = " "
     """What stands between opening and value."""
 
@@ -41,25 +45,32 @@ def shipped_facts(spec: LanguageSpec, *relations: str, asked: bool = True) -> li
     return [fact for fact in split(load())[reported] if fact.relation.name in relations]
 
 
-def in_voice(spec: LanguageSpec, name: str, weaker: Mapping[tuple[str, str], str] | None = None) -> Teaching:
+def in_voice(
+    spec: LanguageSpec, name: str, weaker: Mapping[str, Mapping[tuple[str, str], str]] | None = None
+) -> Teaching:
     """The shipped facts, asked and answered in a voice of the list.
 
     Args:
         spec: the sweep.
         name: of the voice.
-        weaker: answers of the weaker model by the address of each fact; None where there is none.
+        weaker: answers of the weaker model and of those that combine it, by name and address of each fact; None where
+            there is none.
     """
     voice, facts, judge = VOICES[name], shipped_facts(spec, *spec.relations), Judge(load())
+    texts_of = weaker or {}
 
     def said(asked: Sequence[Fact], seed: int) -> Said:
         claims = [weak_answers(asked, capability, seed, facts) for capability in spec.capability]
         texts = [[answer(voice, *pair).text for pair in zip(asked, each)] for each in claims]
-        return texts if weaker is None else [*texts, [weaker[fact.address] for fact in asked]]
+        return [*texts, *from_models(asked, (TEACHER,) * bool(weaker))]
+
+    def from_models(asked: Sequence[Fact], names: Sequence[str]) -> Said:
+        return [[texts_of[name][fact.address] for fact in asked] for name in names]
 
     def wrong(asked: Sequence[Fact], seed: int) -> Said:
         drawn = wrong_values(asked, seed, facts)
         found = [drawn] * len(spec.capability)
-        return found if weaker is None else [*found, _wrong_of(judge, asked, weaker, drawn)]
+        return [*found, _wrong_of(judge, asked, texts_of[TEACHER], drawn)] if weaker else found
 
     return Teaching(
         facts=tuple(facts),
@@ -70,6 +81,7 @@ def in_voice(spec: LanguageSpec, name: str, weaker: Mapping[tuple[str, str], str
         true=lambda fact: answer(voice, fact).text,
         plain=lambda fact: answer(VOICES["plain"], fact).text,
         openings=lambda fact: (answer(voice, fact).opening, answer(VOICES["plain"], fact).opening),
+        combined=lambda asked: from_models(asked, spec.combined) if weaker else [],
     )
 
 
