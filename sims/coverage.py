@@ -9,8 +9,9 @@ from them with replacement (the bootstrap, Efron 1979).
 
 The intervals are those of a store: Student's, a one-sided bound where fewer than 30 replicates carry a mean, and
 Fieller's of the performance gap recovered. The truth is the mean over all sweeps, whose error is 1/sqrt(sweeps) of one
-sweep's. A cell counts as flagged where most sweeps bound its mean from one side. Exit code 0: every other cell is
-covered in at least 93% of the sweeps; 1: some cell is not; 2: invalid input.
+sweep's; for naive_ft it is that at the penalty where a sweep reads it, which its store names (`best_penalty`). A cell
+counts as flagged where most sweeps bound its mean from one side. Exit code 0: every other cell is covered in at least
+93% of the sweeps; 1: some cell is not; 2: invalid input.
 """
 
 import argparse
@@ -50,8 +51,8 @@ CELLS = dataclasses.replace(
     num_icl=(16,),
     methods=("weak", "ceiling", "naive_ft", "icl_refine_shared", "icl_refine_fresh"),
 )
-SWEEPS, SECONDS = 1000, 0.12e-3
-"""Sweeps unless asked otherwise, and rough time of a replicate of a cell on one core."""
+SWEEPS, SECONDS, SECONDS_OF_CELL = 1000, 0.7e-3, 7e-6
+"""Sweeps unless asked otherwise, and rough time on one core of a replicate and of each of its cells."""
 POOLED_SWEEPS = 4000
 """The same with a pool, where they cost little, and where the poorest of many thousand cells is looked for."""
 GRID = dataclasses.replace(QUICK, methods=CELLS.methods)
@@ -68,10 +69,11 @@ class Interval(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and unbiased variance of a replicate in each sweep of a batch, as columns `[b W S N ...]`."""
+    """Mean, unbiased variance and covariance with the ceiling's risk, in each sweep of a batch, `[b W S N ...]`."""
 
     mean: np.ndarray
     variance: np.ndarray
+    with_ceiling: np.ndarray
 
 
 Sweeps = tuple[Moments, ...]
@@ -100,55 +102,85 @@ def simulated(spec: SweepSpec) -> Iterator[tuple[np.ndarray, ...]]:
 
 def fresh(spec: SweepSpec, sweeps: int) -> Iterator[Sweeps]:
     """The moments of sweeps that share no replicate, one by one."""
+    n = spec.replicates
     for found in islice(simulated(spec), sweeps):
         wide = [x.astype(np.float64) for x in found]
-        yield tuple(Moments(x.mean(axis=0)[None], x.var(axis=0, ddof=1)[None]) for x in wide)
+        means = [x.mean(axis=0) for x in wide]
+        centred = [x - mean for x, mean in zip(wide, means)]
+        products = [(x * x, x * _ceiling(spec, centred[0], x)) for x in centred]
+        yield tuple(
+            Moments(mean[None], *(part.sum(axis=0)[None] / (n - 1) for part in pair))
+            for mean, pair in zip(means, products)
+        )
 
 
 def resampled(spec: SweepSpec, sweeps: int, pool: int) -> Iterator[Sweeps]:
     """The moments of sweeps whose replicates are drawn, with replacement, from those of `pool` sweeps."""
     held = [np.concatenate(parts) for parts in zip(*islice(simulated(spec), pool))]
     centres = [x.mean(axis=0, dtype=np.float64) for x in held]
-    centred = [(x - c).reshape(len(x), -1).astype(np.float32) for x, c in zip(held, centres)]
-    squares = [x * x for x in centred]
+    centred = [(x - c).astype(np.float32) for x, c in zip(held, centres)]
+    products = [(x, x * x, x * _ceiling(spec, centred[0], x)) for x in centred]
     rng, n, total = np.random.default_rng(spec.seed), spec.replicates, len(held[0])
     for start in range(0, sweeps, RESAMPLED_AT_ONCE):
         size = min(RESAMPLED_AT_ONCE, sweeps - start)
         # How often each replicate of the pool is in each sweep: means are then products of matrices.
         times = rng.multinomial(n, np.full(total, 1 / total), size=size).astype(np.float32)
-        found = []
-        for centre, x, square in zip(centres, centred, squares):
-            first, second = ((times @ part / n).astype(np.float64) for part in (x, square))
-            variance = (second - first**2) * n / (n - 1)
-            found.append(Moments(centre + first.reshape(-1, *centre.shape), variance.reshape(-1, *centre.shape)))
-        yield tuple(found)
+        means = [[_times(times, part) / n for part in parts] for parts in products]
+        yield tuple(
+            Moments(
+                centre + first,
+                (square - first * first) * n / (n - 1),
+                (product - first * _ceiling(spec, means[0][0], first)) * n / (n - 1),
+            )
+            for centre, (first, square, product) in zip(centres, means)
+        )
 
 
-def intervals(spec: SweepSpec, sweeps: Sweeps) -> dict[str, Interval]:
-    """The intervals of a batch of sweeps, by quantity."""
+def _times(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return (times @ values.reshape(len(values), -1)).astype(np.float64).reshape(-1, *values.shape[1:])
+
+
+def _places(spec: SweepSpec, method: str) -> list[int]:
+    """Columns of a method that reads no prompt: its path, or the only one that it has."""
+    return [i for i, (m, _) in enumerate(columns(spec)[0]) if m == method]
+
+
+def _ceiling(spec: SweepSpec, fixed: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The ceiling's column of `fixed`, with the axes of `like`."""
+    found = fixed[..., _places(spec, "ceiling")]
+    return found.reshape(*found.shape[:4], *(1,) * (like.ndim - 4))
+
+
+def best_penalties(spec: SweepSpec, sweeps: Sweeps) -> np.ndarray:
+    """Where on its path each sweep reads naive_ft, `[b W S N 1]`: where its mean risk is least."""
+    return sweeps[0].mean[..., _places(spec, "naive_ft")].argmin(axis=-1)[..., None]
+
+
+def intervals(spec: SweepSpec, sweeps: Sweeps, best: np.ndarray) -> dict[str, Interval]:
+    """The intervals of a batch of sweeps, by quantity; `best` is where each reads naive_ft."""
     fixed, varying, misalignment = sweeps
     shape = varying.mean.shape[:5]
     risks = {m: Moments(*(part[..., i] for part in varying)) for i, (m, _) in enumerate(columns(spec)[1])}
     for method in dict.fromkeys(m for m, _ in columns(spec)[0]):
-        path = Moments(*(part[..., [i for i, (m, _) in enumerate(columns(spec)[0]) if m == method]] for part in fixed))
-        best = path.mean.argmin(axis=-1)[..., None]
-        at_best = (np.take_along_axis(part, best, axis=-1) for part in path)
-        risks[method] = Moments(*(np.broadcast_to(part, shape) for part in at_best))
+        place = best if method == "naive_ft" else np.zeros_like(best)
+        path = (part[..., _places(spec, method)] for part in fixed)
+        risks[method] = Moments(*(np.broadcast_to(np.take_along_axis(p, place, axis=-1), shape) for p in path))
     quantities = {f"risk of {m}": _interval(spec, risks[m], np.inf) for m in STUDENTS}
     for i, method in enumerate(weighing_methods(spec)):
         here = Moments(*(part[..., i] for part in misalignment))
         quantities[f"misalignment of {method}"] = _interval(spec, here, largest_misalignment(spec, method))
     for method in STUDENTS:
         three = [risks["weak"], risks[method], risks["ceiling"]]
-        # The risks of teacher and ceiling are those of a population: they do not vary, nor go along with the student's.
-        spread = np.stack([risk.variance for risk in three], -1)[..., None] * np.eye(3)
+        spread = np.zeros((*shape, 3, 3))  # the teacher's risk is that of a population, and does not vary
+        spread[..., 1, 1], spread[..., 2, 2] = three[1].variance, three[2].variance
+        spread[..., 1, 2] = spread[..., 2, 1] = three[1].with_ceiling
         ends = pgr_interval(np.stack([risk.mean for risk in three], -1), spread, np.float64(spec.replicates))
         quantities[f"PGR of {method}"] = Interval(*(np.asarray(end) for end in ends), np.zeros(shape, bool))
     return quantities
 
 
 def _interval(spec: SweepSpec, x: Moments, largest: float) -> Interval:
-    mean, variance = x
+    mean, variance, _ = x
     effective = effective_count(mean, variance, spec.replicates)
     ends = rare_interval(mean, np.sqrt(variance / spec.replicates), spec.replicates, effective, largest)
     return Interval(mean, *ends, effective < ENOUGH)
@@ -157,30 +189,34 @@ def _interval(spec: SweepSpec, x: Moments, largest: float) -> Interval:
 def measure(spec: SweepSpec, sweeps: int, pool: int = 0, tell: Callable[[int], None] = lambda done: None) -> list[dict]:
     """A row for every quantity and cell: how often its intervals held the mean over all sweeps."""
     held: dict[str, list[Interval]] = {}
-    totals, done = None, 0
+    chosen, totals, done = [], None, 0
     for batch in resampled(spec, sweeps, pool) if pool else fresh(spec, sweeps):
         sums = [part.mean.sum(axis=0) for part in batch]
         totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
-        for name, interval in intervals(spec, batch).items():
+        best = best_penalties(spec, batch)
+        for name, interval in intervals(spec, batch, best).items():
             held.setdefault(name, []).append(interval)
-        done += len(batch[0].mean)
+        chosen.append(best)
+        done += len(best)
         tell(done)
     assert totals is not None
-    means = (total[None] / sweeps for total in totals)
-    truths = intervals(spec, tuple(Moments(mean, np.zeros_like(mean)) for mean in means))
-    return [row for name, found in held.items() for row in _rows(spec, name, found, truths[name].estimate[0])]
+    best = np.concatenate(chosen)
+    means = (np.broadcast_to(total / sweeps, (sweeps, *total.shape)) for total in totals)
+    truths = intervals(spec, tuple(Moments(mean, *[np.zeros_like(mean)] * 2) for mean in means), best)
+    return [row for name, found in held.items() for row in _rows(spec, name, found, truths[name].estimate)]
 
 
 def _rows(spec: SweepSpec, name: str, found: list[Interval], truth: np.ndarray) -> Iterator[dict]:
+    """`truth` is `[sweep W S N I]`: that of naive_ft differs with the penalty at which a sweep reads it."""
     low, high, few, estimate = (
         np.concatenate([getattr(x, part) for x in found]) for part in ("low", "high", "few", "estimate")
     )
     held, above = (low <= truth) & (truth <= high), truth > high
-    for at in np.ndindex(truth.shape):
+    for at in np.ndindex(truth.shape[1:]):
         w, s, n, i = at
-        if ("naive_ft" in name and i > 0) or not np.isfinite(truth[at]):
-            continue  # it reads no prompt; there is no gap to recover
         here = (slice(None), *at)
+        if ("naive_ft" in name and i > 0) or not np.isfinite(truth[here]).all():
+            continue  # it reads no prompt; there is no gap to recover
         yield {
             "quantity": name,
             "weakness": spec.weakness[0],
@@ -188,7 +224,7 @@ def _rows(spec: SweepSpec, name: str, found: list[Interval], truth: np.ndarray) 
             "concept_shift": spec.concept_shift[s],
             "sample_size": spec.sample_size[n],
             "num_icl": None if "naive_ft" in name else spec.num_icl[i],
-            "truth": float(truth[at]),
+            "truth": float(truth[here].mean()),
             "spread": float(estimate[here].std(ddof=1)),
             "coverage": float(held[here].mean()),
             "truth_above": float(above[here].mean()),
@@ -229,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.json is not None:
             check_writable(options.json)
         runtime.configure()
-        effort = (pool or sweeps) * whole.replicates * whole.num_cells * SECONDS
+        effort = (pool or sweeps) * whole.replicates * (SECONDS + whole.num_cells * SECONDS_OF_CELL)
         say(f"{sweeps:,} sweeps of {whole.replicates:,} replicates; time: about {duration(effort)} on one core")
         origin = runtime.provenance()  # before a long run, in which the checkout may change
         started, rows = time.perf_counter(), []

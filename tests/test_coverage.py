@@ -54,6 +54,10 @@ def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
             own = np.repeat(pool, times[sweep], axis=0)
             assert moments.mean[sweep] == pytest.approx(own.mean(axis=0), rel=1e-6)
             assert moments.variance[sweep] == pytest.approx(own.var(axis=0, ddof=1), rel=1e-5)
+            ceiling = np.repeat(np.concatenate([part[0] for part in parts]), times[sweep], axis=0)[..., 1]
+            ceiling = (ceiling - ceiling.mean(axis=0)).reshape(50, *(1,) * (own.ndim - 1))
+            expected = (ceiling * (own - own.mean(axis=0))).sum(axis=0) / 49
+            assert moments.with_ceiling[sweep] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_a_pool_says_what_fresh_sweeps_say(tmp_path):

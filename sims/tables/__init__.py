@@ -27,6 +27,7 @@ VALUES: dict[str, Callable[..., str]] = {
     "claim": values.claim,
     "cell": values.cell,
     "coverage": values.coverage,
+    "coverage_grid": values.coverage_grid,
     "rate": speed.rate,
 }
 """What a mark `<!-- value: NAME ARGUMENTS -->` may name."""

@@ -50,10 +50,10 @@ class Sources:
             check_commit(name, commit)
         return found
 
-    def coverage(self) -> dict[str, Any]:
-        """What `python -m sims.coverage` measured."""
-        found = json.loads(self._path("coverage.json").read_text())
-        check_commit("coverage", found["commit"])
+    def coverage(self, name: str = "coverage") -> dict[str, Any]:
+        """What `python -m sims.coverage` measured, in few cells or, as `coverage_grid`, in all."""
+        found = json.loads(self._path(f"{name}.json").read_text())
+        check_commit(name, found["commit"])
         return found
 
     def formulas(self) -> None:

@@ -41,6 +41,26 @@ def coverage(sources: Sources, what: str, form: str) -> str:
     return format({"sweeps": held["sweeps"], "least": least}[what], form)
 
 
+def coverage_grid(sources: Sources, what: str, form: str) -> str:
+    """The same of every cell of the quick grid: `sweeps` and the `pool` that they are drawn from; how many means are
+    `flagged` and how many are not (`means`), the `least` and `mean` coverage of these, and the least of
+    the `bounds` of the others.
+    """
+    held = sources.coverage("coverage_grid")
+    groups = held["summary"]
+    kept = [group["cells"] - group["flagged"] for group in groups]
+    found = {
+        "sweeps": held["sweeps"],
+        "pool": held["pool"],
+        "means": sum(kept),
+        "flagged": sum(group["flagged"] for group in groups),
+        "least": min(group["least"] for group in groups if group["least"] is not None),
+        "mean": sum(n * (group["mean"] or 0) for n, group in zip(kept, groups)) / sum(kept),
+        "bounds": min((g["least_of_bounds"] for g in groups if g["least_of_bounds"] is not None), default=1.0),
+    }
+    return format(found[what], form)
+
+
 def _mean(values: xr.DataArray, where: list[str]) -> float:
     at = {}
     for pair in where:
