@@ -434,7 +434,20 @@ def test_the_gate_counts_right_answers(spec, checkpoint, monkeypatch):
     """A judge that accepts every second answer sees half of them."""
     turns = iter([True, False] * 100)
     monkeypatch.setattr(gate.Judge, "right", lambda self, text, fact: next(turns))
-    assert gate.known_shares(spec, checkpoint, ("capital", "symbol")) == {"capital": 0.5, "symbol": 0.5}
+    facts = [fact for fact in load() if fact.relation.name == "symbol"][:6] + list(load(gate.TASKS))[:4]
+    found = gate.known(spec, checkpoint, facts, gate.Judge(load()))
+    assert found == {"symbol": [True, False] * 3, "math": [True, False] * 2}
+
+
+def test_the_gate_is_a_command(folder, tmp_path, capsys):
+    file = tmp_path / "known.json"
+    assert gate.main(["--model", str(folder), "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["rows"]
+    assert {"capital", "math", "explanation", "bias"} < {row["relation"] for row in rows}
+    assert all(0 <= row["known"] <= row["questions"] for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)
+    assert gate.main(["--model", str(tmp_path / "none.gguf")]) == 2
+    assert "there is no file or folder" in capsys.readouterr().err
 
 
 def test_presets_are_what_they_say():

@@ -75,11 +75,11 @@ class LanguageSpec:
     """Blocks that last_layers moves, from the last; all if there are no more."""
     lora_rank: int = setting(8, "[1, inf)")
     """Rank of what lora adds to a matrix."""
-    finetune_steps: int = setting(12, "[1, inf)")
+    finetune_steps: int = setting(24, "[1, inf)")
     """Steps of fine-tuning."""
     finetune_batch: int = setting(16, "[1, inf)")
     """Answers in one of them."""
-    finetune_rate: float = setting(1e-4, "(0, inf)", "try 1e-4")
+    finetune_rate: float = setting(2e-4, "(0, inf)", "try 2e-4")
     """Their learning rate, constant after a short warm-up."""
     confidence: float = setting(0.5, "[0, 1]")
     """Weight of the student's own answers in the loss of aux_confidence, after its warm-up."""
