@@ -8,6 +8,7 @@ prejudice could answer). Likeliest answers are judged.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -83,8 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         runtime.configure()
         checkpoint, origin = read_model(spec, spec.model), runtime.provenance()
         right: dict[str, list[bool]] = {}
-        for facts, every in ((split(load())[0], load()), (load(TASKS), load(TASKS))):
-            right |= known(spec, checkpoint, facts, Judge(every))
+        patient = dataclasses.replace(spec, answer_tokens=2 * spec.answer_tokens)  # an explanation takes its time
+        for asks, facts, every in ((spec, split(load())[0], load()), (patient, load(TASKS), load(TASKS))):
+            right |= known(asks, checkpoint, facts, Judge(every))
         rows = [{"relation": name, "questions": len(own), "known": sum(own)} for name, own in right.items()]
         for row in rows:
             print(
