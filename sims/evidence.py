@@ -4,7 +4,8 @@
     FOLDER/<sweep>-<preset>.json    where they come from, dimensions and coordinates, the claims
 
 An empty cell under a dimension means that the number is the same at each of its labels, or that the variable does not
-have it. Numbers are rounded to six significant digits, and claims are evaluated on the rounded ones.
+have it. Numbers are rounded to six significant digits, and claims are evaluated on the rounded ones; a variable may
+also hold words, such as the subject of a question.
 
 What a function reads is recorded, not listed: every array of a data set notes which of its elements were asked for. A
 data set that was built from a table refuses to give an element that the table does not hold, so that no claim can pass
@@ -78,9 +79,19 @@ def table(evidence: Evidence) -> tuple[dict, list[dict]]:
     rows = [
         {"variable": name, **where, "value": value}
         for name, array in arrays.items()
-        for where, value in _rows(np.where(array.read, array.values, np.nan), array.read, dims[name], labels)
+        for where, value in _rows(
+            np.where(array.read, array.values, "" if _holds_words(array.values) else np.nan),
+            array.read,
+            dims[name],
+            labels,
+        )
     ]
-    return {"variables": dims, "coordinates": labels}, rows
+    words = [name for name, array in arrays.items() if _holds_words(array.values)]
+    return {"variables": dims, "coordinates": labels} | ({"words": words} if words else {}), rows
+
+
+def _holds_words(values: np.ndarray) -> bool:
+    return values.dtype.kind not in "biuf"
 
 
 def write(rows: list[dict], dims: list[str], path: Path) -> None:
@@ -100,17 +111,19 @@ def load(folder: Path, name: str) -> Evidence:
 
 def build(about: dict, rows: list[dict]) -> Evidence:
     """The data set that a table represents."""
-    dims, labels = about["variables"], about["coordinates"]
+    dims, labels, words = about["variables"], about["coordinates"], about.get("words", ())
     place = {dim: {str(label): i for i, label in enumerate(values)} for dim, values in labels.items()}
     arrays = {}
     for name, own in dims.items():
         shape = [len(labels[dim]) for dim in own]
-        arrays[name] = Watched(name, np.full(shape, np.nan), np.zeros(shape, bool))
+        empty = np.full(shape, "", object) if name in words else np.full(shape, np.nan)
+        arrays[name] = Watched(name, empty, np.zeros(shape, bool))
     for row in rows:
         array = arrays[row["variable"]]
         cells = ((dim, row.get(dim, "")) for dim in dims[row["variable"]])
         at = tuple(slice(None) if cell == "" else place[dim][str(cell)] for dim, cell in cells)
-        array.values[at], array.held[at] = float(row["value"]), True
+        array.values[at] = row["value"] if row["variable"] in words else float(row["value"])
+        array.held[at] = True
     return _evidence(arrays, dims, labels, about)
 
 
@@ -123,18 +136,22 @@ def _rows(values: np.ndarray, kept: np.ndarray, dims: list[str], labels: dict) -
     """(labels, number) of every kept element; a dimension along which nothing changes is left out."""
     for axis, dim in reversed(list(enumerate(dims))):
         first, known = np.take(values, [0], axis), np.take(kept, [0], axis)
-        if (kept == known).all() and np.array_equal(*np.broadcast_arrays(values, first), equal_nan=True):
+        if (kept == known).all() and _alike(values, first):
             rest = [other for other in dims if other != dim]
             yield from _rows(first.squeeze(axis), known.squeeze(axis), rest, labels)
             return
     if not kept.any():
         return
     if not dims:
-        yield {}, _number(float(values))
+        yield {}, str(values) if _holds_words(values) else _number(float(values))
         return
     for label, part, known in zip(labels[dims[0]], values, kept):
         for where, value in _rows(part, known, dims[1:], labels):
             yield {dims[0]: label, **where}, value
+
+
+def _alike(values: np.ndarray, first: np.ndarray) -> bool:
+    return np.array_equal(*np.broadcast_arrays(values, first), equal_nan=not _holds_words(values))
 
 
 def _number(value: float) -> str:

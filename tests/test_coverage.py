@@ -109,6 +109,27 @@ def test_bad_input_is_one_sentence(argv, words, capsys):
     assert len(said) == 1 and words in said[0]
 
 
+def test_every_cell_of_the_quick_grid_is_covered():
+    """And fresh sweeps of a few cells lie within what the whole grid says of their quantity, to five errors."""
+    held = json.loads(EVIDENCE.with_name("coverage_grid.json").read_text())
+    assert held["sweeps"] >= 500 and held["pool"] >= 8 and "dirty" not in held["commit"]
+    assert (held["replicates"], held["prompt_rounds"]) == (QUICK.replicates, QUICK.prompt_rounds)
+    groups = {(group["quantity"], group["weakness"]): group for group in held["summary"]}
+    cells = QUICK.num_cells // len(QUICK.weakness)
+    for weakness in QUICK.weakness:
+        for student in coverage.STUDENTS:
+            count = cells // len(QUICK.num_icl) if student == "naive_ft" else cells
+            assert groups[f"risk of {student}", weakness]["cells"] == count
+    assert all(group["flagged"] < group["cells"] for group in groups.values())
+    assert min(group["least"] for group in groups.values()) >= coverage.LEAST
+    assert all(0.94 < group["mean"] < 0.97 and group["truth_above"] < 0.04 for group in groups.values())
+    fresh = [row for row in json.loads(EVIDENCE.read_text())["rows"] if not coverage.flagged(row)]
+    error = np.sqrt(0.05 * 0.95 * (1 / 1000 + 1 / held["sweeps"]))
+    for row in fresh:
+        group = groups[row["quantity"], "rotated"]
+        assert group["least"] - 5 * error <= row["coverage"] <= group["most"] + 5 * error
+
+
 def test_the_quick_grid_is_covered():
     held = json.loads(EVIDENCE.read_text())
     assert held["sweeps"] >= 500 and (held["replicates"], held["prompt_rounds"]) == (

@@ -42,7 +42,7 @@ def test_what_is_awaited_is_what_is_not_there():
     }
     assert {name for name, found in rows.items() if "commit" not in found[0]} == AWAITED & set(rows)
     assert (
-        {*QUICK, *rows, "coverage", "coverage_grid"}
+        {*QUICK, *rows, "coverage", "coverage_grid", "language_known"}
         >= {path.stem for path in RESULTS.glob("*.json")}
         >= {*QUICK, *rows}
     )
@@ -139,6 +139,21 @@ def test_a_table_holds_what_was_read_and_nothing_else(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-5)  # to six digits, and holes are holes
     with pytest.raises(InputError, match="risk is not all there"):
         float(held.data.risk.isel(method=0, size=1).mean())
+
+
+def test_words_are_kept_as_they_are(tmp_path):
+    words = np.array([["capital: France", "symbol: tin"], ["plural: ox", ""]])
+    whole = data().assign(fact=(("method", "place"), words), part=(("method",), np.array(["a", "a"])))
+    watched = evidence.watch(whole.assign_coords(place=[0, 1]))
+    assert watched.data.fact.isel(method=0).values.tolist() == words[0].tolist()
+    assert watched.data.part.values.tolist() == ["a", "a"]
+    _, rows = evidence.table(watched)
+    assert len(rows) == 2 + 1
+    held = read_back(watched, tmp_path)
+    assert held.data.fact.isel(method=0).values.tolist() == words[0].tolist()
+    assert (held.data.part.values == "a").all()
+    with pytest.raises(InputError, match="fact is not all there"):
+        held.data.fact.isel(method=1).load()
 
 
 def test_what_does_not_change_along_a_dimension_is_written_once(tmp_path):

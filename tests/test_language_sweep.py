@@ -13,6 +13,7 @@ import scipy.stats
 import xarray as xr
 from flax import nnx
 
+from sims import evidence
 from sims.engine.checked import InputError
 from sims.language import __main__ as command
 from sims.language import gate, job, weaker
@@ -22,13 +23,15 @@ from sims.language.facts import by_relation, load
 from sims.language.prompts import conversation
 from sims.language.results import assemble
 from sims.language.scores import answers, claims, counts_of, drift, log_laws
-from sims.language.spec import QUICK, SMOKE, LanguageSpec
+from sims.language.spec import QUICK, SMOKE, USES_TEACHER, LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, join, make_student
 from sims.language.tables import divide, make_table, stacked
 from sims.language.teaching import in_voice, of_own, shipped_facts
 from sims.language.weaker import weaker_answers
+from sims.tables import Sources, language
 from tests.tiny_checkpoints import tiny, write_folder
 from w2s_jax import checkpoints
+from w2s_jax.statistics import group_means
 from w2s_jax.training import init_state, make_optimizer
 from w2s_jax.transformer import LanguageModel, TransformerConfig
 
@@ -377,9 +380,26 @@ def test_training_in_a_voice_brings_the_voice(finished):
 
 
 @pytest.mark.slow
-def test_claims_are_evaluated_on_what_is_stored(spec, finished):
-    found = list(language_claims(finished[0], spec))
-    assert len(found) == 7 and all(np.isfinite(claim.value) for claim in found)
+def test_claims_and_tables_follow_from_what_is_committed(spec, finished, tmp_path):
+    """From the table of what they read, in place of the store."""
+    data, _ = finished
+    watched = evidence.watch(data)
+    claims = list(language_claims(watched.data, spec))
+    assert len(claims) == 7 and all(np.isfinite(claim.value) for claim in claims)
+    table = language.language(Sources(tmp_path, {"language": watched.data}), "pirate")
+    rows = [line.split("|") for line in table.splitlines()[2:]]
+    assert len(rows) == sum(2 if method in USES_TEACHER else 1 for method in spec.methods)
+    held_out = data.content.isel(voice=0, teacher=0, num_icl=0).sel({"method": "source"})[:, data.split == "held_out"]
+    (source,) = (row for row in rows if "source" in row[1])
+    means = group_means(held_out.values.reshape(-1), data.fact[:, data.split == "held_out"].values.reshape(-1))
+    assert source[3].split()[0] == f"{means.mean():.2f}"
+
+    about, numbers = evidence.table(watched)
+    again = evidence.build(about, numbers).data
+    assert [claim.value for claim in language_claims(again, spec)] == pytest.approx(
+        [claim.value for claim in claims], rel=1e-4, abs=1e-6
+    )
+    assert language.language(Sources(tmp_path, {"language": again}), "pirate") == table
 
 
 def test_mcnemar_is_the_exact_test():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sims.tables import alignment, arena, networks, speed, theory, values
+from sims.tables import alignment, arena, language, networks, speed, theory, values
 from sims.tables.sources import Sources
 
 TABLES: dict[str, Callable[..., str]] = {
@@ -21,6 +21,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "contaminated_exponent": theory.contaminated_exponent,
     "one_example": theory.one_example,
     "claims": values.claims,
+    "language": language.language,
+    "language_known": language.known,
 }
 """What a mark `<!-- table: NAME ARGUMENTS -->` may name."""
 VALUES: dict[str, Callable[..., str]] = {

@@ -56,6 +56,12 @@ class Sources:
         check_commit(name, found["commit"])
         return found
 
+    def known(self) -> dict[str, Any]:
+        """What the language model knows, by `python -m sims.language.gate`."""
+        found = json.loads(self._path("language_known.json").read_text())
+        check_commit("language_known", found["commit"])
+        return found
+
     def formulas(self) -> None:
         """Closed forms are worked out where documents are written, not where it is noted what a sweep's tables read."""
         if self.fresh is not None:

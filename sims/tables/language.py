@@ -1,0 +1,55 @@
+"""Tables of a real language model: what it knows, and what becomes of it by method, teacher and voice."""
+
+import numpy as np
+import xarray as xr
+
+from sims.tables.sources import Sources, markdown
+from w2s_jax.statistics import group_means
+
+
+def known(sources: Sources) -> str:
+    """Share of the questions that the untouched model answers rightly: development facts by relation, then tasks."""
+    rows = sorted(sources.known()["rows"], key=lambda row: -row["known"] / row["questions"])
+    return markdown(
+        ["relation or task", "questions", "answered rightly"],
+        [[row["relation"], str(row["questions"]), f"{row['known'] / row['questions']:.2f}"] for row in rows],
+    )
+
+
+def language(sources: Sources, voice: str) -> str:
+    """Scores on held-out questions in a voice, errors over facts; what is copied while learning, the unrelated skill
+    and how far the model has moved.
+    """
+    data = sources.sweep("language").sel(voice=voice)
+    data = data.sel(num_icl=max(data.num_icl.values))
+    parts = {part: data.isel(question=np.flatnonzero(data.split.values == part)) for part in ("held_out", "unrelated")}
+    held_out, unrelated = parts["held_out"], parts["unrelated"]
+    rows = []
+    for method in data["method"].values:
+        own = held_out.sel({"method": method})
+        teachers = data.teacher.values if bool(own.uses_teacher) else data.teacher.values[:1]
+        for teacher in teachers:
+            one = own.sel(teacher=teacher)
+            skill = unrelated.content.sel({"method": method, "teacher": teacher})
+            drift = data.drift.sel({"method": method, "teacher": teacher})
+            rows.append(
+                [
+                    f"`{method}`",
+                    str(teacher) if len(teachers) > 1 else "",
+                    *(
+                        _mean(one[score], one.fact)
+                        for score in ("content", "style", "forced", "plain_forced", "copied")
+                    ),
+                    f"{float(skill.mean()):.2f}",
+                    f"{float(drift.mean()):.3f}",
+                ]
+            )
+    header = ["method", "teacher", "content", "style", "forced", "forced, plain", "copied", "skill", "drift, nats"]
+    return markdown(header, rows, words=2)
+
+
+def _mean(values: xr.DataArray, facts: xr.DataArray) -> str:
+    """Mean and standard error over facts; the questions of one fact in several seeds are one observation."""
+    flat = (part.transpose("seed", "question").values.reshape(-1) for part in (values, facts))
+    means = group_means(*flat)
+    return f"{means.mean():.2f} ± {means.std(ddof=1) / np.sqrt(len(means)):.2f}"
