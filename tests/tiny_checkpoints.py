@@ -7,6 +7,7 @@ is plain NumPy.
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,7 @@ def mixed_lines(count: int, seed: int = 0) -> list[str]:
         return "".join(chr(c) for c in rng.integers(low, high, rng.integers(1, 6)))
 
     return ["".join(piece() for _ in range(rng.integers(1, 16))) for _ in range(count)]
+
+
+if __name__ == "__main__":
+    write_gguf(Path(sys.argv[1]), tiny(), metadata={"llama.context_length": 1024})
