@@ -77,7 +77,7 @@ class Moments(NamedTuple):
 
 
 Sweeps = tuple[Moments, ...]
-"""Of the fixed risks, the varying risks and the misalignments."""
+"""Moments of the fixed risks, the varying risks and the misalignments."""
 
 AT_ONCE, RESAMPLED_AT_ONCE = 20, 200
 """Replicates that are computed at once, and sweeps that are drawn from a pool at once."""

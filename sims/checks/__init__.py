@@ -11,6 +11,7 @@ from sims.checks import (
     posterior_mean,
     risk,
     students,
+    zoo_accuracy,
     zoo_benign_classification,
     zoo_misfit,
     zoo_random_features,
@@ -37,6 +38,7 @@ PARTS = (
     zoo_misfit,
     zoo_random_features,
     zoo_benign_classification,
+    zoo_accuracy,
 )
 
 

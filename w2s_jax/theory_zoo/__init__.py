@@ -1,5 +1,15 @@
 """Closed forms of neighbouring papers, one a file: what can be computed of each (docs/theory_zoo.md)."""
 
+from w2s_jax.theory_zoo.accuracy import (
+    BestStudent,
+    accuracy_of_cosine,
+    agreement_range,
+    best_accuracy,
+    cosine_of_accuracy,
+    first_gain,
+    tuned_accuracy,
+    unrelated_agreement,
+)
 from w2s_jax.theory_zoo.benign_classification import (
     Bilevel,
     Exponents,
@@ -67,13 +77,17 @@ from w2s_jax.theory_zoo.surrogate import (
 )
 
 __all__ = [
+    "BestStudent",
     "Bilevel",
     "Exponents",
     "LinearClass",
     "Score",
     "SurrogateShares",
     "TwoLevel",
+    "accuracy_of_cosine",
+    "agreement_range",
     "ball_projected_coef",
+    "best_accuracy",
     "best_stopping_time",
     "best_surrogate",
     "best_surrogate_mask",
@@ -81,6 +95,8 @@ __all__ = [
     "box_projected_coef",
     "classification_error",
     "convex_gain_slack",
+    "cosine_of_accuracy",
+    "first_gain",
     "flow_risk",
     "implicit_penalty",
     "interpolator_score",
@@ -119,5 +135,7 @@ __all__ = [
     "success_exponent",
     "surrogate_risk",
     "surrogate_shares",
+    "tuned_accuracy",
+    "unrelated_agreement",
     "weak_to_strong_exponent",
 ]
