@@ -180,13 +180,13 @@ def generate(
 
     def step(rows: _Rows):
         logits, caches = together(
-            extend(*each, rows.token, cache) for *each, cache in zip(models, prefixes, rows.caches)
+            extend(each, shared, rows.token, cache) for each, shared, cache in zip(models, prefixes, rows.caches)
         )
         token = jnp.where(rows.done, rows.token, _draw(key, logits, rows.index, temperature))
         tokens = jax.lax.dynamic_update_slice_in_dim(rows.tokens, token[:, None], rows.index, axis=1)
         return _Rows(rows.index + 1, token, rows.done | ends(token), caches, tokens)
 
-    logits, caches = together(start(*each) for each in zip(models, prefixes))
+    logits, caches = together(start(each, shared) for each, shared in zip(models, prefixes))
     token = _draw(key, logits, 0, temperature)
     tokens = jnp.broadcast_to(token[:, None], (token.size, num_tokens))
     rows = _Rows(jnp.ones((), jnp.int32), token, ends(token), caches, tokens)
