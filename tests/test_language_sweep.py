@@ -359,7 +359,7 @@ def test_a_sweep_keeps_every_question(spec, finished):
     data, _ = finished
     questions = spec.train_questions + spec.held_out_questions + spec.skill_questions
     assert dict(data.sizes) == {
-        "method": 6, "voice": 1, "teacher": 2, "num_icl": 1, "seed": 2, "question": questions
+        "method": len(spec.methods), "voice": 1, "teacher": 2, "num_icl": 1, "seed": 2, "question": questions
     }  # fmt: skip
     known = data.teacher_is_right.sel(teacher="0.5").isel(question=slice(spec.train_questions)).sum("question")
     assert (known == round(0.5 * spec.train_questions)).all()
