@@ -38,7 +38,8 @@ def test_what_is_awaited_is_what_is_not_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
     assert tables == set(HERE)
     rows = {
-        name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("benchmarks", "networks", "methods_cost")
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("benchmarks", "networks", "methods_cost", "language_speed")
     }
     assert {name for name, found in rows.items() if "commit" not in found[0]} == AWAITED & set(rows)
     assert (
@@ -48,8 +49,9 @@ def test_what_is_awaited_is_what_is_not_there():
     )
 
 
-def test_timings_of_the_engine_were_taken_alone():
-    rows = [row for row in about("benchmarks") if row["axis"] != "limit"]
+@pytest.mark.parametrize("name", ["benchmarks", "language_speed"])
+def test_timings_were_taken_alone(name):
+    rows = [row for row in about(name) if row.get("axis") != "limit"]
     assert all(row["others_share"] is not None and not quiet.is_disturbed(row) for row in rows)
     assert len({row["commit"] for row in rows}) == 1
 

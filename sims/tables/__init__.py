@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "claims": values.claims,
     "language": language.language,
     "language_known": language.known,
+    "language_speed": language.speed,
 }
 """What a mark `<!-- table: NAME ARGUMENTS -->` may name."""
 VALUES: dict[str, Callable[..., str]] = {

@@ -16,6 +16,25 @@ def known(sources: Sources) -> str:
     )
 
 
+def speed(sources: Sources) -> str:
+    """Tokens per second in reading, training and writing, beside the library transformers where it was installed."""
+    rows = []
+    for row in sources.rows("language_speed"):
+        ratio = row["ratio_to_transformers"]
+        rows.append(
+            [
+                row["part"],
+                f"`{row['contender']}`",
+                f"{row['tokens_per_second']:,.0f}",
+                "" if ratio is None else f"{ratio:.2f}",
+                f"{row['compile_seconds']:.0f} s" if row["compile_seconds"] else "",
+                f"{row['peak_mb']:,.0f} MB",
+            ]
+        )
+    header = ["part", "by", "tokens/s", "to transformers", "compile", "peak memory"]
+    return markdown(header, rows, words=2)
+
+
 def language(sources: Sources, voice: str) -> str:
     """Scores on held-out questions in a voice, errors over facts; what is copied while learning, the unrelated skill
     and how far the model has moved.
