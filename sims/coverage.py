@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -299,9 +300,8 @@ def poor(row: dict) -> bool:
 def summary(rows: list[dict]) -> list[dict]:
     """For each quantity and kind of teacher, how its cells are covered."""
     found = []
-    for (quantity, weakness), group in groupby(
-        sorted(rows, key=lambda row: (row["quantity"], row["weakness"])), lambda row: (row["quantity"], row["weakness"])
-    ):
+    kind = itemgetter("quantity", "weakness")
+    for (quantity, weakness), group in groupby(sorted(rows, key=kind), kind):
         cells = list(group)
         kept = [row for row in cells if not flagged(row)]
         coverage = [row["coverage"] for row in kept]

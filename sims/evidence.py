@@ -76,17 +76,13 @@ def table(evidence: Evidence) -> tuple[dict, list[dict]]:
     dims = {name: [str(dim) for dim in evidence.data[name].dims] for name in arrays}
     used = list(dict.fromkeys(dim for own in dims.values() for dim in own))
     labels = {dim: evidence.data[dim].values.tolist() for dim in used}
+    words = [name for name, array in arrays.items() if _holds_words(array.values)]
+    kept = {name: np.where(a.read, a.values, "" if name in words else np.nan) for name, a in arrays.items()}
     rows = [
         {"variable": name, **where, "value": value}
         for name, array in arrays.items()
-        for where, value in _rows(
-            np.where(array.read, array.values, "" if _holds_words(array.values) else np.nan),
-            array.read,
-            dims[name],
-            labels,
-        )
+        for where, value in _rows(kept[name], array.read, dims[name], labels)
     ]
-    words = [name for name, array in arrays.items() if _holds_words(array.values)]
     return {"variables": dims, "coordinates": labels} | ({"words": words} if words else {}), rows
 
 

@@ -60,8 +60,8 @@ def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
             assert moments.with_ceiling[sweep] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_a_pool_says_what_fresh_sweeps_say(tmp_path):
-    """Coverage from a pool of 5 sweeps is that of 400 fresh ones, to five standard errors; and by the command."""
+def test_a_pool_says_what_fresh_sweeps_say():
+    """Coverage from a pool of 5 sweeps is that of 400 fresh ones, to five standard errors."""
     fresh, pooled = (coverage.measure(TINY, 400, pool) for pool in (0, 5))
     assert [row["quantity"] for row in fresh] == [row["quantity"] for row in pooled]
     for one, other in zip(fresh, pooled):

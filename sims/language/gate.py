@@ -84,8 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         runtime.configure()
         checkpoint, origin = read_model(spec, spec.model), runtime.provenance()
         right: dict[str, list[bool]] = {}
-        patient = dataclasses.replace(spec, answer_tokens=2 * spec.answer_tokens)  # an explanation takes its time
-        for asks, facts, every in ((spec, split(load())[0], load()), (patient, load(TASKS), load(TASKS))):
+        longer = dataclasses.replace(spec, answer_tokens=2 * spec.answer_tokens)  # an explanation needs more words
+        tasks = load(TASKS)
+        for asks, facts, every in ((spec, split(load())[0], load()), (longer, tasks, tasks)):
             right |= known(asks, checkpoint, facts, Judge(every))
         rows = [{"relation": name, "questions": len(own), "known": sum(own)} for name, own in right.items()]
         for row in rows:

@@ -139,7 +139,8 @@ def generate(
     ((2, 4), True)
     """
     models = model if isinstance(model, tuple) else (model,)
-    prefixes = prefix if isinstance(prefix, tuple) and not isinstance(prefix, Cache) else (prefix,) * len(models)
+    one_each = (prefix,) if isinstance(prefix, Cache) else prefix
+    prefixes = (None,) * len(models) if one_each is None else one_each
     for each, shared in zip(models, prefixes, strict=True):
         before = 0 if shared is None else int(known(shared.length) or 0)
         _check(each, prompts.shape[1], num_tokens, temperature, before)
