@@ -20,6 +20,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+SLOW_TIMEOUT = 1200
+"""Seconds after which a slow test counts as hung, the fixtures it is the first to ask for included."""
+
 IN_DOUBLE = os.environ.get("W2S_TESTS") != "user"
 if IN_DOUBLE:
     jax.config.update("jax_enable_x64", True)
@@ -30,6 +33,13 @@ if IN_DOUBLE:
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A slow test may share a busy machine: what is no hang within pyproject's limit for the others may be one here."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
 
 
 @pytest.fixture
