@@ -18,6 +18,7 @@ from sims.checks import (
     zoo_ridge_pair,
     zoo_subspaces,
     zoo_surrogate,
+    zoo_true_labels,
 )
 from sims.checks.check import Check
 
@@ -39,6 +40,7 @@ PARTS = (
     zoo_random_features,
     zoo_benign_classification,
     zoo_accuracy,
+    zoo_true_labels,
 )
 
 

@@ -75,12 +75,14 @@ from w2s_jax.theory_zoo.surrogate import (
     surrogate_risk,
     surrogate_shares,
 )
+from w2s_jax.theory_zoo.true_labels import MixedStudent, copied_errors, mixed_label_student
 
 __all__ = [
     "BestStudent",
     "Bilevel",
     "Exponents",
     "LinearClass",
+    "MixedStudent",
     "Score",
     "SurrogateShares",
     "TwoLevel",
@@ -95,6 +97,7 @@ __all__ = [
     "box_projected_coef",
     "classification_error",
     "convex_gain_slack",
+    "copied_errors",
     "cosine_of_accuracy",
     "first_gain",
     "flow_risk",
@@ -102,6 +105,7 @@ __all__ = [
     "interpolator_score",
     "masked_student_risk",
     "masked_teacher_risk",
+    "mixed_label_student",
     "projected_coef",
     "projected_risk",
     "projection_breakeven",

@@ -89,7 +89,7 @@ def cosine_of_accuracy(accuracy: Shares) -> Float[Array, "..."]:
     >>> [f"{cosine_of_accuracy(p):.3f}" for p in (1.0, 2 / 3, 0.25)]
     ['1.000', '0.500', '-0.707']
     """
-    _check(accuracy=accuracy)
+    check_shares(accuracy=accuracy)
     return -jnp.cos(jnp.pi * jnp.asarray(accuracy))
 
 
@@ -118,7 +118,7 @@ def agreement_range(
     >>> round(float(low), 6), round(float(high), 6)
     (0.5, 0.9)
     """
-    _check(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy)
+    check_shares(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy)
     start, teacher = jnp.asarray(start_accuracy), jnp.asarray(teacher_accuracy)
     return jnp.abs(start + teacher - 1), 1 - jnp.abs(start - teacher)
 
@@ -147,7 +147,7 @@ def unrelated_agreement(start_accuracy: Shares, teacher_accuracy: Shares) -> Flo
     >>> round(float(unrelated_agreement(0.8, 0.7)), 4)
     0.6577
     """
-    _check(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy)
+    check_shares(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy)
     return accuracy_of_cosine(cosine_of_accuracy(start_accuracy) * cosine_of_accuracy(teacher_accuracy))
 
 
@@ -178,7 +178,9 @@ def tuned_accuracy(
     >>> [f"{p:.4f}" for p in tuned_accuracy(0.8, 0.7, 0.66, jnp.array([0.0, 0.3, 1.0]))]
     ['0.8000', '0.8169', '0.7000']
     """
-    _check(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement, progress=progress)
+    check_shares(
+        start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement, progress=progress
+    )
     start, teacher = cosine_of_accuracy(start_accuracy), cosine_of_accuracy(teacher_accuracy)
     angle, sine = _angle(agreement)
     turned = (start * jnp.sin((1 - progress) * angle) + teacher * jnp.sin(progress * angle)) / sine
@@ -212,7 +214,7 @@ def first_gain(start_accuracy: Shares, teacher_accuracy: Shares, agreement: Shar
     >>> round(float(first_gain(0.8, 0.7, 0.66)), 4), round(float(first_gain(0.8, 0.6, 0.78)), 4)
     (0.1307, -0.1846)
     """
-    _check(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement)
+    check_shares(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement)
     start, teacher = cosine_of_accuracy(start_accuracy), cosine_of_accuracy(teacher_accuracy)
     angle, sine = _angle(agreement)
     apart = jnp.sin(jnp.pi * jnp.asarray(start_accuracy))  # sqrt(1 - c_b^2)
@@ -246,7 +248,7 @@ def best_accuracy(start_accuracy: Shares, teacher_accuracy: Shares, agreement: S
     >>> round(float(best.accuracy), 4), round(float(best.progress), 4)
     (0.8174, 0.255)
     """
-    _check(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement)
+    check_shares(start_accuracy=start_accuracy, teacher_accuracy=teacher_accuracy, agreement=agreement)
     start, teacher = cosine_of_accuracy(start_accuracy), cosine_of_accuracy(teacher_accuracy)
     angle, sine = _angle(agreement)
     # c(f) is a cosine around the truth's projection on the plane: its angle from the start, of tangent over cosine.
@@ -265,7 +267,8 @@ def _angle(agreement: Shares) -> tuple[Array, Array]:
     return angle, jnp.where(sine > 1e-6, sine, 1.0)
 
 
-def _check(**shares: Shares) -> None:
+def check_shares(**shares: Shares) -> None:
+    """Refuse a Python number outside [0, 1]."""
     for name, value in shares.items():
         if is_concrete(value) and not 0 <= value <= 1:
             raise ValueError(f"{name} must be in [0, 1], got {value}; a percentage is 100 times too large.")

@@ -1,0 +1,86 @@
+"""Weak labels with some true ones: orthants by SciPy, a student by scikit-learn, and as promised."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import LogisticRegression
+
+from w2s_jax import theory_zoo as zoo
+
+mixed = jax.jit(zoo.mixed_label_student)
+
+
+def agreement(one, other):
+    """Share of inputs on which two half-spaces agree, by the bivariate normal distribution."""
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    return 2 * multivariate_normal.cdf([0.0, 0.0], cov=[[1.0, cosine], [cosine, 1.0]], allow_singular=True)
+
+
+@pytest.mark.parametrize("seen", [3, 5])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
+def test_measured_students_foretell_the_mixed_one(seen, share):
+    truth, teacher = np.random.default_rng(seen).standard_normal((2, 5))
+    truth, teacher = truth / np.linalg.norm(truth), teacher / np.linalg.norm(teacher)
+    teacher = teacher if truth[:seen] @ teacher[:seen] > 0 else -teacher
+    shown = np.arange(5) < seen
+    ceiling, naive, student = shown * truth, shown * teacher, shown * (share * truth + (1 - share) * teacher)
+    found = mixed(share, *(agreement(*pair) for pair in ((ceiling, truth), (naive, truth), (naive, teacher))))
+    np.testing.assert_allclose(found, [agreement(student, truth), agreement(student, teacher)], rtol=1e-6)
+
+
+def test_sklearn_fits_this_student():
+    rng = np.random.default_rng(0)
+    truth, teacher = np.array([0.9, 0.0, np.sqrt(0.19)]), np.array([0.5, np.sqrt(0.75), 0.0])
+    x = rng.standard_normal((200_000, 3))
+    labels = np.where(rng.random(len(x)) < 0.4, x @ truth > 0, x @ teacher > 0)
+    student = np.zeros(3)
+    student[:2] = LogisticRegression(C=np.inf, fit_intercept=False).fit(x[:, :2], labels).coef_[0]
+    found = mixed(0.4, *(zoo.accuracy_of_cosine(c) for c in (0.9, 0.45)))
+    np.testing.assert_allclose(found, [agreement(student, truth), agreement(student, teacher)], atol=2e-3)
+
+
+def test_the_curve_runs_from_the_naive_student_to_the_ceiling():
+    shares = jnp.linspace(0, 1, 21)
+    for ceiling, naive, seen in itertools.product((0.7, 0.9), (0.5, 0.65), (0.8, 1.0)):
+        found = mixed(shares, ceiling, naive, seen)
+        np.testing.assert_allclose(found.accuracy[jnp.array([0, -1])], [naive, ceiling], rtol=1e-9)
+        np.testing.assert_allclose(found.agreement[0], seen, rtol=1e-6)
+        assert (jnp.diff(found.accuracy) > 0).all() and (jnp.diff(found.agreement) < 0).all()
+    one = jax.vmap(lambda share: mixed(share, 0.9, 0.65, 0.8))(shares)
+    np.testing.assert_allclose(one, mixed(shares, 0.9, 0.65, 0.8), rtol=1e-12)
+
+
+def test_copied_errors_are_counted():
+    rng = np.random.default_rng(1)
+    truth, teacher, student = rng.random((3, 1000)) < np.array([0.5, 0.6, 0.7])[:, None]
+    wrong = teacher != truth
+    rates = (student == truth).mean(), (teacher == truth).mean(), (student == teacher).mean()
+    np.testing.assert_allclose(zoo.copied_errors(*rates), (student == teacher)[wrong].mean(), rtol=1e-12)
+
+
+def test_gradients_are_finite_differences():
+    args = (0.3, 0.8, 0.65, 0.9)
+    for form in (lambda *a: mixed(*a).accuracy, lambda *a: mixed(*a).agreement):
+        for i, slope in enumerate(jax.grad(form, argnums=(0, 1, 2, 3))(*args)):
+            ahead, behind = (form(*args[:i], args[i] + h, *args[i + 1 :]) for h in (1e-6, -1e-6))
+            np.testing.assert_allclose(slope, (ahead - behind) / 2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: zoo.mixed_label_student(1.5, 0.8, 0.7), r"true_share must be in \[0, 1\], got 1.5"),
+        (lambda: zoo.mixed_label_student(0.5, 0.4, 0.4), r"ceiling_accuracy must be over 0.5, got 0.4"),
+        (lambda: zoo.mixed_label_student(0.5, 0.8, 0.7, 0.5), r"naive_agreement must be over 0.5, got 0.5"),
+        (lambda: zoo.mixed_label_student(0.5, 0.7, 0.8), r"between 1 - ceiling_accuracy = 0.3 and .* 0.7, got 0.8"),
+        (lambda: zoo.mixed_label_student(0.5, 80, 0.7), r"ceiling_accuracy must be in \[0, 1\], got 80; a percentage"),
+        (lambda: zoo.copied_errors(0.8, 1, 0.8), r"teacher_accuracy must be under 1, got 1"),
+    ],
+)
+def test_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
