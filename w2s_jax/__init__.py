@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from w2s_jax import alignment, checkpoints, incontext, methods, statistics, theory, theory_zoo
     from w2s_jax.em import em_path, em_prior
     from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
+    from w2s_jax.forecast import AccuracyPath, accuracy_path
     from w2s_jax.hull import hull_least_squares, project_to_simplex
     from w2s_jax.pipeline import Refined, refine
     from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
@@ -46,12 +47,14 @@ __version__ = "0.2.0"
 
 __all__ = [
     "WEAKNESSES",
+    "AccuracyPath",
     "Dataset",
     "Design",
     "Moments",
     "Refined",
     "Task",
     "__version__",
+    "accuracy_path",
     "alignment",
     "checkpoints",
     "coherent_gram",
@@ -93,6 +96,7 @@ _MODULES = ("alignment", "checkpoints", "incontext", "methods", "statistics", "t
 _NAMES_OF = {
     "em": "em_path em_prior",
     "estimators": "gradient_flow least_squares ridge_to_source",
+    "forecast": "AccuracyPath accuracy_path",
     "hull": "hull_least_squares project_to_simplex",
     "pipeline": "Refined refine",
     "refinement": "concept_log_posterior leave_one_out_log_posterior posterior_path refine_labels",
