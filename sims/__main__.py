@@ -14,6 +14,7 @@ MINUTES = {
     "incontext": "10",
     "alignment": "15 to 20",
     "language": "?",
+    "compare": "1",
     "verify": "3",
     "report": "1",
     "inspect": "1",

@@ -32,12 +32,12 @@ import numpy as np
 from sims.engine import runtime
 from sims.engine.checked import check_one
 from sims.engine.cli import guarded
+from sims.engine.files import check_writable
 from sims.engine.run import duration, say
 from sims.risk_sweep.expected import largest_misalignment
 from sims.risk_sweep.replicate import columns, simulate, weighing_methods
 from sims.risk_sweep.spec import QUICK, SweepSpec
 from sims.risk_sweep.world import make_grid
-from sims.verify import check_writable
 from w2s_jax.rng import replicate_key
 from w2s_jax.statistics import ENOUGH, effective_count, pgr_interval, rare_interval
 

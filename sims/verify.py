@@ -10,7 +10,6 @@ of a bound may be missed from above alone. Exit code 0: every line is ok; 1: som
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,19 +18,11 @@ from typing import Any
 
 from sims.engine import cli
 from sims.engine.checked import InputError
+from sims.engine.files import check_writable
 
 COMPILE_SECONDS, DRAW_SECONDS = 0.8, 0.2
 """Rough time of a line on two cores: what it takes to compile, and to draw at the default precision."""
 PRECISION = 0.01
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a file that could not be written at the end, before anything is computed."""
-    parent = path.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--json must be a file that can be written, got {path}; name one in a folder of yours.")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

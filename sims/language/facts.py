@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sims.engine.checked import InputError, check_one
+from sims.engine.files import read_text
 from sims.engine.names import suggest
-from sims.language.records import check_fields, read_text, text, texts
+from sims.language.records import check_fields, text, texts
 
 DEVELOPMENT = 1 / 3
 """Expected share of the facts that are for development."""

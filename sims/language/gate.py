@@ -20,6 +20,7 @@ from flax import nnx
 
 from sims.engine import cli, runtime
 from sims.engine.checked import InputError
+from sims.engine.files import check_writable
 from sims.language.facts import Fact, load, split
 from sims.language.judge import Judge
 from sims.language.models import read_model
@@ -27,7 +28,6 @@ from sims.language.prompts import conversation, rows_of, split_shared
 from sims.language.scores import answers
 from sims.language.spec import LanguageSpec
 from sims.language.students import Asked
-from sims.verify import check_writable
 from w2s_jax.checkpoints import Checkpoint
 
 TASKS = Path(__file__).with_name("tasks.json")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sims.engine.checked import InputError
+from sims.engine.files import read_text
 from sims.language.judge import mentions
-from sims.language.records import check_fields, read_text, text, texts
+from sims.language.records import check_fields, text, texts
 
 FIELDS = ("question", "weak_answer", "accepted")
 

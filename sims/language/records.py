@@ -2,25 +2,10 @@
 
 import reprlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sims.engine.checked import InputError
 from sims.engine.names import suggest
-
-
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        InputError: if there is no such file, or it is no UTF-8 text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8 text, got other bytes; save it as UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{path} must be a file that can be read, got {error.strerror}; check the path.") from error
 
 
 def check_fields(where: str, record: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:

@@ -1,0 +1,98 @@
+"""Compares measured accuracies of fine-tuned students with what theory foretells of them.
+
+TABLE.csv holds a fine-tuned student a row: accuracies of its teacher and of itself, and what else is known of them.
+
+{columns}
+
+Any other column, such as seed or task, names the row. Theory foretells two-class accuracy from the other rates of the
+row, never from the student's own: docs/planning.md says how. Printed are every row, with an interval of 95% for what
+would be observed if the model held, and over all rows the error, the calibration and a test of fit.
+Exit code 0: the table was read; 2: invalid input.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from sims.compare.table import COLUMNS, read_table
+from sims.engine import cli
+from sims.engine.checked import InputError
+from sims.engine.files import check_writable
+
+EXAMPLE = "Example: python -m sims.compare figures/published_runs/gpt2_true_labels.csv --figure calibration.png"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The options of the command."""
+    columns = "\n".join(f"    {name:18} {about}" for name, about in COLUMNS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.compare",
+        description=(__doc__ or "").format(columns=columns),
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the measured accuracies")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and summary there too")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw observed over predicted there (PNG or PDF)")
+    parser.add_argument("--quiet", action="store_true", help="print the summary alone")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = parse(argv)
+    return cli.guarded(lambda: compare(options))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Read the table, print what is foretold beside what was observed, and write what was asked for."""
+    rows = read_table(options.table)
+    for option, path in (("--json", options.json), ("--figure", options.figure)):
+        if path is not None:
+            check_writable(path, option)
+    if options.figure is not None and options.figure.suffix not in (".png", ".pdf"):
+        raise InputError(f"--figure must end in .png or .pdf, got {options.figure}; name such a file.")
+    import jax
+
+    from sims.compare.fit import fit
+    from sims.compare.predict import points, predict
+    from sims.compare.text import lines, summary_lines
+    from sims.engine import runtime
+
+    runtime.configure()
+    jax.config.update("jax_enable_x64", True)
+    predictions = predict(rows)
+    found = fit(predictions)
+    if not options.quiet:
+        print("\n".join(lines(predictions)))
+    print("\n".join(summary_lines(predictions, found)))
+    if options.json is not None:
+        shown = [
+            {**one.row.__dict__, "rule": one.rule, "predicted": one.predicted, "error": one.error, "remark": one.remark}
+            for one in predictions
+        ]
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(_plain({"rows": shown, "summary": found._asdict()}), indent=1) + "\n")
+    if options.figure is not None:
+        from figures.calibration import calibration
+        from figures.style import encode, style
+
+        with style():
+            drawn = encode(calibration(points(predictions), found.rmse, found.teacher_rmse))
+        options.figure.parent.mkdir(parents=True, exist_ok=True)
+        options.figure.write_bytes(drawn[options.figure.suffix[1:]])
+
+
+def _plain(value):
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
