@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sims.tables import alignment, arena, language, networks, speed, theory, values
+from sims.tables import alignment, arena, language, networks, published, speed, theory, values
 from sims.tables.sources import Sources
 
 TABLES: dict[str, Callable[..., str]] = {
@@ -24,6 +24,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "language": language.language,
     "language_known": language.known,
     "language_speed": language.speed,
+    "published_accuracies": published.accuracies,
+    "published_copied": published.copied,
 }
 """What a mark `<!-- table: NAME ARGUMENTS -->` may name."""
 VALUES: dict[str, Callable[..., str]] = {
