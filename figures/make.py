@@ -125,6 +125,11 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
+    "accuracy_plane": Entry(
+        _drawn_by("accuracy_plane.accuracy_plane"),
+        "theory_sweep",
+        "Two accuracies and an agreement rate say where naive fine-tuning gains, and where it passes its teacher.",
+    ),
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",

@@ -2,14 +2,24 @@
 
 from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from sims.engine.claims import Claim
+from sims.engine.claims import Claim, worst
 from sims.theory_sweep.spec import TheorySpec
-from sims.theory_sweep.studies import contamination, em_ladder, hull, misfit, mixture_target, proportional
+from sims.theory_sweep.studies import (
+    accuracy_plane,
+    contamination,
+    em_ladder,
+    hull,
+    misfit,
+    mixture_target,
+    proportional,
+)
 from sims.theory_sweep.studies.prompts import PROMPTS_AT_ONCE
-from w2s_jax import theory
+from w2s_jax import theory, theory_zoo
 
 TELLING = 100
 """A mean that fewer simulated prompts than about this make up has no normal error."""
@@ -132,8 +142,21 @@ CLAIMS = {
     "contamination": _contamination,
     "misfit": _misfit,
     "proportional": _proportional,
+    "accuracy_plane": _accuracy_plane,
 }
 """The claims of each study; `relaxed` has its closed forms in the risk sweep's tests."""
+
+
+def _accuracy_plane(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
+    rates = accuracy_plane.rates(spec)
+    simulated = data["accuracy_plane_mean"].sel(accuracy_plane_quantity="best_accuracy")
+    best = np.asarray(jax.jit(theory_zoo.best_accuracy)(*map(jnp.asarray, rates)).accuracy)
+    text = "accuracy plane: largest |best accuracy - that foretold from three rates|"
+    yield worst(text, np.abs(simulated - best), "<=", 0.002)
+    beyond = best - np.maximum(rates[0], rates[1])
+    passes = simulated - np.maximum(rates[0], rates[1])
+    text = "accuracy plane: least gain over start and teacher where at least 0.01 is foretold"
+    yield worst(text, passes.where(xr.DataArray(beyond >= 0.01, dims=passes.dims), 1.0), ">=", 0.005)
 
 
 def _cell(data: xr.Dataset, study: str, quantity: str, **where) -> tuple[float, float]:

@@ -5,7 +5,16 @@ from typing import Literal, get_args
 
 from sims.engine.checked import InputError, check_each, check_one, check_prior, setting, settle
 
-StudyName = Literal["hull", "em_ladder", "mixture_target", "contamination", "relaxed", "misfit", "proportional"]
+StudyName = Literal[
+    "hull",
+    "em_ladder",
+    "mixture_target",
+    "contamination",
+    "relaxed",
+    "misfit",
+    "proportional",
+    "accuracy_plane",
+]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
@@ -39,6 +48,12 @@ class TheorySpec:
         (0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), "[0.1, 10]", "give ratios d/n"
     )
     """Ratios d/n of the proportional limit, in [0.1, 10]; the sample size is rounded."""
+    start_accuracy: tuple[float, ...] = setting((0.65, 0.8), "(0.5, 1)", "0.5 is chance")
+    """Accuracies of students before fine-tuning in the accuracy plane, in (0.5, 1)."""
+    teacher_accuracy: tuple[float, ...] = setting((0.55, 0.65, 0.75, 0.85), "(0.5, 1)", "0.5 is chance")
+    """Accuracies of their teachers, in (0.5, 1)."""
+    agreement_place: tuple[float, ...] = setting((0.1, 0.3, 0.5, 0.7, 0.9), "(0, 1)", "0.5 is half way")
+    """Places of their agreement between the least, 0, and the greatest, 1, that the accuracies allow, in (0, 1)."""
     replicates: int = setting(2000, "[2, inf)", "a standard error needs two")
     """Independent replicates of every study, >= 2."""
     noise_var: float = setting(0.25, "(0, inf)", "try 0.25")
@@ -71,6 +86,9 @@ SMOKE = TheorySpec(
     num_icl=(0, 1, 4, 16),
     weak_accuracy=(0.4, 0.8),
     aspect_ratio=(0.25, 0.75, 1.0, 2.0),
+    start_accuracy=(0.8,),
+    teacher_accuracy=(0.6, 0.75),
+    agreement_place=(0.2, 0.5, 0.8),
     replicates=200,
 )
 QUICK = TheorySpec()
