@@ -25,9 +25,7 @@ def accuracy_plane(results: Results) -> Figure:
     handles: dict[str, Artist] = {name: Patch(color=color) for name, color in SHADES.items()}
     for column, start in enumerate(starts):
         data = study.sel(start_accuracy=start)
-        handles |= _regions(
-            axes[0, column], float(start), data["teacher_accuracy"].values, data["agreement_place"].values
-        )
+        handles |= _regions(axes[0, column], float(start), data)
         handles |= _gains(axes[1, column], data, float(start), results.num_replicates)
         style.title(axes[0, column], column, f"start {start:g}")
         style.title(axes[1, column], len(starts) + column, f"start {start:g}, gain of the best student")

@@ -134,7 +134,10 @@ def accuracy_path(
     return AccuracyPath(
         places,
         1 - (1 - places) * (1 - measured.agreement),
-        *(interval(name) for name in ("accuracy", "best", "best_progress", "gain")),
+        interval("accuracy"),
+        interval("best"),
+        interval("best_progress"),
+        interval("gain"),
         gains,
         passes,
     )

@@ -135,18 +135,6 @@ def _proportional(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
     yield Claim("no penalty, away from d = n: largest |z| against the exact risk", max(z), "<=", 5)
 
 
-CLAIMS = {
-    "hull": _hull,
-    "em_ladder": _em_ladder,
-    "mixture_target": _mixture_target,
-    "contamination": _contamination,
-    "misfit": _misfit,
-    "proportional": _proportional,
-    "accuracy_plane": _accuracy_plane,
-}
-"""The claims of each study; `relaxed` has its closed forms in the risk sweep's tests."""
-
-
 def _accuracy_plane(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
     rates = accuracy_plane.rates(spec)
     simulated = data["accuracy_plane_mean"].sel(accuracy_plane_quantity="best_accuracy")
@@ -157,6 +145,18 @@ def _accuracy_plane(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
     passes = simulated - np.maximum(rates[0], rates[1])
     text = "accuracy plane: least gain over start and teacher where at least 0.01 is foretold"
     yield worst(text, passes.where(xr.DataArray(beyond >= 0.01, dims=passes.dims), 1.0), ">=", 0.005)
+
+
+CLAIMS = {
+    "hull": _hull,
+    "em_ladder": _em_ladder,
+    "mixture_target": _mixture_target,
+    "contamination": _contamination,
+    "misfit": _misfit,
+    "proportional": _proportional,
+    "accuracy_plane": _accuracy_plane,
+}
+"""The claims of each study; `relaxed` has its closed forms in the risk sweep's tests."""
 
 
 def _cell(data: xr.Dataset, study: str, quantity: str, **where) -> tuple[float, float]:
