@@ -125,6 +125,11 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
+    "scaling_laws": Entry(
+        _drawn_by("scaling_laws.scaling_laws"),
+        "theory_sweep",
+        "With too small a penalty a teacher gains nothing from more labels, and its student falls with the best power.",
+    ),
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",

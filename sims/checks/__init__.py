@@ -16,6 +16,7 @@ from sims.checks import (
     zoo_misfit,
     zoo_random_features,
     zoo_ridge_pair,
+    zoo_scaling_laws,
     zoo_subspaces,
     zoo_surrogate,
 )
@@ -39,6 +40,7 @@ PARTS = (
     zoo_random_features,
     zoo_benign_classification,
     zoo_accuracy,
+    zoo_scaling_laws,
 )
 
 

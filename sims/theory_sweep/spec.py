@@ -5,7 +5,16 @@ from typing import Literal, get_args
 
 from sims.engine.checked import InputError, check_each, check_one, check_prior, setting, settle
 
-StudyName = Literal["hull", "em_ladder", "mixture_target", "contamination", "relaxed", "misfit", "proportional"]
+StudyName = Literal[
+    "hull",
+    "em_ladder",
+    "mixture_target",
+    "contamination",
+    "relaxed",
+    "misfit",
+    "proportional",
+    "scaling_laws",
+]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 
@@ -39,6 +48,10 @@ class TheorySpec:
         (0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), "[0.1, 10]", "give ratios d/n"
     )
     """Ratios d/n of the proportional limit, in [0.1, 10]; the sample size is rounded."""
+    scaling_sample_size: tuple[int, ...] = setting(
+        (16, 32, 64, 128, 256), "[8, 512]", "the spectrum has 768 directions"
+    )
+    """Sample sizes n of the scaling laws, each in [8, 512]."""
     replicates: int = setting(2000, "[2, inf)", "a standard error needs two")
     """Independent replicates of every study, >= 2."""
     noise_var: float = setting(0.25, "(0, inf)", "try 0.25")
@@ -71,6 +84,7 @@ SMOKE = TheorySpec(
     num_icl=(0, 1, 4, 16),
     weak_accuracy=(0.4, 0.8),
     aspect_ratio=(0.25, 0.75, 1.0, 2.0),
+    scaling_sample_size=(16, 32, 64),
     replicates=200,
 )
 QUICK = TheorySpec()
