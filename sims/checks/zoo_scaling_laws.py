@@ -42,7 +42,7 @@ CAPACITY, SOURCE, DIM, NOISE_VAR, SIZES = 2.0, 0.75, 240, 0.01, (64, 256)
 
 
 def checks() -> list[Check]:
-    """The rows of `theory_zoo.scaling_laws`."""
+    """The rows of `theory_zoo.feature_ridge` and `theory_zoo.scaling_laws`."""
     return [*_risks(), _penalty(), *_exponents()]
 
 

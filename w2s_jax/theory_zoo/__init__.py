@@ -23,6 +23,12 @@ from w2s_jax.theory_zoo.benign_classification import (
     success_exponent,
     weak_to_strong_exponent,
 )
+from w2s_jax.theory_zoo.feature_ridge import (
+    FeatureRidge,
+    feature_ridge_penalty,
+    feature_ridge_risk,
+    feature_ridge_student_risk,
+)
 from w2s_jax.theory_zoo.misfit import (
     LinearClass,
     ball_projected_coef,
@@ -59,14 +65,10 @@ from w2s_jax.theory_zoo.ridge_pair import (
 )
 from w2s_jax.theory_zoo.scaling_laws import (
     BestSchedule,
-    FeatureRidge,
     Schedule,
     best_student_schedule,
     feature_ridge_exponent,
-    feature_ridge_penalty,
-    feature_ridge_risk,
     feature_ridge_student_exponent,
-    feature_ridge_student_risk,
     power_law_spectrum,
 )
 from w2s_jax.theory_zoo.subspaces import (
