@@ -130,6 +130,11 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "Two accuracies and an agreement rate say where naive fine-tuning gains, and where it passes its teacher.",
     ),
+    "scaling_laws": Entry(
+        _drawn_by("scaling_laws.scaling_laws"),
+        "theory_sweep",
+        "With too small a penalty a teacher gains nothing from more labels, and its student falls with the best power.",
+    ),
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from figures import assumptions, data, make, misfit, mixtures, oracles, style
+from figures import assumptions, data, make, misfit, mixtures, oracles, scaling_laws, style
 from sims.theory_sweep import job
 from sims.theory_sweep.spec import TheorySpec
 from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
 from sims.theory_sweep.studies import misfit as misfit_study
 from sims.theory_sweep.studies import prompts as prompts_study
+from sims.theory_sweep.studies import scaling_laws as scaling_study
 from tests.helpers import assert_mean
 from tests.panels import shows, written
-from w2s_jax import theory
+from w2s_jax import theory, theory_zoo
 from w2s_jax.statistics import pgr_interval, summarize
 from w2s_jax.tasks import make_task
 
@@ -34,6 +35,7 @@ SPEC = TheorySpec(
     num_icl=(0, 1, 8),
     weak_accuracy=(0.2, 0.8),
     aspect_ratio=(0.5, 1.0, 2.0),
+    scaling_sample_size=(16, 64),
 )
 COUNT = 400
 
@@ -127,6 +129,13 @@ def test_constants_are_those_of_the_studies():
         if knob != "target_weight":
             assert getattr(cell, knob) == neutral
     assert set(assumptions.METHODS) == set(cell.methods)
+    teachers, student = scaling_laws.learners(64.0)
+    assert {**teachers, "student": student} == scaling_study.learners(64.0)
+    assert (scaling_laws.CAPACITY, scaling_laws.SOURCE, scaling_laws.DIM) == (
+        scaling_study.CAPACITY,
+        scaling_study.SOURCE,
+        scaling_study.DIM,
+    )
     assert [f.split("_sign")[0] for f in misfit_study.QUANTITIES if f.endswith("sign_accuracy")] == list(
         misfit.LEARNERS
     )
@@ -260,3 +269,21 @@ def test_proportional_limit_shows_the_store_and_its_limits(results, panels_of):
     ends = [float(theory.ridge_risk(task, 48 / ratio, 0.1)), float(theory.least_squares_risk(task, 48 / ratio))]
     for end in ends:
         assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+
+
+def test_scaling_laws_show_the_store_its_equivalents_and_exponents(results, panels_of):
+    panels = panels_of("scaling_laws")
+    spectrum = theory_zoo.power_law_spectrum(scaling_study.CAPACITY, scaling_study.SOURCE, scaling_study.DIM)
+    for panel, teacher in zip(panels, scaling_study.TEACHERS):
+        study = results.study("scaling_laws").sel(teacher=teacher)["mean"]
+        for quantity in scaling_study.QUANTITIES:
+            assert shows(panel, study.sel(quantity=quantity).values)
+        grown = scaling_study.learners(64 * 1.2)
+        given = *spectrum, SPEC.noise_var, grown[teacher]
+        student = float(theory_zoo.feature_ridge_student_risk(*given, grown["student"]))
+        for end in (float(theory_zoo.feature_ridge_risk(*given)), student):
+            assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+    ends = [y[-1] for y in drawn(panels[2])]
+    assert np.isclose(ends, 0, atol=1e-6).any()  # the teacher's, without a penalty to speak of
+    best = 2 * scaling_study.SOURCE * scaling_study.BEST_PENALTY
+    assert np.isclose(ends, best).any() and not np.isclose(ends[1], 0)

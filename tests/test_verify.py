@@ -27,6 +27,7 @@ KERNELS = ["misfit", "sign_accuracy"]
 """Closed forms that are kernels: docs/theory.md 3.8 and 3.9."""
 UNSIMULATED = {
     "agreement_range": "bounds for any two classifiers, which tests of the module reach",
+    "best_student_schedule": "the best of another form, found again by a search in tests of the module",
     "projected_coef": "read through every other form of its module",
     "success_exponent": "a limit far beyond sizes that can be drawn; held by slopes in tests of the module",
     "weak_to_strong_exponent": "the same",

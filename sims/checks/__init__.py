@@ -16,6 +16,7 @@ from sims.checks import (
     zoo_misfit,
     zoo_random_features,
     zoo_ridge_pair,
+    zoo_scaling_laws,
     zoo_subspaces,
     zoo_surrogate,
     zoo_true_labels,
@@ -41,6 +42,7 @@ PARTS = (
     zoo_benign_classification,
     zoo_accuracy,
     zoo_true_labels,
+    zoo_scaling_laws,
 )
 
 

@@ -17,6 +17,7 @@ from sims.theory_sweep.studies import (
     misfit,
     mixture_target,
     proportional,
+    scaling_laws,
 )
 from sims.theory_sweep.studies.prompts import PROMPTS_AT_ONCE
 from w2s_jax import theory, theory_zoo
@@ -26,7 +27,7 @@ TELLING = 100
 
 
 def theory_claims(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
-    """What a theory sweep must show (docs/theory.md 3.3 to 3.8)."""
+    """What a theory sweep must show (docs/theory.md 3.3 to 3.8, docs/theory_zoo.md)."""
     yield Claim("independent replicates of every study", int(data.num_replicates), ">=", spec.replicates)
     for name, claims in CLAIMS.items():
         if name in spec.studies:
@@ -147,6 +148,38 @@ def _accuracy_plane(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
     yield worst(text, passes.where(xr.DataArray(beyond >= 0.01, dims=passes.dims), 1.0), ">=", 0.005)
 
 
+def _scaling_laws(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
+    spectrum = theory_zoo.power_law_spectrum(scaling_laws.CAPACITY, scaling_laws.SOURCE, scaling_laws.DIM)
+    beyond = {}
+    for size in spec.scaling_sample_size:
+        grown = scaling_laws.learners(float(size))
+        for teacher in scaling_laws.TEACHERS:
+            given = *spectrum, spec.noise_var, grown[teacher]
+            limits = (
+                theory_zoo.feature_ridge_risk(*given),
+                theory_zoo.feature_ridge_student_risk(*given, grown["student"]),
+            )
+            for quantity, limit in zip(scaling_laws.QUANTITIES, limits):
+                mean, sem = _cell(data, "scaling_laws", quantity, teacher=teacher, sample_size=size)
+                gap = abs(mean / float(limit) - 1) - scaling_laws.FINITE_SIZE / size
+                beyond[size, teacher, quantity] = gap * float(limit) / sem
+    size, *where = max(beyond, key=lambda cell: beyond[cell])
+    text = f"scaling laws: largest |risk / equivalent - 1| beyond {scaling_laws.FINITE_SIZE}/n, in standard errors"
+    yield Claim(text, beyond[size, *where], "<=", 5, None, f"{', '.join(where)}, n = {size}")
+    sizes = [size for size in spec.scaling_sample_size if size >= 32]
+    if len(sizes) > 1:
+        ends = [
+            _cell(data, "scaling_laws", name, teacher="small penalty", sample_size=size)
+            for name in scaling_laws.QUANTITIES
+            for size in (min(sizes), max(sizes))
+        ]
+        width = np.log(max(sizes) / min(sizes))
+        teacher, student = (np.log(start[0] / end[0]) / width for start, end in (ends[:2], ends[2:]))
+        sem = float(np.sqrt(sum((sem / mean) ** 2 for mean, sem in ends)) / width)  # as if independent: too large
+        text = "scaling laws, teacher of a small penalty: its student's exponent minus its own"
+        yield Claim(text, float(student - teacher), ">=", 0.4, sem, f"n = {min(sizes)} to {max(sizes)}")
+
+
 CLAIMS = {
     "hull": _hull,
     "em_ladder": _em_ladder,
@@ -155,6 +188,7 @@ CLAIMS = {
     "misfit": _misfit,
     "proportional": _proportional,
     "accuracy_plane": _accuracy_plane,
+    "scaling_laws": _scaling_laws,
 }
 """The claims of each study; `relaxed` has its closed forms in the risk sweep's tests."""
 

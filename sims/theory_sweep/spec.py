@@ -14,6 +14,7 @@ StudyName = Literal[
     "misfit",
     "proportional",
     "accuracy_plane",
+    "scaling_laws",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
@@ -54,6 +55,10 @@ class TheorySpec:
     """Accuracies of their teachers, in (0.5, 1)."""
     agreement_place: tuple[float, ...] = setting((0.1, 0.3, 0.5, 0.7, 0.9), "(0, 1)", "0.5 is half way")
     """Places of their agreement between the least, 0, and the greatest, 1, that the accuracies allow, in (0, 1)."""
+    scaling_sample_size: tuple[int, ...] = setting(
+        (16, 32, 64, 128, 256), "[8, 512]", "the spectrum has 768 directions"
+    )
+    """Sample sizes n of the scaling laws, each in [8, 512]."""
     replicates: int = setting(2000, "[2, inf)", "a standard error needs two")
     """Independent replicates of every study, >= 2."""
     noise_var: float = setting(0.25, "(0, inf)", "try 0.25")
@@ -89,6 +94,7 @@ SMOKE = TheorySpec(
     start_accuracy=(0.8,),
     teacher_accuracy=(0.6, 0.75),
     agreement_place=(0.2, 0.5, 0.8),
+    scaling_sample_size=(16, 32, 64),
     replicates=200,
 )
 QUICK = TheorySpec()

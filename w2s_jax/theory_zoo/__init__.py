@@ -23,6 +23,12 @@ from w2s_jax.theory_zoo.benign_classification import (
     success_exponent,
     weak_to_strong_exponent,
 )
+from w2s_jax.theory_zoo.feature_ridge import (
+    FeatureRidge,
+    feature_ridge_penalty,
+    feature_ridge_risk,
+    feature_ridge_student_risk,
+)
 from w2s_jax.theory_zoo.misfit import (
     LinearClass,
     ball_projected_coef,
@@ -57,6 +63,14 @@ from w2s_jax.theory_zoo.ridge_pair import (
     ridge_pair_student_risk,
     ridge_pair_teacher_risk,
 )
+from w2s_jax.theory_zoo.scaling_laws import (
+    BestSchedule,
+    Schedule,
+    best_student_schedule,
+    feature_ridge_exponent,
+    feature_ridge_student_exponent,
+    power_law_spectrum,
+)
 from w2s_jax.theory_zoo.subspaces import (
     subspace_breakeven,
     subspace_in_sample_risk,
@@ -78,11 +92,14 @@ from w2s_jax.theory_zoo.surrogate import (
 from w2s_jax.theory_zoo.true_labels import MixedStudent, copied_errors, mixed_label_student
 
 __all__ = [
+    "BestSchedule",
     "BestStudent",
     "Bilevel",
     "Exponents",
+    "FeatureRidge",
     "LinearClass",
     "MixedStudent",
+    "Schedule",
     "Score",
     "SurrogateShares",
     "TwoLevel",
@@ -91,6 +108,7 @@ __all__ = [
     "ball_projected_coef",
     "best_accuracy",
     "best_stopping_time",
+    "best_student_schedule",
     "best_surrogate",
     "best_surrogate_mask",
     "bilevel_variances",
@@ -99,6 +117,11 @@ __all__ = [
     "convex_gain_slack",
     "copied_errors",
     "cosine_of_accuracy",
+    "feature_ridge_exponent",
+    "feature_ridge_penalty",
+    "feature_ridge_risk",
+    "feature_ridge_student_exponent",
+    "feature_ridge_student_risk",
     "first_gain",
     "flow_risk",
     "implicit_penalty",
@@ -106,6 +129,7 @@ __all__ = [
     "masked_student_risk",
     "masked_teacher_risk",
     "mixed_label_student",
+    "power_law_spectrum",
     "projected_coef",
     "projected_risk",
     "projection_breakeven",

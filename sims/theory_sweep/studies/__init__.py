@@ -13,6 +13,7 @@ from sims.theory_sweep.studies import (
     mixture_target,
     proportional,
     relaxed,
+    scaling_laws,
 )
 from sims.theory_sweep.studies.study import Study
 
@@ -25,5 +26,6 @@ STUDIES: dict[str, Study] = {
     "misfit": misfit.STUDY,
     "proportional": proportional.STUDY,
     "accuracy_plane": accuracy_plane.STUDY,
+    "scaling_laws": scaling_laws.STUDY,
 }
 """Every study by name; a new one is a file and a line here."""

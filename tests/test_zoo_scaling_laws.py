@@ -1,0 +1,326 @@
+"""Scaling laws: SciPy's roots, published forms of special cases, scikit-learn's ridge, slopes on endless spectra."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from sklearn.linear_model import Ridge
+
+from sims.theory_sweep.studies import scaling_laws as study
+from tests.helpers import assert_mean_sharply
+from w2s_jax import theory_zoo as zoo
+from w2s_jax.rng import stream
+from w2s_jax.theory_zoo import FeatureRidge, Schedule
+
+D = 150
+LAM, TARGET = (np.asarray(x) for x in zoo.power_law_spectrum(1.4, 0.6, D))
+LEARNERS = [
+    FeatureRidge(60.0, 1e-3, 90.0),
+    FeatureRidge(90.0, 1e-2, 60.0),
+    FeatureRidge(40.0, 0.1),
+    FeatureRidge(math.inf, 1e-3, 70.0),
+    FeatureRidge(50.0, 0.0, 80.0),
+    FeatureRidge(80.0, 0.0, 50.0),
+]
+penalty_of = jax.jit(zoo.feature_ridge_penalty)
+risk = jax.jit(zoo.feature_ridge_risk)
+student_risk = jax.jit(zoo.feature_ridge_student_risk)
+
+
+class Fit(NamedTuple):
+    """Mean shares, and second moments: of noise of variance 1, and a function from those of labels to those of fits."""
+
+    shares: np.ndarray
+    of_noise: np.ndarray
+    squares: object
+
+
+def oracle(lam, learner, multiplicity=None) -> Fit:
+    """By SciPy's root, each eigenvalue as often as `multiplicity` says."""
+    g = np.ones(len(lam)) if multiplicity is None else multiplicity
+    n, p = learner.num_samples, learner.width
+    least = min(n, p)
+
+    def z(y):
+        return np.sum(g * lam / (lam + np.exp(y)))
+
+    top = math.log(4 * (g @ lam) / least + 8 * learner.penalty)
+    border = brentq(lambda y: z(y) - least, top - 150, top) if g.sum() > least else top - 150
+    if learner.penalty > 0:
+
+        def excess(y):
+            return math.log(max((1 - z(y) / n) * (1 - z(y) / p), 1e-300)) + y - math.log(learner.penalty)
+
+        if excess(border + 1e-12) < 0:
+            border = brentq(excess, border + 1e-12, top, xtol=1e-13)
+    nu = np.exp(border)
+    s, m = lam / (lam + nu), nu / (lam + nu)
+    o, left = s * m, p - g @ s**2
+    w, v = s**2 + o * (g @ o) / left, m**2 + o * (g @ o) / left
+    room = n - g @ w
+
+    def squares(of_labels):
+        return s**2 * of_labels + o * (g @ (o * of_labels)) / left + w * (g @ (v * of_labels)) / room
+
+    return Fit(s, w / room, squares)
+
+
+def oracle_risks(lam, target, noise_var, teacher, student, multiplicity=None):
+    """Teacher and student by the second moments of their coefficients."""
+    g = np.ones(len(lam)) if multiplicity is None else multiplicity
+    first, second = (oracle(lam, one, multiplicity) for one in (teacher, student))
+    squares = first.squares(target**2) + noise_var * first.of_noise
+    cross = first.shares * target**2
+    return (
+        g @ (target**2 - 2 * cross + squares),
+        g @ (target**2 - 2 * second.shares * cross + second.squares(squares)),
+    )
+
+
+@pytest.mark.parametrize("teacher", LEARNERS)
+def test_scipy_finds_the_root_and_second_moments_add_up_to_the_risks(teacher):
+    shares = oracle(LAM, teacher).shares
+    nu = float(penalty_of(jnp.asarray(LAM), teacher))
+    np.testing.assert_allclose(LAM / (LAM + nu), shares, rtol=1e-8)
+    given = jnp.asarray(LAM), jnp.asarray(TARGET), 0.3, teacher
+    for student in LEARNERS:
+        expected = oracle_risks(LAM, TARGET, 0.3, teacher, student)
+        found = risk(*given), student_risk(*given, student)
+        np.testing.assert_allclose(found, expected, rtol=1e-7, err_msg=str(student))
+
+
+@pytest.mark.parametrize("learner", LEARNERS[:3])
+def test_test_error_of_simon_et_al(learner):
+    """Their form (2023): two unknowns kappa and gamma, and one denominator for noise and signal."""
+    n, k = learner.num_samples, min(learner.width, 1e9)
+    gamma = float(penalty_of(jnp.asarray(LAM), learner))
+    z, q = np.sum(LAM / (LAM + gamma)), np.sum((LAM / (LAM + gamma)) ** 2)
+    kappa = gamma * (k - z) / k
+    np.testing.assert_allclose(n, z + n * learner.penalty / kappa, rtol=1e-7)
+    left = gamma / (LAM + gamma) - kappa * LAM / (LAM + gamma) ** 2 * k / (k - q)
+    error = (left @ TARGET**2 + 0.3) / (1 - (q * (k - 2 * z) + z**2) / (n * (k - q)))
+    np.testing.assert_allclose(risk(jnp.asarray(LAM), jnp.asarray(TARGET), 0.3, learner) + 0.3, error, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("eta_t", "eta_s"), [(0.1, 0.4), (1.0, 0.05)])
+def test_equal_eigenvalues_are_the_ridge_pair_of_marchenko_and_pastur(eta_t, eta_s):
+    dim, signal = 60, 1.7
+    target = jnp.full(dim, math.sqrt(signal / dim))
+    given = jnp.ones(dim), target, 0.5, FeatureRidge(90.0, eta_t)
+    expected = zoo.ridge_pair_teacher_risk(signal, 0.5, dim / 90, eta_t)
+    np.testing.assert_allclose(risk(*given), expected, rtol=1e-9)
+    expected = zoo.ridge_pair_student_risk(signal, 0.5, dim / 90, eta_t, dim / 45, eta_s)
+    np.testing.assert_allclose(student_risk(*given, FeatureRidge(45.0, eta_s)), expected, rtol=1e-9)
+
+
+def test_limits_are_those_of_neighbours():
+    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+    coef = target / jnp.sqrt(lam)
+    interpolated = zoo.surrogate_risk(lam, coef, coef, 40, 0.3)
+    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(40.0, 0.0)), interpolated, rtol=1e-8)
+    narrow = zoo.spectrum_teacher_risk(target, lam, 70)
+    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(math.inf, 0.0, 70.0)), narrow, rtol=1e-8)
+    least_squares = 0.3 * D / (400 - D)  # n > d without a penalty
+    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(400.0, 0.0)), least_squares, rtol=1e-6)
+
+
+def test_a_student_that_learns_everything_is_its_teacher_and_a_perfect_teacher_is_the_truth():
+    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+    own, copy = LEARNERS[0], FeatureRidge(math.inf, 0.0)
+    np.testing.assert_allclose(student_risk(lam, target, 0.3, own, copy), risk(lam, target, 0.3, own), rtol=1e-9)
+    np.testing.assert_allclose(student_risk(lam, target, 0.3, copy, own), risk(lam, target, 0.0, own), rtol=1e-9)
+    peak = risk(lam, target, 0.3, FeatureRidge(70.0, 0.0, 70.0))
+    assert peak > 1e5 * risk(lam, target, 0.3, own)  # at n = p
+
+
+# --- Exponents --------------------------------------------------------------------------------------------------------
+
+
+def endless(alpha: float, r: float, first: int = 2000, last: float = 1e24):
+    """A power law without end: eigenvalues, coefficients and multiplicities, grouped where they hardly change."""
+    edges = np.geomspace(first + 0.5, last, 1500)
+    index = np.concatenate([np.arange(1, first + 1), np.sqrt(edges[1:] * edges[:-1])])
+    return index**-alpha, index ** -(0.5 + alpha * r), np.concatenate([np.ones(first), np.diff(edges)])
+
+
+INF = math.inf
+REGIMES = {
+    "shrinkage": (2.0, 0.75, Schedule(0.8, 1.8), Schedule(0.4, 1.2)),
+    "shrinkage, saturated": (2.0, 1.4, Schedule(0.6, 1.5), Schedule(0.35)),
+    "the student's features": (2.0, 1.4, Schedule(1.6), Schedule(0.7, 0.25, INF)),
+    "the teacher's noise of samples": (1.5, 0.7, Schedule(1.2), Schedule(0.9)),
+    "the same, few labels for the student": (2.5, 0.9, Schedule(2.25), Schedule(1.2, INF, 0.6)),
+    "a teacher that does not improve": (1.5, 0.7, Schedule(1.5), Schedule(0.35)),
+    "the teacher's noise of features": (2.5, 0.9, Schedule(2.0, 0.2), Schedule(1.0, 2.0, 2.0)),
+    "the same, cut off": (4.0, 1.4, Schedule(2.0, 0.15), Schedule(0.45)),
+}
+FAR = {"the same, cut off": 1e30}
+"""Where the powers of a regime are still far at a size of 10^12."""
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_exponents_are_slopes_on_endless_spectra(regime):
+    """Over five sizes, to 2% (0.01 where the risk does not fall)."""
+    alpha, r, *schedules = REGIMES[regime]
+    lam, target, multiplicity = endless(alpha, r)
+    sizes = FAR.get(regime, 1e12) * np.geomspace(1, 100, 5)
+    risks = []
+    for size in sizes:
+        pair = [FeatureRidge(4 * size**one.samples, size**-one.penalty, size**one.width) for one in schedules]
+        risks.append(oracle_risks(lam, target, 0.1, *pair, multiplicity))
+    slopes = -np.polyfit(np.log(sizes), np.log(risks), 1)[0]
+    expected = (
+        zoo.feature_ridge_exponent(alpha, r, schedules[0]),
+        zoo.feature_ridge_student_exponent(alpha, r, *schedules),
+    )
+    np.testing.assert_allclose(slopes, expected, rtol=0.02, atol=0.01 * (expected[0] == 0))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "r", "noise_var", "schedules"),
+    [
+        (3.0, 0.4, 1.0, (Schedule(1.23), Schedule(2.45, 1.0))),
+        (3.0, 0.3, 1e-6, (Schedule(0.66, 2.0), Schedule(1.87, INF, 2.0))),
+    ],
+)
+def test_exponents_are_slopes_of_the_equivalents(alpha, r, noise_var, schedules):
+    given = *zoo.power_law_spectrum(alpha, r, 2**16), noise_var
+    sizes = 2.0 ** np.arange(10, 15)
+    risks = []
+    for size in sizes:
+        pair = [FeatureRidge(2 * size**one.samples, size**-one.penalty, 4 * size**one.width) for one in schedules]
+        risks.append([float(risk(*given, pair[0])), float(student_risk(*given, *pair))])
+    slopes = -np.polyfit(np.log(sizes), np.log(risks), 1)[0]
+    expected = (
+        zoo.feature_ridge_exponent(alpha, r, schedules[0]),
+        zoo.feature_ridge_student_exponent(alpha, r, *schedules),
+    )
+    np.testing.assert_allclose(slopes, expected, rtol=0.02)
+
+
+def test_a_search_finds_the_best_student_and_when_it_beats_its_teacher():
+    rng, grid = np.random.default_rng(0), np.linspace(0.002, 3.6, 6001)
+    better = 0
+    for _ in range(60):
+        alpha, r = rng.uniform(1.2, 3), rng.uniform(0.2, 1.6)
+        teacher = Schedule(rng.uniform(0.1, 1.2 * alpha), rng.choice([0.3, 0.7, 1.5, INF]))
+        own = float(zoo.feature_ridge_exponent(alpha, r, teacher))
+        best = zoo.best_student_schedule(alpha, r, teacher)
+        found = zoo.feature_ridge_student_exponent(alpha, r, teacher, Schedule(jnp.asarray(grid)))
+        np.testing.assert_allclose(best.exponent, jnp.max(found), atol=2e-3)
+        at_best = zoo.feature_ridge_student_exponent(alpha, r, teacher, Schedule(best.penalty))
+        np.testing.assert_allclose(at_best, best.exponent, rtol=1e-12)
+        resolved = min(teacher.penalty, alpha * min(1, teacher.width))
+        assert (best.exponent > own + 1e-9) == (own < 2 * resolved * min(r, 1) - 1e-9)
+        assert best.exponent <= 2 * alpha * min(r, 1) / (2 * alpha * min(r, 1) + 1) + 1e-12
+        better += bool(best.exponent > own + 1e-9)
+    assert 10 < better < 50
+
+
+# --- What is simulated ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [20, 60, None])
+def test_fits_are_those_of_scikit_learn(key, width):
+    n, penalty = 40, 0.02
+    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+    found = study.fit_feature_ridge(key, lam, target, 0.3, penalty, num_samples=n, width=width)
+    inputs = np.asarray(jax.random.normal(stream(key, "inputs"), (n, D)))
+    labels = inputs @ TARGET + math.sqrt(0.3) * np.asarray(jax.random.normal(stream(key, "noise"), (n,)))
+    mixed = np.eye(D) if width is None else np.asarray(jax.random.normal(stream(key, "features"), (width, D)))
+    features = mixed * np.sqrt(LAM / (1 if width is None else width))
+    ridge = Ridge(alpha=n * penalty, fit_intercept=False).fit(inputs @ features.T, labels)
+    np.testing.assert_allclose(found, ridge.coef_ @ features, rtol=1e-6, atol=1e-10)
+
+
+def test_learners_of_the_study_are_best_and_too_little_regularised():
+    target = study.CAPACITY, study.SOURCE
+    best = zoo.best_student_schedule(*target, Schedule(INF))
+    np.testing.assert_allclose(best.penalty, study.BEST_PENALTY, rtol=1e-12)
+    np.testing.assert_allclose(zoo.feature_ridge_exponent(*target, Schedule(best.penalty)), best.exponent, rtol=1e-12)
+    assert float(zoo.feature_ridge_exponent(*target, Schedule(study.CAPACITY))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_drawn_pairs_have_these_risks(key):
+    """Away from the rows of the checks, where the equivalents are within 1%."""
+    lam, target = zoo.power_law_spectrum(2.0, 0.5, 120)
+    teacher, student = FeatureRidge(120, 1e-3, 160), FeatureRidge(160, 1e-2, 200)
+
+    def fit(key, labelled, noise_var, one):
+        shape = {"num_samples": one.num_samples, "width": one.width}
+        return study.fit_feature_ridge(key, lam, labelled, noise_var, one.penalty, **shape)
+
+    @jax.jit
+    def pair(key):
+        first = fit(stream(key, "teacher"), target, 0.2, teacher)
+        second = fit(stream(key, "student"), first, 0.0, student)
+        return jnp.stack([jnp.sum((found - target) ** 2) for found in (first, second)])
+
+    drawn = np.concatenate([np.asarray(jax.vmap(pair)(jax.random.split(k, 100))) for k in jax.random.split(key, 15)])
+    for column, expected in enumerate(
+        (risk(lam, target, 0.2, teacher), student_risk(lam, target, 0.2, teacher, student))
+    ):
+        assert_mean_sharply(drawn[:, column], float(expected))
+
+
+# --- Promises ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("learner", LEARNERS[:4])
+def test_gradients_are_finite_differences(learner):
+    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+
+    def both(penalty, stretch):
+        one = learner._replace(penalty=penalty)
+        given = stretch * lam, target, 0.3, one
+        return zoo.feature_ridge_risk(*given) + zoo.feature_ridge_student_risk(*given, one)
+
+    both = jax.jit(both)
+    for place, slope in enumerate(jax.grad(both, (0, 1))(learner.penalty, 1.1)):
+        step = np.array([1e-5 * learner.penalty, 0.0]) if place == 0 else np.array([0.0, 1e-6])
+        ahead, behind = (float(both(learner.penalty + sign * step[0], 1.1 + sign * step[1])) for sign in (1, -1))
+        np.testing.assert_allclose(slope, (ahead - behind) / (2 * step[place]), rtol=2e-4)
+
+
+def test_one_program_for_many_learners():
+    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+    grid = FeatureRidge(*(jnp.asarray(x, float) for x in zip(*LEARNERS)))
+    teacher = LEARNERS[1]
+    found = jax.jit(jax.vmap(lambda one: zoo.feature_ridge_student_risk(lam, target, 0.3, teacher, one)))(grid)
+    np.testing.assert_allclose(found, [student_risk(lam, target, 0.3, teacher, one) for one in LEARNERS], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: zoo.power_law_spectrum(1.0, 0.5, 4), "capacity must be more than 1, got 1.0; the eigenvalues must"),
+        (lambda: zoo.power_law_spectrum(2.0, 0, 4), "source must be positive, got 0; the target must have"),
+        (lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(0, 1.0)), "num_samples of a FeatureRidge must be"),
+        (
+            lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(5, -1.0)),
+            "penalty of a FeatureRidge must not be",
+        ),
+        (lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(5, 1.0, -2)), "width of a FeatureRidge must be"),
+        (
+            lambda: zoo.feature_ridge_risk(jnp.ones(3), jnp.ones(3), -1.0, LEARNERS[0]),
+            "noise_var must not be negative, got -1.0",
+        ),
+        (
+            lambda: zoo.feature_ridge_exponent(2.0, 0.5, Schedule(0.0)),
+            "penalty of a Schedule must be positive, got 0.0",
+        ),
+        (lambda: zoo.best_student_schedule(0.5, 0.5, Schedule(1.0)), "capacity must be more than 1, got 0.5"),
+        (
+            lambda: zoo.feature_ridge_student_exponent(2.0, 0.5, Schedule(1.0), Schedule(1.0, samples=math.nan)),
+            "samples of a Schedule must be positive, got nan",
+        ),
+    ],
+)
+def test_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
