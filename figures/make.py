@@ -125,6 +125,16 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "The risk of naive fine-tuning follows the Marchenko-Pastur limit, through the peak at d = n.",
     ),
+    "self_training": Entry(
+        _drawn_by("self_training.self_training"),
+        "theory_sweep",
+        "Self-training gains for a few generations, then forgets all; with noisy pseudo-labels it gains less.",
+    ),
+    "spurious": Entry(
+        _drawn_by("spurious.spurious"),
+        "theory_sweep",
+        "A student that cannot read the group passes its teacher while its pool is balanced much as the labels are.",
+    ),
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",

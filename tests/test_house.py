@@ -33,7 +33,7 @@ KERNELS |= {"checkpoints": {"transformer"}}
 KERNELS |= {"theory": {"types"}, "theory_zoo": {"types", "theory"}, "statistics": {"types"}, "results": set()}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}
-FIGURES_MAY_IMPORT = {"tasks", "theory", "statistics", "risk", "types"}
+FIGURES_MAY_IMPORT = {"tasks", "theory", "theory_zoo", "statistics", "risk", "types"}
 
 
 def python_files(*folders):

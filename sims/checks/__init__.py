@@ -16,6 +16,8 @@ from sims.checks import (
     zoo_misfit,
     zoo_random_features,
     zoo_ridge_pair,
+    zoo_self_training,
+    zoo_spurious,
     zoo_subspaces,
     zoo_surrogate,
 )
@@ -39,6 +41,8 @@ PARTS = (
     zoo_random_features,
     zoo_benign_classification,
     zoo_accuracy,
+    zoo_self_training,
+    zoo_spurious,
 )
 
 

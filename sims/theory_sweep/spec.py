@@ -5,7 +5,17 @@ from typing import Literal, get_args
 
 from sims.engine.checked import InputError, check_each, check_one, check_prior, setting, settle
 
-StudyName = Literal["hull", "em_ladder", "mixture_target", "contamination", "relaxed", "misfit", "proportional"]
+StudyName = Literal[
+    "hull",
+    "em_ladder",
+    "mixture_target",
+    "contamination",
+    "relaxed",
+    "misfit",
+    "proportional",
+    "self_training",
+    "spurious",
+]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 
 

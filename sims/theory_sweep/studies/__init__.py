@@ -4,7 +4,17 @@ A study stores the mean, standard error and covariance of its quantities in `<st
 `<study>_cov`, over the dims `<study>_quantity` and `<study>_<axis>`.
 """
 
-from sims.theory_sweep.studies import contamination, em_ladder, hull, misfit, mixture_target, proportional, relaxed
+from sims.theory_sweep.studies import (
+    contamination,
+    em_ladder,
+    hull,
+    misfit,
+    mixture_target,
+    proportional,
+    relaxed,
+    self_training,
+    spurious,
+)
 from sims.theory_sweep.studies.study import Study
 
 STUDIES: dict[str, Study] = {
@@ -15,5 +25,7 @@ STUDIES: dict[str, Study] = {
     "relaxed": relaxed.STUDY,
     "misfit": misfit.STUDY,
     "proportional": proportional.STUDY,
+    "self_training": self_training.STUDY,
+    "spurious": spurious.STUDY,
 }
 """Every study by name; a new one is a file and a line here."""
