@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,26 +13,28 @@ from figures.data import Results
 from w2s_jax import theory_zoo
 from w2s_jax.theory_zoo import SelfTraining
 
-DIM, NUM_LABELS, NUM_PSEUDO, TEACHER_PENALTY = 64, 80, 80, 0.01
+DIM, NUM_LABELS, NUM_PSEUDO, TEACHER_PENALTY = 96, 120, 120, 0.01
 """As in sims/theory_sweep/studies/self_training.py."""
+WIDTH = 5.2
+"""Inches: text stays readable where a page is 600 pixels wide."""
 
 
 def self_training(results: Results) -> Figure:
     """Risk by generation and penalty, a panel for each noise variance of the pseudo-labels."""
     study = results.study("self_training").sel(quantity="risk")
     noises = study["pseudo_noise_var"].values
-    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 3.0, 1, len(noises), sharey=True)
+    figure, axes = style.new_figure(WIDTH, 3.2, 1, len(noises), sharey=True)
     handles: dict[str, Artist] = {}
     for index, noise_var in enumerate(noises):
         panel = axes[0, index]
         handles |= _paths(panel, study.sel(pseudo_noise_var=noise_var), float(noise_var), results)
-        words = "predictions, copied" if noise_var == 0 else f"predictions with noise of variance {noise_var:g}"
+        words = "predictions, copied" if noise_var == 0 else f"with noise of variance {noise_var:g}"
         style.title(panel, index, words)
         panel.set_xlabel("generation (0: the teacher)")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel(style.RISK)
     heading = (
-        f"ridge on ridge, d = {DIM}, {NUM_LABELS} labels with noise variance {results.config['noise_var']:g}, "
+        f"ridge on ridge, d = {DIM}, {NUM_LABELS} labels with noise variance {results.config['noise_var']:g},\n"
         f"then {NUM_PSEUDO} fresh points a generation; bars: 95% interval"
     )
     style.legend_below(figure, style.theory_last(handles), 3, heading)
@@ -44,7 +47,7 @@ def setting(results: Results, penalty: float, pseudo_noise_var: float) -> SelfTr
     return SelfTraining(1.0, float(results.config["noise_var"]), *sizes, penalty, pseudo_noise_var)
 
 
-def _paths(panel: Axes, study, noise_var: float, results: Results) -> dict[str, Artist]:
+def _paths(panel: Axes, study: xr.Dataset, noise_var: float, results: Results) -> dict[str, Artist]:
     handles: dict[str, Artist] = {}
     penalties, generations = study["penalty"].values, study["generation"].values
     dense = np.linspace(generations.min(), generations.max(), 121)

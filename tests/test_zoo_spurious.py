@@ -12,7 +12,7 @@ from tests.helpers import assert_mean_sharply
 from w2s_jax import theory_zoo as zoo
 from w2s_jax.theory_zoo import GroupFeatures
 
-CORE, SAME = np.zeros((1, 0)), np.eye(1)
+CORE, SAME = jnp.zeros((1, 0)), jnp.eye(1)
 teacher, student = jax.jit(zoo.spurious_teacher_risk), jax.jit(zoo.spurious_student_risk)
 SIZES = (20, 200, 100, 0.7)
 """dim, num_labels, num_pseudo, noise_var."""
@@ -20,7 +20,7 @@ SIZES = (20, 200, 100, 0.7)
 
 def line(minority, shift=2.0, strong=CORE) -> GroupFeatures:
     """Groups that differ along one direction, which the teacher sees."""
-    return zoo.gaussian_groups(minority, jnp.array([shift]), SAME, jnp.asarray(strong))
+    return zoo.gaussian_groups(minority, jnp.array([shift]), SAME, strong)
 
 
 def plane(minority, angle=np.pi / 3, shift=(1.5, 0.5)) -> GroupFeatures:

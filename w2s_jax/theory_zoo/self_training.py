@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from w2s_jax.theory_zoo.ridge_pair import ridge_stage, ridge_traces
 from w2s_jax.types import Scalar, is_concrete
@@ -101,7 +101,7 @@ def chain_risks(
     return signal - 2 * inner + square
 
 
-def self_training_risk(setting: SelfTraining, generation: Scalar) -> Float[Array, "..."]:
+def self_training_risk(setting: SelfTraining, generation: Real[Array, "*g"] | Scalar) -> Float[Array, "..."]:
     """Mean excess risk after j generations of self-training; generation 0 is the teacher.
 
         E R_j = B^2 - 2 c k^j + a m^j + u (1 - m^j)/(1 - m)

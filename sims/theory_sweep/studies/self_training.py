@@ -17,7 +17,7 @@ from w2s_jax.sampling import design_moments
 from w2s_jax.theory_zoo import SelfTraining
 from w2s_jax.types import Key
 
-DIM, NUM_LABELS, NUM_PSEUDO, GENERATIONS = 64, 80, 80, 12
+DIM, NUM_LABELS, NUM_PSEUDO, GENERATIONS = 96, 120, 120, 12
 """Features; labels of the teacher; points of every later generation, and how many there are."""
 TEACHER_PENALTY = 0.01
 PENALTIES = (0.05, 0.15, 0.5)
