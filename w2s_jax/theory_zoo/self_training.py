@@ -74,7 +74,7 @@ def chain_risks(
         Squared label units, `[J]`.
 
     Raises:
-        ValueError: if a Python signal is not positive, or the stages differ in number.
+        ValueError: if a Python signal is not positive.
 
     Assumes: standard gaussian features, fresh points at every stage; n and d large together, off by O(1/d).
 
@@ -85,11 +85,6 @@ def chain_risks(
     [1.0, 0.5629, 0.5228]
     """
     _check(signal=signal)
-    if not len(noise_vars) == len(ratios) == len(penalties):
-        raise ValueError(
-            "noise_vars, ratios and penalties must have one number for each stage, "
-            f"got {len(noise_vars)}, {len(ratios)} and {len(penalties)}; give arrays of one length."
-        )
 
     def stage(moments, law):
         moments = ridge_stage(moments, *law)

@@ -131,7 +131,7 @@ def spurious_teacher_risk(
     """
     _check(dim=dim, num_labels=num_labels, noise_var=noise_var)
     gram = _gram(labelled.weak, labelled.weights, (dim + 1) / num_labels)
-    return noise_var * (dim / num_labels) * jnp.sum(gram * _second(tested.weak, tested.weights))
+    return _risk(gram, _second(tested.weak, tested.weights), noise_var * (dim / num_labels))
 
 
 def spurious_student_risk(
@@ -186,9 +186,8 @@ def spurious_student_risk(
     missed = weak - strong @ taken
     noise = _second(strong, weights * left**2 * _square(missed, teacher))
     added = _settled(own, strong, weights * left**2, ratio, dim / num_pseudo * own @ noise @ own)
-    determined = jnp.isfinite(jnp.sum(teacher)) & jnp.isfinite(jnp.sum(own))
-    spread = jnp.where(determined, taken @ teacher @ taken.T + added, jnp.inf)
-    return noise_var * (dim / num_labels) * jnp.sum(spread * _second(tested.strong, tested.weights))
+    spread = taken @ teacher @ taken.T + added
+    return _risk(spread, _second(tested.strong, tested.weights), noise_var * (dim / num_labels))
 
 
 def _gram(rows: Float[Array, "q p"], weights: Float[Array, "q"], ratio: Scalar) -> Float[Array, "p p"]:
@@ -213,7 +212,6 @@ def _gram(rows: Float[Array, "q p"], weights: Float[Array, "q"], ratio: Scalar) 
     gram = jnp.where(determined, gram, start)
     shares = fixed_weights / (1 + fixed_ratio * _square(fixed_rows, gram)) ** 2
     step = _settled(gram, fixed_rows, shares, fixed_ratio, mapped(gram, rows, weights, ratio) - gram)
-    # A matrix of inf alone would make NaN of a product with zeros.
     return jnp.where(determined, gram + step, jnp.inf)
 
 
@@ -223,6 +221,12 @@ def _settled(gram, rows, shares, ratio, change) -> Float[Array, "p p"]:
     share = ratio * jnp.einsum("q,qi,qj,qk,ql->ijkl", shares, seen, seen, rows, rows)
     size = change.size
     return jnp.linalg.solve(jnp.eye(size) - share.reshape(size, size), change.reshape(-1)).reshape(change.shape)
+
+
+def _risk(spread: Float[Array, "p p"], second: Float[Array, "p p"], scale: Scalar) -> Float[Array, ""]:
+    """scale tr(spread second); `inf` where the spread is not finite, also in a product with zeros."""
+    known = jnp.all(jnp.isfinite(spread))
+    return jnp.where(known, scale * jnp.sum(jnp.where(known, spread, 0.0) * second), jnp.inf)
 
 
 def _second(rows: Float[Array, "q p"], weights: Float[Array, "q"]) -> Float[Array, "p p"]:
