@@ -44,7 +44,7 @@ def checks() -> list[Check]:
     where = f"d = {DIM}, n = {LABELS}"
     return [
         Check(
-            "product of squared views of gaussian groups, minority 0.3",
+            "product of two views of gaussian groups, minority 0.3",
             ("gaussian_groups",),
             lambda: _product(_groups(SETTINGS[1], 0.3)),
             lambda key: _seen_products(key, SETTINGS[1], 0.3),
@@ -83,12 +83,12 @@ def _groups(setting: Setting, minority: float):
 
 
 def _product(groups) -> float:
-    return float(groups.weights @ (groups.weak[:, 1] * groups.strong[:, 1]) ** 2)
+    return float(groups.weights @ (groups.weak[:, 1] * groups.strong[:, 1]))
 
 
 def _seen_products(key, setting: Setting, minority: float) -> np.ndarray:
     _, xi = _points(key, setting, minority, 200)
-    return ((xi @ setting.weak_view) * (xi @ setting.strong_view))[..., 0].reshape(-1) ** 2
+    return ((xi @ setting.weak_view) * (xi @ setting.strong_view)).reshape(-1)
 
 
 def _points(key, setting: Setting, minority: float, size: int):

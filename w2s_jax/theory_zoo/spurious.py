@@ -93,7 +93,7 @@ def gaussian_groups(
     size = len(shift)
     grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), -1).reshape(-1, size)
     mass = np.stack(np.meshgrid(*[masses / masses.sum()] * size, indexing="ij"), -1).reshape(-1, size).prod(1)
-    xi = jnp.concatenate([jnp.asarray(grid), grid + jnp.asarray(shift)])
+    xi = jnp.concatenate([jnp.asarray(grid), jnp.asarray(grid) + jnp.asarray(shift)[None]])
     one = jnp.ones((len(xi), 1), xi.dtype)
     weights = jnp.concatenate([(1 - minority) * jnp.asarray(mass), minority * jnp.asarray(mass)])
     return GroupFeatures(jnp.hstack([one, xi @ weak_view]), jnp.hstack([one, xi @ strong_view]), weights)

@@ -53,7 +53,7 @@ def simulate(spec: TheorySpec, key: Key, inputs) -> Float[Array, "S u 4"]:
 def _points(key: Key, minority, size: int) -> tuple[Array, Array]:
     """Core features `[n d]` and group features `[n 2]`; the same draws at every balance."""
     rare = jax.random.uniform(stream(key, "group"), (size, 1)) < minority
-    xi = jax.random.normal(stream(key, "features"), (size, 2)) + rare * jnp.asarray(SHIFT)
+    xi = jax.random.normal(stream(key, "features"), (size, 2)) + rare * jnp.asarray(SHIFT)[None]
     return jax.random.normal(stream(key, "core"), (size, DIM)), xi
 
 
