@@ -135,6 +135,16 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "With too small a penalty a teacher gains nothing from more labels, and its student falls with the best power.",
     ),
+    "self_training": Entry(
+        _drawn_by("self_training.self_training"),
+        "theory_sweep",
+        "Self-training gains for a few generations, then forgets all; with noisy pseudo-labels it gains less.",
+    ),
+    "spurious": Entry(
+        _drawn_by("spurious.spurious"),
+        "theory_sweep",
+        "A student that cannot read the group passes its teacher while its pool is balanced much as the labels are.",
+    ),
     "icl_vs_bayes": Entry(
         _drawn_by("networks.icl_vs_bayes"),
         "incontext",

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from figures import assumptions, data, make, misfit, mixtures, oracles, scaling_laws, style
+from figures import assumptions, data, make, misfit, mixtures, oracles, scaling_laws, self_training, spurious, style
 from sims.theory_sweep import job
 from sims.theory_sweep.spec import TheorySpec
 from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
 from sims.theory_sweep.studies import misfit as misfit_study
 from sims.theory_sweep.studies import prompts as prompts_study
 from sims.theory_sweep.studies import scaling_laws as scaling_study
+from sims.theory_sweep.studies import self_training as self_training_study
+from sims.theory_sweep.studies import spurious as spurious_study
 from tests.helpers import assert_mean
 from tests.panels import shows, written
 from w2s_jax import theory, theory_zoo
@@ -116,6 +118,8 @@ def test_tasks_are_those_that_the_studies_simulate(results):
 def test_constants_are_those_of_the_studies():
     assert misfit.SAMPLE_SIZE == misfit_study.SAMPLE_SIZE
     assert mixtures.PROMPTS_AT_ONCE == prompts_study.PROMPTS_AT_ONCE
+    for name in ("DIM", "NUM_LABELS", "NUM_PSEUDO", "LABELLED", "TESTS"):
+        assert getattr(spurious, name) == getattr(spurious_study, name)
     cell = relaxed.base(SPEC)
     for text in (
         f"{cell.weakness[0]} teacher, weak accuracy {cell.weak_accuracy[0]:g}",
@@ -287,3 +291,33 @@ def test_scaling_laws_show_the_store_its_equivalents_and_exponents(results, pane
     assert np.isclose(ends, 0, atol=1e-6).any()  # the teacher's, without a penalty to speak of
     best = 2 * scaling_study.SOURCE * scaling_study.BEST_PENALTY
     assert np.isclose(ends, best).any() and not np.isclose(ends[1], 0)
+
+
+def test_self_training_shows_paths_turns_and_the_collapse(results, panels_of):
+    study = results.study("self_training").sel(quantity="risk")["mean"]
+    for panel, noise_var in zip(panels_of("self_training"), self_training_study.PSEUDO_NOISE, strict=True):
+        rings = [line for line in panel.lines if line.get_marker() == "o" and line.get_markerfacecolor() == "none"]
+        for penalty, ring in zip(self_training_study.PENALTIES, rings, strict=True):
+            assert shows(panel, study.sel(pseudo_noise_var=noise_var, penalty=penalty).values)
+            law = self_training_study.setting(SPEC, penalty, noise_var)
+            assert self_training.setting(results, penalty, noise_var) == law
+            end = float(theory_zoo.self_training_risk(law, self_training_study.GENERATIONS))
+            assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+            assert shows(panel, [float(theory_zoo.self_training_limit(law))] * 2)
+            best = float(theory_zoo.self_training_best_generation(law))
+            assert float(ring.get_xdata()[0]) == min(best, self_training_study.GENERATIONS)
+
+
+def test_spurious_shows_students_and_their_teacher_on_either_group(results, panels_of):
+    study, sizes = results.study("spurious")["mean"], (spurious_study.DIM, spurious_study.NUM_LABELS)
+    for panel, (test, share) in zip(panels_of("spurious"), spurious_study.TESTS.items(), strict=True):
+        for view in spurious_study.STRONG_VIEWS:
+            assert shows(panel, study.sel(view=view, quantity=f"student_{test}_risk").values)
+            labelled, pool, tested = (spurious_study.groups(view, s) for s in (spurious_study.LABELLED, 1.0, share))
+            for ours, study_groups in zip(spurious.groups(view, 0.3), spurious_study.groups(view, 0.3)):
+                np.testing.assert_array_equal(ours, study_groups)
+            pseudo = spurious_study.NUM_PSEUDO
+            end = theory_zoo.spurious_student_risk(labelled, pool, tested, *sizes, pseudo, SPEC.noise_var)
+            assert any(np.isclose(y[-1], float(end), rtol=1e-3) for y in drawn(panel))
+        teacher = float(theory_zoo.spurious_teacher_risk(labelled, tested, *sizes, SPEC.noise_var))
+        assert any(len(y) > 2 and np.allclose(y, teacher, rtol=1e-3) for y in drawn(panel))

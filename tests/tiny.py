@@ -136,7 +136,7 @@ THEORY = Tiny(
     theory_sweep.main,
     "theory_sweep",
     TheorySpec(
-        studies=("em_ladder", "mixture_target", "contamination", "misfit", "proportional"),
+        studies=("em_ladder", "mixture_target", "contamination", "misfit", "proportional", "self_training", "spurious"),
         em_steps=(0, 1, 5),
         em_sample_size=(400,),
         target_prior=(0.7, 0.3),

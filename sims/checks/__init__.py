@@ -17,6 +17,8 @@ from sims.checks import (
     zoo_random_features,
     zoo_ridge_pair,
     zoo_scaling_laws,
+    zoo_self_training,
+    zoo_spurious,
     zoo_subspaces,
     zoo_surrogate,
     zoo_true_labels,
@@ -43,6 +45,8 @@ PARTS = (
     zoo_accuracy,
     zoo_true_labels,
     zoo_scaling_laws,
+    zoo_self_training,
+    zoo_spurious,
 )
 
 

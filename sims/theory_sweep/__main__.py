@@ -1,7 +1,7 @@
 """Simulates every part of the theory that has a closed form or a relaxed assumption, and feeds the figures of both.
 
 One replicate is one draw of every study: the hull, the EM ladder, mixture targets, contaminated prompts, relaxed
-assumptions, misfit, the proportional limit and scaling laws.
+assumptions, misfit, the proportional limit, the accuracy plane, scaling laws, self-training and spurious correlations.
 """
 
 import sys

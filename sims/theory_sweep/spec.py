@@ -15,6 +15,8 @@ StudyName = Literal[
     "proportional",
     "accuracy_plane",
     "scaling_laws",
+    "self_training",
+    "spurious",
 ]
 STUDY_NAMES: tuple[StudyName, ...] = get_args(StudyName)
 

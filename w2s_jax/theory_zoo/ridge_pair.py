@@ -110,7 +110,7 @@ def ridge_pair_student_risk(
     _check(signal=signal, noise_var=noise_var, teacher_ratio=teacher_ratio, teacher_penalty=teacher_penalty)
     _check(student_ratio=student_ratio, student_penalty=student_penalty)
     inner, square = _teacher_moments(signal, noise_var, teacher_ratio, teacher_penalty)
-    k, m, _ = _traces(student_ratio, student_penalty)
+    k, m, _ = ridge_traces(student_ratio, student_penalty)
     return signal - 2 * k * inner + m * square
 
 
@@ -199,15 +199,21 @@ def ridge_pair_best_student_penalty(
     return jnp.where(excess > 0, shrunk, 0.0)
 
 
-def _teacher_moments(signal, noise_var, ratio, penalty):
-    """c = E <b_t, beta*> and a = E ||b_t||^2."""
-    k, m, slope = _traces(ratio, penalty)
+def ridge_stage(moments, noise_var, ratio, penalty):
+    """Mean <b, beta*> and ||b||^2 of a ridge fit to noisy labels of coefficients whose own means are `moments`."""
+    inner, square = moments
+    k, m, slope = ridge_traces(ratio, penalty)
     finite = jnp.isfinite(slope)
     noise = jnp.where(finite, noise_var * ratio * jnp.where(finite, slope, 1.0), jnp.where(noise_var > 0, jnp.inf, 0.0))
-    return signal * k, signal * m + noise
+    return k * inner, m * square + noise
 
 
-def _traces(ratio, penalty):
+def _teacher_moments(signal, noise_var, ratio, penalty):
+    """c = E <b_t, beta*> and a = E ||b_t||^2: true labels are those of beta* itself."""
+    return ridge_stage((signal, signal), noise_var, ratio, penalty)
+
+
+def ridge_traces(ratio, penalty):
     """Limits of (1/d) tr of S (S + eta)^-1, S^2 (S + eta)^-2 and S (S + eta)^-2."""
     # The square of r is written as a sum of squares: as a difference it would lose its digits near gamma = 1.
     square = (1 - ratio + penalty) ** 2 + 4.0 * ratio * penalty

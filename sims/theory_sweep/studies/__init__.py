@@ -14,6 +14,8 @@ from sims.theory_sweep.studies import (
     proportional,
     relaxed,
     scaling_laws,
+    self_training,
+    spurious,
 )
 from sims.theory_sweep.studies.study import Study
 
@@ -27,5 +29,7 @@ STUDIES: dict[str, Study] = {
     "proportional": proportional.STUDY,
     "accuracy_plane": accuracy_plane.STUDY,
     "scaling_laws": scaling_laws.STUDY,
+    "self_training": self_training.STUDY,
+    "spurious": spurious.STUDY,
 }
 """Every study by name; a new one is a file and a line here."""

@@ -1,0 +1,202 @@
+"""Spurious correlations: textbook least squares, roots and integrals by SciPy, fits by NumPy, and as promised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import root
+from scipy.stats import norm
+
+from tests.helpers import assert_mean_sharply
+from w2s_jax import theory_zoo as zoo
+from w2s_jax.theory_zoo import GroupFeatures
+
+CORE, SAME = jnp.zeros((1, 0)), jnp.eye(1)
+teacher, student = jax.jit(zoo.spurious_teacher_risk), jax.jit(zoo.spurious_student_risk)
+SIZES = (20, 200, 100, 0.7)
+"""dim, num_labels, num_pseudo, noise_var."""
+
+
+def line(minority, shift=2.0, strong=CORE) -> GroupFeatures:
+    """Groups that differ along one direction, which the teacher sees."""
+    return zoo.gaussian_groups(minority, jnp.array([shift]), SAME, strong)
+
+
+def plane(minority, angle=np.pi / 3, shift=(1.5, 0.5)) -> GroupFeatures:
+    """Groups in a plane: the teacher sees the first direction, the student one at an angle to it."""
+    views = np.array([[1.0], [0.0]]), np.array([[np.cos(angle)], [np.sin(angle)]])
+    return zoo.gaussian_groups(minority, jnp.array(shift), *map(jnp.asarray, views))
+
+
+def apart(*shares) -> GroupFeatures:
+    """Groups that are named, each with a model of its own."""
+    rows = jnp.eye(len(shares))
+    return GroupFeatures(rows, rows, jnp.array(shares))
+
+
+def test_without_group_features_it_is_least_squares():
+    one = GroupFeatures(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.ones(1))
+    np.testing.assert_allclose(teacher(one, one, 20, 50, 0.7), 0.7 * 20 / 29, rtol=1e-9)  # the inverse Wishart
+    np.testing.assert_allclose(student(one, one, one, 20, 50, 30, 0.7), 0.7 * 20 / 29, rtol=1e-9)
+    assert jnp.isinf(teacher(one, one, 20, 21, 0.7)) and jnp.isfinite(teacher(one, one, 20, 22, 0.7))
+
+
+def test_groups_with_models_of_their_own_are_fits_of_their_own():
+    labelled, tested = apart(0.2, 0.5, 0.3), apart(0.6, 0.3, 0.1)
+    expected = sum(t * 0.7 * 20 / (200 * share - 21) for t, share in zip((0.6, 0.3, 0.1), (0.2, 0.5, 0.3)))
+    np.testing.assert_allclose(teacher(labelled, tested, 20, 200, 0.7), expected, rtol=1e-9)
+    assert jnp.isinf(teacher(apart(0.1, 0.9), tested=apart(0.5, 0.5), dim=20, num_labels=200, noise_var=0.7))
+
+
+def test_scipy_solves_the_equation_with_integrals():
+    """One view: G has three numbers, and its integrals run over one normal variable in each group."""
+    gamma, minority, shift = 21 / 120, 0.2, 2.0
+
+    def mean(function):
+        return sum(
+            share * quad(lambda x, m=m: norm.pdf(x - m) * function(x), -12, 14, epsabs=1e-12, limit=200)[0]
+            for share, m in ((1 - minority, 0.0), (minority, shift))
+        )
+
+    def equation(entries):
+        a, b, c = entries
+
+        def share(x):
+            return 1 / (1 + gamma * (a + 2 * b * x + c * x * x))
+
+        first, second, third = (mean(lambda x, i=i: x**i * share(x)) for i in range(3))
+        product = np.array([[a, b], [b, c]]) @ [[first, second], [second, third]]
+        return product[0, 0] - 1, product[0, 1], product[1, 1] - 1
+
+    a, b, c = root(equation, (1.2, -0.3, 0.8), tol=1e-12).x
+    for share in (0.0, 0.5, 1.0):
+        expected = 20 / 120 * (a + 2 * b * share * shift + c * (1 + share * shift**2))
+        np.testing.assert_allclose(teacher(line(minority), line(share), 20, 120, 1.0), expected, rtol=1e-5)
+
+
+def test_a_student_with_its_teachers_features_is_its_teacher():
+    labelled, unlabelled, tested = (line(share, strong=SAME) for share in (0.1, 0.7, 0.5))
+    np.testing.assert_allclose(
+        student(labelled, unlabelled, tested, *SIZES), teacher(labelled, tested, 20, 200, 0.7), rtol=1e-9
+    )
+
+
+def test_a_core_student_sees_the_mean_and_takes_the_rest_for_noise():
+    labelled, sizes = line(0.1), (20, 200)
+
+    def quadratic(vector):  # tr(G v v') is what the teacher's risk is linear in
+        rows = jnp.asarray(vector)[None]
+        return float(teacher(labelled, GroupFeatures(rows, rows, jnp.ones(1)), *sizes, 0.7))
+
+    for share in (0.0, 0.3, 0.9):
+        own = line(share)
+        mean = own.weights @ own.weak
+        spread = float(teacher(labelled, own, *sizes, 0.7)) - quadratic(mean)
+        for size in (50, 100, jnp.inf):
+            expected = quadratic(mean) + 20 / (size - 21) * spread
+            for test in (0.0, 0.5):  # its risk does not depend on the group
+                np.testing.assert_allclose(student(labelled, own, line(test), *sizes, size, 0.7), expected, rtol=1e-7)
+
+
+def test_few_labels_are_not_needed_in_the_limit():
+    """To first order in d/n the sample's second moment is the population's; the rest is a linear projection."""
+    labelled, unlabelled, tested = (plane(share) for share in (0.2, 0.6, 0.5))
+
+    def moment(groups, one, other):
+        return np.einsum("q,qi,qj->ij", groups.weights, getattr(groups, one), getattr(groups, other))
+
+    n = 1e9
+    inverse = np.linalg.inv(moment(labelled, "weak", "weak"))
+    expected = np.trace(inverse @ moment(tested, "weak", "weak"))
+    np.testing.assert_allclose(n / 20 * teacher(labelled, tested, 20, n, 1.0), expected, rtol=1e-6)
+    taken = np.linalg.solve(moment(unlabelled, "strong", "strong"), moment(unlabelled, "strong", "weak"))
+    expected = np.trace(taken @ inverse @ taken.T @ moment(tested, "strong", "strong"))
+    np.testing.assert_allclose(n / 20 * student(labelled, unlabelled, tested, 20, n, jnp.inf, 1.0), expected, rtol=1e-6)
+
+
+def test_endless_pseudo_labels_from_the_test_never_hurt():
+    for share in (0.05, 0.5, 1.0):
+        for angle in (0.3, 1.2, np.pi / 2):
+            labelled, tested = plane(0.1, angle), plane(share, angle)
+            assert student(labelled, tested, tested, 20, 200, jnp.inf, 1.0) < teacher(labelled, tested, 20, 200, 1.0)
+
+
+def test_pools_out_of_balance_hurt_a_core_student():
+    labelled, tested = line(0.1), line(0.1)
+    pools = [float(student(labelled, line(share), tested, 20, 400, 1e6, 1.0)) for share in (0.1, 0.3, 0.6, 0.9)]
+    assert pools == sorted(pools)
+    assert pools[0] < float(teacher(labelled, tested, 20, 400, 1.0)) < pools[-1]
+
+
+def test_a_student_that_sees_more_of_the_group_can_lose_in_balance():
+    """No minority among labels and pseudo-labels alike, and a view of the shift that the teacher does not have."""
+    labelled, tested = (plane(share, np.pi / 4, (0.0, 3.0)) for share in (0.0, 0.5))
+    ours = [
+        float(f)
+        for f in (teacher(labelled, tested, 20, 400, 1.0), student(*[labelled] * 2, tested, 20, 400, jnp.inf, 1.0))
+    ]
+    assert ours[1] > 1.2 * ours[0]
+
+
+def drawn(rng, minority, size, dim, angle=np.pi / 3, shift=(1.5, 0.5)):
+    """Products of core features with what teacher and student see."""
+    core = rng.normal(size=(size, dim))
+    xi = rng.normal(size=(size, 2)) + (rng.random(size) < minority)[:, None] * shift
+    views = np.stack([np.ones(size), xi[:, 0]], 1), np.stack([np.ones(size), xi @ [np.cos(angle), np.sin(angle)]], 1)
+    return [(core[:, :, None] * view[:, None, :]).reshape(size, -1) for view in views]
+
+
+def test_fits_of_numpy_have_these_risks():
+    rng, dim, n, size = np.random.default_rng(0), 24, 240, 150
+    second = [np.einsum("q,qi,qj->ij", plane(0.5).weights, view, view) for view in plane(0.5)[:2]]
+    risks = []
+    for _ in range(1000):
+        rows, _ = drawn(rng, 0.3, n, dim)
+        seen, own = drawn(rng, 0.7, size, dim)
+        errors = np.linalg.lstsq(rows, rng.normal(size=n))[0]
+        passed_on = np.linalg.lstsq(own, seen @ errors)[0]
+        risks.append([np.sum(b.reshape(dim, 2) @ m * b.reshape(dim, 2)) for b, m in zip((errors, passed_on), second)])
+    groups = plane(0.3), plane(0.7), plane(0.5)
+    expected = teacher(groups[0], groups[2], dim, n, 1.0), student(*groups, dim, n, size, 1.0)
+    for samples, value in zip(np.array(risks).T, expected, strict=True):
+        assert_mean_sharply(samples, value)
+
+
+def test_nodes_are_enough_and_gradients_are_finite_differences():
+    views = jnp.array([1.5, 0.5]), jnp.array([[1.0], [0.0]]), jnp.array([[0.6], [0.8]])
+
+    @jax.jit
+    def risk(share, size):
+        groups = zoo.gaussian_groups(0.2, *views), zoo.gaussian_groups(share, *views), zoo.gaussian_groups(0.5, *views)
+        return student(*groups, 20, 120.0, size, 0.7)
+
+    finer = [zoo.gaussian_groups(share, *views, num_nodes=28) for share in (0.2, 0.6, 0.5)]
+    np.testing.assert_allclose(risk(0.6, 90.0), student(*finer, 20, 120.0, 90.0, 0.7), rtol=1e-5)
+    for i, slope in enumerate(jax.grad(risk, (0, 1))(0.6, 90.0)):
+        ahead, behind = (risk(*np.array([0.6, 90.0]) + h * np.eye(2)[i]) for h in (1e-5, -1e-5))
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.vmap(risk)(jnp.array([0.1, 0.6]), jnp.array([90.0, 200.0])), [risk(0.1, 90.0), risk(0.6, 200.0)], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: line(20), r"minority must be a share in \[0, 1\], got 20; a percentage is 100 times too large"),
+        (lambda: zoo.gaussian_groups(0.5, jnp.ones(1), SAME, CORE, 0), "num_nodes must be at least 1, got 0"),
+        (lambda: zoo.spurious_teacher_risk(line(0.1), line(0.5), 0, 100, 1.0), "dim must be at least 1, got 0"),
+        (
+            lambda: zoo.spurious_student_risk(*[line(0.1)] * 3, 20, 100, 0, 1.0),
+            "num_pseudo must be at least 1, got 0",
+        ),
+        (
+            lambda: zoo.spurious_teacher_risk(line(0.1), line(0.5), 20, 100, -1.0),
+            r"noise_var must be at least 0, got -1.0",
+        ),
+    ],
+)
+def test_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
