@@ -168,17 +168,18 @@ def _predictions(plan: "Plan") -> Iterator[str]:
     yield ""
     yield _verdict(plan)
     if plan.best:
-        yield f"Lowest risk without true labels: {NAMES[plan.best]}, {_number(plan.line(plan.best).risk)}."
+        yield f"Lowest risk of a student without true labels: {NAMES[plan.best]}, {_number(plan.line(plan.best).risk)}."
     fresh, shared = (
         f"{_length(now)} (n = inf: {_length(later)})"
         for now, later in zip(reversed(plan.lengths), reversed(plan.lengths_in_the_limit))
     )
     yield f"Refinement beats naive fine-tuning from prompts of: fresh {fresh}, shared {shared}."
-    yield "labels enough: the risk stays within 5% of that at n = inf. sign acc.: of the student at n = inf. ?: n large."
+    yield "labels enough: the risk stays within 5% of that at n = inf. sign acc.: of fitted students at n = inf."
     yield ""
     yield "by and assuming"
     for line in plan.predictions:
-        yield f"  {line.method}: {line.form}; {line.assumes}"
+        yield f"  {NAMES[line.method].strip()}: {line.form}"
+        yield f"    {line.assumes}"
     yield "not known"
     yield from (f"  {what}" for what in plan.not_known)
 
@@ -188,7 +189,9 @@ def _verdict(plan: "Plan") -> str:
     if naive is None or fresh is None:
         return "Not known which wins: the risk of one of the two is not known at this n."
     if plan.winner is None:
-        return f"Open: naive fine-tuning {_number(naive)} and refinement {_number(fresh)} differ by less than their errors."
+        return (
+            f"Open: {_number(naive)} (naive) and {_number(fresh)} (refinement) differ by less than the stated errors."
+        )
     names = {"naive_ft": "Naive fine-tuning", "icl_refine_fresh": "Refinement with fresh prompts"}
     low, high = sorted((naive, fresh))
     return f"{names[plan.winner]} wins: {_number(low)} against {_number(high)}, {high / low:.3g} times lower."
@@ -205,8 +208,8 @@ def _path(plan: "Plan") -> Iterator[str]:
         return
     passes = "passes" if path.passes_teacher else "does not pass"
     yield (
-        f"Naive fine-tuning gains: at best {path.best_accuracy:.4f}, {path.progress:.1%} of the way to its teacher, which "
-        f"it {passes}."
+        f"Naive fine-tuning gains: at best {path.best_accuracy:.3f}, {path.progress:.1%} of the way to its teacher, "
+        f"which it {passes}."
     )
     yield f"Stop where the student agrees with its teacher on {path.best_agreement:.1%} of the inputs."
     yield "assuming gaussian features, no bias, and many labels (theory_zoo.best_accuracy, theory_zoo.first_gain)"
@@ -230,15 +233,15 @@ def _draw(found: "Plan", path: Path) -> None:
     import numpy as np
 
     from figures import plan as drawing
-    from w2s_jax.planning.plan import phase
+    from w2s_jax.planning.phase import phase
 
     q = found.question
     assert q is not None
     accuracies, shifts = np.linspace(0.1, 1.0, POINTS), np.linspace(0.02, 0.98, POINTS)
     risks = phase(q, accuracies, shifts)
     heading = (
-        f"{q.weakness} teacher, n = {q.num_samples}, d = {q.dim}, K = {q.num_concepts}, noise variance {q.noise_var:g}, "
-        f"prompts of {q.num_icl}"
+        f"{q.weakness} teacher, n = {q.num_samples}, d = {q.dim}, K = {q.num_concepts}, "
+        f"noise variance {q.noise_var:g}, prompts of {q.num_icl}"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.save(accuracies, shifts, risks.naive, risks.refined, (q.weak_accuracy, q.concept_shift), heading, path)

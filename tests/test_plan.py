@@ -1,4 +1,4 @@
-"""`w2s_jax.plan` and `python -m sims.plan`: predictions against committed simulations and against theory, line by line."""
+"""`w2s_jax.plan` and `python -m sims.plan`: predictions against committed simulations and theory."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from w2s_jax.planning.question import read
 
 CELL = {"weak_accuracy": 0.7, "concept_shift": 0.5, "num_samples": 1024, "dim": 32, "num_concepts": 2, "num_icl": 16}
 MEASURED = {"start_accuracy": 0.8, "teacher_accuracy": 0.7, "agreement": 0.66}
-DIMS = ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_icl")
+SIZES = {"num_samples": 64, "dim": 9, "num_concepts": 4}
 LARGEST = 1024
 
 
@@ -143,7 +143,7 @@ def test_a_prediction_that_is_10_percent_off_covers_little(simulated, fine_tuned
 
 
 def test_the_path_of_penalties_is_that_of_the_sweep():
-    assert planning.PENALTIES == QUICK.penalties
+    assert QUICK.penalties == planning.PENALTIES
 
 
 # --- Every line is the function that it names -------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_lines_are_the_functions_of_theory(found, task):
         np.testing.assert_allclose(found.line(method).limit, limit, rtol=1e-6, err_msg=method)
     assert found.winner == "icl_refine_fresh"
     np.testing.assert_allclose(found.ratio, expected["naive_ft"] / expected["icl_refine_fresh"], rtol=1e-6)
-    ranked = {name: float(risk) for name, risk in expected.items() if name not in ("naive_ft_floor", "ceiling")}
+    ranked = {name: float(risk) for name, risk in expected.items() if name not in ("naive_ft_floor", "ceiling", "weak")}
     assert found.best == min(ranked, key=ranked.get)
 
 
@@ -244,7 +244,7 @@ def test_a_winner_within_the_errors_is_open(found):
 
 @pytest.mark.parametrize("agreement", [0.51, 0.62, 0.66, 0.89])
 def test_a_measured_task_has_the_accuracies_and_the_agreement_that_were_measured(agreement):
-    given = MEASURED | {"agreement": agreement, "num_samples": 64, "dim": 9, "num_concepts": 4}
+    given = MEASURED | SIZES | {"agreement": agreement}
     nothing = dict.fromkeys(("weak_accuracy", "concept_shift", "weakness"))
     question = read(**given, **nothing, noise_var=0.25, num_icl=4)[0]
     task = planning.task_of(question)
@@ -286,7 +286,7 @@ def argv(numbers: dict) -> list[str]:
 MISTAKES = [
     (
         CELL | {"weak_accuracy": 70},
-        "weak_accuracy must be in (0, 1], got 70; a percentage is written as a fraction, 0.7.",
+        "weak_accuracy must be in (0, 1], got 70; a percentage is written as a fraction, 0.7",
     ),
     (CELL | {"weak_accuracy": 0}, "weak_accuracy must be in (0, 1], got 0"),
     (CELL | {"concept_shift": 1}, "concept_shift must be in [0, 1), got 1"),
@@ -303,11 +303,8 @@ MISTAKES = [
     ({"start_accuracy": 0.8}, "needs teacher_accuracy and agreement too"),
     ({"weak_accuracy": 0.7}, "needs concept_shift and num_samples and dim and num_concepts too"),
     (MEASURED | {"num_samples": 9}, "needs dim and num_concepts too"),
-    (
-        MEASURED | {"teacher_accuracy": 0.4, "agreement": 0.5, "num_samples": 9, "dim": 9, "num_concepts": 2},
-        "above 0.5",
-    ),
-    (MEASURED | {"num_samples": 9, "dim": 9, "num_concepts": 2, "weakness": "rotated"}, "weakness must be left out"),
+    (MEASURED | SIZES | {"teacher_accuracy": 0.4, "agreement": 0.5}, "teacher_accuracy must be above 0.5"),
+    (MEASURED | SIZES | {"weakness": "rotated"}, "weakness must be left out"),
     ({}, "A plan needs numbers, got none"),
     (CELL | {"num_sample": 3}, "there is no option --num-sample; did you mean --num-samples?"),
     (CELL | {"dim": "many"}, "--dim must be a whole number, got 'many'"),
@@ -366,10 +363,13 @@ def test_there_are_worked_cases():
 
 @pytest.mark.parametrize(("line", "printed"), CASES, ids=lambda text: "")
 def test_the_guide_prints_what_the_command_prints(capsys, line, printed):
-    """Word by word, numbers to 2%: the guide was printed in single precision."""
+    """Word by word, numbers to 2%: the guide was printed in single precision. Dots stand for lines left out at the end."""
     words = shlex.split(line.replace("\\\n", " "))[3:]
     assert command.main(words) == 0
     now = capsys.readouterr().out
+    if printed.endswith("...\n"):
+        printed = printed.removesuffix("...\n")
+        now = "\n".join(now.splitlines()[: len(printed.splitlines())])
     assert NUMBER.sub("#", now).split() == NUMBER.sub("#", printed).split()
     numbers = [np.array([float(x.replace(",", "")) for x in NUMBER.findall(text)]) for text in (now, printed)]
     np.testing.assert_allclose(*numbers, rtol=0.02)

@@ -10,7 +10,7 @@ class Prediction(NamedTuple):
     risk: float | None
     """Mean excess risk on n labels, squared label units."""
     error: float | None
-    """Stated error of the risk: 0 where the form is exact, None where it is of the leading order, with no size stated."""
+    """Stated error of the risk: 0 where the form is exact, None where it is of leading order, and no size is stated."""
     limit: float | None
     """The risk with infinitely many labels; None for what is not fitted."""
     pgr: float | None
@@ -53,7 +53,7 @@ SILENT = (
     "icl_refine_leave_one_out: its prompts share examples, so that posteriors depend on each other",
     "intent_refine: only the exponent of its errors is known",
     "self_refine on n labels: only its bias is known (theory.self_refinement_bias)",
-    "em_prior on n labels: only its first step and its limit are known (theory.em_first_step_risk, theory.em_limit_risk)",
+    "em_prior on n labels: only its first step and its limit are known (theory.em_first_step_risk, em_limit_risk)",
     "sign accuracy on n labels, and with one shared prompt: a mean over students, and an angle is not linear in them",
 )
 """What no line says, and why."""

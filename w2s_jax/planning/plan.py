@@ -4,19 +4,16 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from w2s_jax import theory
 from w2s_jax.planning import forms
 from w2s_jax.planning.lines import ASSUMES, FORM, SILENT, Prediction
-from w2s_jax.planning.question import OWN, Question, read
+from w2s_jax.planning.phase import PENALTIES, task_of
+from w2s_jax.planning.question import Question, read
 from w2s_jax.risk import performance_gap_recovered
 from w2s_jax.types import Scalar, Task
 
-PENALTIES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Penalties of naive fine-tuning: the path of the risk sweep."""
 ENOUGH = 0.05
 """More labels are useless once the risk is within this share of what infinitely many would leave."""
 MOST_LABELS, LONGEST_PROMPT = 1e9, 1024
@@ -63,7 +60,7 @@ class Plan(NamedTuple):
     ratio: float | None
     """Risk of naive fine-tuning over that of refinement with fresh prompts."""
     best: str | None
-    """The method of lowest risk among all that need no true label."""
+    """The student of lowest risk among all that need no true label."""
     lengths: Lengths | None
     """With n labels."""
     lengths_in_the_limit: Lengths | None
@@ -150,50 +147,6 @@ def plan(
     return _of_task(question, task_of(question), path)
 
 
-def task_of(question: Question) -> Task:
-    """The task of a question, whose weak accuracy and concept shift may be traced; a measured teacher is its own."""
-    q = question
-    sizes = {"num_concepts": q.num_concepts, "dim": q.dim}
-    law = {"concept_shift": q.concept_shift, "noise_var": q.noise_var}
-    if q.weakness != OWN:
-        return forms.build(**sizes, **law, weak_accuracy=q.weak_accuracy, weakness=q.weakness)
-    own = np.eye(1, q.dim)[0]
-    rivals = q.lean / math.sqrt(q.num_concepts - 1) * (np.arange(q.dim) < q.num_concepts) * (1 - own)
-    outside = math.sqrt(1 - q.lean**2) * (np.arange(q.dim) == q.num_concepts)
-    beside = jnp.sqrt(1 - jnp.asarray(q.weak_accuracy, float) ** 2)
-    return forms.build(**sizes, **law, weak_coef=q.weak_accuracy * own + beside * (rivals + outside))
-
-
-class Phase(NamedTuple):
-    """Naive fine-tuning against refinement with fresh prompts over accuracies and shifts, all else as in a question."""
-
-    naive: np.ndarray
-    """Predicted risk, `[accuracies shifts]`."""
-    refined: np.ndarray
-    """The same; NaN where no closed form is."""
-
-
-def phase(question: Question, weak_accuracy: np.ndarray, concept_shift: np.ndarray) -> Phase:
-    """The predicted phase diagram around a question.
-
-    Args:
-        question: what a plan answered (`Plan.question`).
-        weak_accuracy: accuracies in (0, 1], `[x]`.
-        concept_shift: shifts in [0, 1), `[y]`.
-
-    Returns:
-        A `Phase`, each field `[x y]`.
-    """
-
-    def cell(accuracy, shift):
-        task = task_of(question._replace(weak_accuracy=accuracy, concept_shift=shift))
-        naive = forms.naive(task, question.num_samples, jnp.asarray(PENALTIES)).risk
-        return naive, forms.refined(task, question.num_samples, question.num_icl).risk[1]
-
-    cells = jax.jit(jax.vmap(jax.vmap(cell, (None, 0)), (0, None)))
-    return Phase(*(np.asarray(risk, float) for risk in cells(jnp.asarray(weak_accuracy), jnp.asarray(concept_shift))))
-
-
 def _path(start: float, teacher: float, agreement: float) -> AccuracyPath:
     accuracy, progress, first, _, low, high = map(float, forms.path_of(start, teacher, agreement))
     if not low - 1e-6 <= agreement <= high + 1e-6:
@@ -207,8 +160,8 @@ def _path(start: float, teacher: float, agreement: float) -> AccuracyPath:
 
 
 def _of_task(question: Question, task: Task, path: AccuracyPath | None) -> Plan:
-    n, penalties = question.num_samples, np.asarray(PENALTIES)
-    naive = forms.naive_of(task, n, penalties)
+    n = question.num_samples
+    naive = forms.naive_of(task, n, np.asarray(PENALTIES))
     at = _refiner(task, n)
     level, error = at(question.num_icl)[:2]
     sampled = bool(np.isnan(level).any())
@@ -216,53 +169,57 @@ def _of_task(question: Question, task: Task, path: AccuracyPath | None) -> Plan:
         found = [theory.sampled_misalignment(task, question.num_icl, prompts) for prompts in ("shared", "fresh")]
         level = np.array([float(one.value) for one in found])
         error = np.array([2 * float(one.error) for one in found])
+    errors = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
+    lines = _lines(task, n, level, errors, sampled)
+    naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
+    ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
+    students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak")]
+    best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
+    now = later = Lengths(None, None)
+    if not sampled:
+        floor = float(theory.population_ridge_floor(task))
+        now = Lengths(*(_first(lambda m, i=i: at(m).risk[i] < naive.risk) for i in range(2)))
+        later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
+    not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
+    return Plan(question, lines, _winner(naive_line, fresh_line), ratio, best, now, later, path, not_known)
+
+
+def _lines(
+    task: Task, num_samples: int, level: np.ndarray, errors: dict[str, float | None], sampled: bool
+) -> tuple[Prediction, ...]:
+    """A line a method, given the misalignments of the prompts."""
+    penalties = np.asarray(PENALTIES)
 
     def curve(sizes) -> np.ndarray:
         return np.asarray(forms.risks_of(task, np.asarray(sizes, float), level, penalties))
 
     limits = forms.limits_of(task, level, penalties)
-    sizes = np.concatenate([[n], np.geomspace(1, MOST_LABELS, 511)])
+    sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, 511)])
     curves = curve(sizes)
-    errors = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
-    ceiling = float(curves[0, -1])
-
-    def line(method, risk, accuracy, limit=None, enough=None, error: float | None = 0.0) -> Prediction:
-        gap = float(performance_gap_recovered(float(limits.weak[0]), risk, ceiling))
-        form = FORM[method].replace("theory.misalignment", "theory.sampled_misalignment") if sampled else FORM[method]
-        known = _known(risk)
-        return Prediction(
-            method, known, None if known is None else error, limit, _known(gap), _known(accuracy), enough, form,
-            ASSUMES[method],
-        )  # fmt: skip
-
-    fitted = {
-        method: line(
-            method,
-            float(curves[0, i]),
-            float(limits.sign_accuracy[i]),
-            _known(limits.risk[i]),
-            _enough(curve, sizes[1:], curves[1:, i], float(limits.risk[i]), i),
-            errors[method],
-        )
-        for i, method in enumerate(forms.FITTED)
+    risk = dict(zip(forms.FITTED, curves[0])) | {"naive_ft_floor": limits.floor}
+    risk |= {"source": limits.source[0], "weak": limits.weak[0]}
+    accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {"naive_ft_floor": math.nan}
+    accuracy |= {"source": limits.source[1], "weak": limits.weak[1]}
+    limit = dict(zip(forms.FITTED, map(float, limits.risk)))
+    enough = {
+        method: _enough(curve, sizes[1:], curves[1:, i], limit[method], i) for i, method in enumerate(forms.FITTED)
     }
-    floor = line("naive_ft_floor", float(limits.floor), math.nan)
-    still = [line(name, *map(float, both)) for name, both in (("source", limits.source), ("weak", limits.weak))]
-    predictions = (fitted.pop("naive_ft"), floor, *(fitted.pop(m) for m in forms.FITTED[1:5]), *still, *fitted.values())
 
-    naive_line, fresh_line = predictions[0], predictions[3]
-    winner = _winner(naive_line, fresh_line)
-    ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
-    rivals = [one for one in predictions if one.method not in ("naive_ft_floor", "ceiling") and one.risk is not None]
-    best = min(rivals, key=lambda one: one.risk or 0.0).method
-    finite = limit = Lengths(None, None)
-    if not sampled:
-        finite = Lengths(*(_first(lambda m, i=i: at(m)[2][i] < naive.risk) for i in range(2)))
-        limit = Lengths(*(_in_the_limit(task, at, i, float(limits.floor)) for i in range(2)))
-    not_known = (
-        SILENT if not sampled else (*SILENT, "the prompt length from which refinement wins: no closed form here")
-    )
-    return Plan(question, predictions, winner, ratio, best, finite, limit, path, not_known)
+    def line(method: str, form: str) -> Prediction:
+        known = _known(risk[method])
+        return Prediction(
+            method,
+            known,
+            None if known is None else errors.get(method, 0.0),
+            _known(limit.get(method, math.nan)),
+            _known(performance_gap_recovered(float(risk["weak"]), float(risk[method]), float(risk["ceiling"]))),
+            _known(accuracy[method]),
+            enough.get(method),
+            form.replace("theory.misalignment", "theory.sampled_misalignment") if sampled else form,
+            ASSUMES[method],
+        )
+
+    return tuple(line(method, form) for method, form in FORM.items())
 
 
 def _refiner(task: Task, num_samples: int) -> Callable[[int], forms.Refined]:
@@ -300,11 +257,11 @@ def _first(wins: Callable[[int], bool]) -> float:
 
 
 def _in_the_limit(task: Task, at: Callable[[int], forms.Refined], which: int, floor: float) -> float:
-    """The length from which the misalignment is under the floor; by its sharp form where that is too small to resolve."""
+    """The length from which the misalignment is under the floor; by its sharp form where that is under 1e-4."""
     scale = float(np.mean(task.feature_var))
     if 0 < floor / scale < 1e-4 and task.concepts.shape[-2] > 2:
         return math.ceil(theory.refinement_crossover_asymptotic(task, ("shared", "fresh")[which]))
-    return math.inf if floor == 0 else _first(lambda m: scale * at(m)[0][which] < floor)
+    return math.inf if floor == 0 else _first(lambda m: scale * at(m).misalignment[which] < floor)
 
 
 def _enough(curve, sizes: np.ndarray, risks: np.ndarray, limit: float, which: int) -> float | None:

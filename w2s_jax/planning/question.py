@@ -11,8 +11,8 @@ and a teacher of length 1 whose error leans toward the rivals by `lean` in [-1, 
 
     beta_w = a e_* + sqrt(1 - a^2) (lean v + sqrt(1 - lean^2) u),
 
-agrees with the source on a share g = 1 - arccos(c)/pi for c = a c_b + lean sqrt(1 - a^2) sqrt(1 - c_b^2). Lean 1 is the
-`confused` teacher, 0 the `rotated` one and -1 the `opposed` one; every agreement that two accuracies allow has its lean.
+agrees with the source on a share g = 1 - arccos(c)/pi for c = a c_b + lean sqrt(1 - a^2) sqrt(1 - c_b^2). Lean 1 is
+the `confused` teacher, 0 the `rotated` one, -1 the `opposed` one; every agreement that two accuracies allow has a lean.
 """
 
 import difflib
@@ -147,8 +147,8 @@ def _described(measured: Accuracies, num_concepts: int) -> tuple[float, float, f
     for name, value in (("start_accuracy", measured.start), ("teacher_accuracy", measured.teacher)):
         if value <= 0.5:
             raise ValueError(
-                f"{name} must be above 0.5 where it describes a task, got {value:g}; a source or teacher no better than "
-                f"chance has no place in the model, and weak_accuracy and concept_shift may be given instead."
+                f"{name} must be above 0.5 where it describes a task, got {value:g}; in the model source and teacher "
+                f"are better than chance, so give weak_accuracy and concept_shift instead."
             )
     start, teacher = -math.cos(math.pi * measured.start), -math.cos(math.pi * measured.teacher)
     tangent = -math.tan(math.pi * measured.start) * math.sqrt(num_concepts - 1)
