@@ -163,7 +163,7 @@ def _predictions(plan: "Plan") -> Iterator[str]:
         limit = "" if line.limit is None else _number(line.limit)
         yield (
             f"{NAMES[line.method]:<26} {_number(line.risk):>9} {error if line.risk is not None else '':>8} {limit:>9} "
-            f"{_number(line.pgr):>7} {_number(line.sign_accuracy):>9} {enough:>13}"
+            f"{'no gap' if line.pgr is None and line.risk is not None else _number(line.pgr):>7} {_number(line.sign_accuracy):>9} {enough:>13}"
         )
     yield ""
     yield _verdict(plan)

@@ -363,7 +363,7 @@ def test_there_are_worked_cases():
 
 @pytest.mark.parametrize(("line", "printed"), CASES, ids=lambda text: "")
 def test_the_guide_prints_what_the_command_prints(capsys, line, printed):
-    """Word by word, numbers to 2%: the guide was printed in single precision. Dots stand for lines left out at the end."""
+    """Word by word, numbers to 2%: the guide was printed in single precision. Dots: the last lines are left out."""
     words = shlex.split(line.replace("\\\n", " "))[3:]
     assert command.main(words) == 0
     now = capsys.readouterr().out

@@ -112,10 +112,8 @@ class Limits(NamedTuple):
     """Risk and sign accuracy of the source."""
     weak: Float[Array, "2"]
     """The same of the weak teacher."""
-    floor: Float[Array, ""]
-    """The least risk of naive fine-tuning over all penalties."""
-    penalty: Float[Array, ""]
-    """Where that is."""
+    floor: Float[Array, "2"]
+    """The same of naive fine-tuning at the best of all penalties."""
 
 
 def limits(task: Task, misalignment: Float[Array, "2"], penalties: Float[Array, "p"]) -> Limits:
@@ -137,14 +135,15 @@ def limits(task: Task, misalignment: Float[Array, "2"], penalties: Float[Array, 
         ]
     )
     risk = [jnp.min(path), *(scale * misalignment), theory.span_bias(task), theory.hull_bias(task), jnp.zeros_like(eta)]
-    accuracy = sign_accuracy(jnp.concatenate([fitted, task.source_coef[None], task.weak_coef[None]]), task.target_coef)
+    share = 1 / (1 + theory.population_best_penalty(task) / scale)
+    others = jnp.stack([task.source_coef, task.weak_coef, share * task.weak_coef + (1 - share) * task.source_coef])
+    accuracy = sign_accuracy(jnp.concatenate([fitted, others]), task.target_coef)
     return Limits(
         jnp.stack(risk),
-        accuracy[:-2],
-        jnp.stack([theory.source_bias(task), accuracy[-2]]),
-        jnp.stack([theory.weak_bias(task), accuracy[-1]]),
-        theory.population_ridge_floor(task),
-        theory.population_best_penalty(task),
+        accuracy[:-3],
+        jnp.stack([theory.source_bias(task), accuracy[-3]]),
+        jnp.stack([theory.weak_bias(task), accuracy[-2]]),
+        jnp.stack([theory.population_ridge_floor(task), accuracy[-1]]),
     )
 
 

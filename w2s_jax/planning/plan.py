@@ -196,10 +196,9 @@ def _lines(
     limits = forms.limits_of(task, level, penalties)
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, 511)])
     curves = curve(sizes)
-    risk = dict(zip(forms.FITTED, curves[0])) | {"naive_ft_floor": limits.floor}
-    risk |= {"source": limits.source[0], "weak": limits.weak[0]}
-    accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {"naive_ft_floor": math.nan}
-    accuracy |= {"source": limits.source[1], "weak": limits.weak[1]}
+    fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
+    risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
+    accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {method: pair[1] for method, pair in fixed.items()}
     limit = dict(zip(forms.FITTED, map(float, limits.risk)))
     enough = {
         method: _enough(curve, sizes[1:], curves[1:, i], limit[method], i) for i, method in enumerate(forms.FITTED)
