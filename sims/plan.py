@@ -161,9 +161,10 @@ def _predictions(plan: "Plan") -> Iterator[str]:
         error = "?" if line.error is None else "exact" if line.error == 0 else f"{line.error:.1g}"
         enough = "" if line.limit is None else _count(line.enough)
         limit = "" if line.limit is None else _number(line.limit)
+        gap = "no gap" if line.pgr is None and line.risk is not None else _number(line.pgr)
         yield (
             f"{NAMES[line.method]:<26} {_number(line.risk):>9} {error if line.risk is not None else '':>8} {limit:>9} "
-            f"{'no gap' if line.pgr is None and line.risk is not None else _number(line.pgr):>7} {_number(line.sign_accuracy):>9} {enough:>13}"
+            f"{gap:>7} {_number(line.sign_accuracy):>9} {enough:>13}"
         )
     yield ""
     yield _verdict(plan)

@@ -219,7 +219,8 @@ def test_lengths_are_the_crossovers_of_theory(found, task):
         assert level[0] >= found.line("naive_ft_floor").risk > level[1]
         crossover = theory.refinement_crossover_asymptotic(task, prompts)
         assert length <= math.ceil(crossover)  # the formula is high
-    at, before = (w2s.plan(**CELL | {"num_icl": m}) for m in (found.lengths.shared, found.lengths.shared - 1))
+    shortest = int(found.lengths.shared)
+    at, before = (w2s.plan(**CELL | {"num_icl": m}) for m in (shortest, shortest - 1))
     assert at.line("icl_refine_shared").risk < at.line("naive_ft").risk
     assert before.line("icl_refine_shared").risk >= before.line("naive_ft").risk
 
