@@ -60,10 +60,12 @@ POINTS = 16
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options of the command."""
-    kinds = {name: Option(kind, False, False) for name, (kind, _) in NUMBERS.items()}
-    argv = arguments.checked(
-        sys.argv[1:] if argv is None else argv, kinds | dict.fromkeys(FILES, Option(str, False, False))
-    )
+    options = {name: Option(kind, False, False) for name, (kind, _) in NUMBERS.items()}
+    words = sys.argv[1:] if argv is None else list(argv)
+    if "-" in words[1:]:  # the terminal, which alone would look like an option
+        at = words.index("-", 1)
+        words[at - 1 : at + 1] = [f"{words[at - 1]}=-"]
+    argv = arguments.checked(words, options | dict.fromkeys(FILES, Option(str, False, False)))
     parser = argparse.ArgumentParser(
         prog="python -m sims.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -208,7 +208,7 @@ def test_labels_are_enough_where_the_risk_is_within_5_percent(found, task):
     risk = [float(theory.span_risk(task, n)) for n in (span.enough - 1, span.enough)]
     assert risk[0] > 1.05 * span.limit >= risk[1]
     naive = found.line("naive_ft")
-    near = [float(forms.naive(task, n, np.array(planning.PENALTIES)).risk) for n in (naive.enough - 2, naive.enough)]
+    near = [float(forms.naive_of(task, n, np.array(planning.PENALTIES)).risk) for n in (naive.enough - 2, naive.enough)]
     assert near[0] > 1.05 * naive.limit >= near[1]
     assert math.isinf(found.line("ceiling").enough)
 
