@@ -37,10 +37,11 @@ KERNELS |= {
     "statistics": {"types"},
     "results": set(),
 }
+KERNELS |= {"planning": {"names", "types", "tasks", "risk", "theory", "theory_zoo"}}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}
 FIGURES_MAY_IMPORT = {"tasks", "theory", "theory_zoo", "statistics", "risk", "types"}
-DRAWING_COMMANDS = ("compare",)
+DRAWING_COMMANDS = ("compare", "plan.py")
 """Commands whose --figure is one point or table of the user's, of which there is no store."""
 
 
@@ -258,7 +259,7 @@ COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "metho
 
 
 def test_help_and_a_typo_answer_before_jax_is_imported():
-    result = run_python(LIGHT_PROBE.format(commands=[*(f"{name}.__main__" for name in COMMANDS), "verify"]))
+    result = run_python(LIGHT_PROBE.format(commands=[*(f"{name}.__main__" for name in COMMANDS), "verify", "plan"]))
     assert result.returncode == 0, result.stderr
 
 
