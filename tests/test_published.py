@@ -1,9 +1,12 @@
 """Published runs: the tables are sound, docs/published.md says what they say, and the figure can be read."""
 
+import doctest
+
 import numpy as np
 import pytest
 
 from figures import published, style
+from tests.conftest import ROOT
 from tests.panels import assert_legible, laid_out
 
 
@@ -38,6 +41,16 @@ def test_prose_says_what_the_tables_hold(runs):
             if (row["labels"], row["strong"]) == (labels, published.STUDENT)
         }
         assert own[5] < own[0] < own[25] and own[0] - own[5] <= 0.0701
+
+
+def test_the_worked_case_of_the_guide(runs):
+    found = doctest.testfile(str(ROOT / "docs" / "planning.md"), module_relative=False)
+    assert found.attempted >= 4 and not found.failed
+    own = [row for row in runs if (row["task"], row["weak"], row["strong"]) == ("boolq", "gpt2", "gpt2-xl")]
+    reached = [mean([row for row in own if float(row["true_share"]) == share]) for share in (0, 0.25, 0.5, 0.75, 1)]
+    guide = " ".join((ROOT / "docs" / "planning.md").read_text().split())
+    assert "{:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}".format(*reached) in guide
+    assert f"teacher at {mean(own, 'teacher'):.1%}" in guide and f"ceiling at {mean(own, 'ceiling'):.1%}" in guide
 
 
 def test_the_figure_is_drawn_and_written(tmp_path, capsys, few_pixels):
