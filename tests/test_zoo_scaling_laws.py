@@ -1,6 +1,7 @@
 """Scaling laws: SciPy's roots, published forms of special cases, scikit-learn's ridge, slopes on endless spectra."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -32,11 +33,12 @@ student_risk = jax.jit(zoo.feature_ridge_student_risk)
 
 
 class Fit(NamedTuple):
-    """Mean shares, and second moments: of noise of variance 1, and a function from those of labels to those of fits."""
+    """Mean shares and what is missed of them; variances by noise of variance 1, and by the squares of the labels."""
 
     shares: np.ndarray
+    missed: np.ndarray
     of_noise: np.ndarray
-    squares: object
+    variance: Callable[[np.ndarray], np.ndarray]
 
 
 def oracle(lam, learner, multiplicity=None) -> Fit:
@@ -63,22 +65,20 @@ def oracle(lam, learner, multiplicity=None) -> Fit:
     w, v = s**2 + o * (g @ o) / left, m**2 + o * (g @ o) / left
     room = n - g @ w
 
-    def squares(of_labels):
-        return s**2 * of_labels + o * (g @ (o * of_labels)) / left + w * (g @ (v * of_labels)) / room
+    def variance(squares):
+        return o * (g @ (o * squares)) / left + w * (g @ (v * squares)) / room
 
-    return Fit(s, w / room, squares)
+    return Fit(s, m, w / room, variance)
 
 
 def oracle_risks(lam, target, noise_var, teacher, student, multiplicity=None):
     """Teacher and student by the second moments of their coefficients."""
     g = np.ones(len(lam)) if multiplicity is None else multiplicity
     first, second = (oracle(lam, one, multiplicity) for one in (teacher, student))
-    squares = first.squares(target**2) + noise_var * first.of_noise
-    cross = first.shares * target**2
-    return (
-        g @ (target**2 - 2 * cross + squares),
-        g @ (target**2 - 2 * second.shares * cross + second.squares(squares)),
-    )
+    spread = first.variance(target**2) + noise_var * first.of_noise
+    passed_on = second.shares**2 * spread + second.variance((first.shares * target) ** 2 + spread)
+    lost = first.missed + first.shares * second.missed
+    return g @ ((first.missed * target) ** 2 + spread), g @ ((lost * target) ** 2 + passed_on)
 
 
 @pytest.mark.parametrize("teacher", LEARNERS)

@@ -4,11 +4,11 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
 from sims.checks.draws import shared_program
-from sims.theory_sweep.studies.scaling_laws import fit_feature_ridge
 from w2s_jax import theory_zoo
 from w2s_jax.rng import stream
 from w2s_jax.theory_zoo import FeatureRidge, Schedule
@@ -126,21 +126,33 @@ def _powers(capacity: float, source: float, dim: int) -> tuple[np.ndarray, np.nd
     return index**-capacity, index ** -(0.5 + capacity * source)
 
 
-@shared_program("num_samples", "width", "count")
-def _fits(key, eigenvalues, labelled, noise_var, penalty, num_samples, width, count):
-    """Fits of functions `[r d]`, one draw each."""
-    shape = {"num_samples": num_samples, "width": width}
-    keys = jax.random.split(key, count)
-    return jax.vmap(lambda k, coef: fit_feature_ridge(k, eigenvalues, coef, noise_var, penalty, **shape))(
-        keys, labelled
-    )
+@shared_program("num_samples", "width")
+def _fits(key, eigenvalues, labelled, noise_var, penalty, num_samples, width):
+    """Ridge by its normal equations on the labels of functions `[r d]`, one draw each; without a width no features."""
+    roots = jnp.diag(jnp.sqrt(eigenvalues))
+
+    def one(key, labelled):
+        inputs, noise, mixed = (
+            jax.random.normal(stream(key, name), (rows, columns))
+            for name, rows, columns in (
+                ("inputs", num_samples, len(labelled)),
+                ("noise", num_samples, 1),
+                ("features", width or 1, len(labelled)),
+            )
+        )
+        features = roots if width is None else mixed @ roots / jnp.sqrt(width)
+        x, labels = inputs @ features.T, inputs @ labelled + jnp.sqrt(noise_var) * noise[:, 0]
+        gram = x.T @ x / num_samples + penalty * jnp.eye(x.shape[1])
+        return jnp.linalg.solve(gram, x.T @ labels / num_samples) @ features
+
+    return jax.vmap(one)(jax.random.split(key, len(labelled)), labelled)
 
 
 def _fit(key, learner: FeatureRidge, eigenvalues, labelled, noise_var) -> np.ndarray:
     """Fits of functions `[r d]`; of one function where it is `[d]`."""
     width = None if np.isinf(learner.width) else learner.width
     labelled = np.broadcast_to(labelled, (COUNT, len(eigenvalues)))
-    return _fits(key, eigenvalues, labelled, noise_var, learner.penalty, learner.num_samples, width, COUNT)
+    return _fits(key, eigenvalues, labelled, noise_var, learner.penalty, learner.num_samples, width)
 
 
 def _shares(key, direction: int) -> np.ndarray:
