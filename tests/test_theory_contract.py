@@ -54,6 +54,7 @@ MORE = {
     "refinement_crossover": lambda task: theory.refinement_crossover(task, "shared"),
     "refinement_crossover_asymptotic": lambda task: theory.refinement_crossover_asymptotic(task, "shared"),
     "ridge_risk": lambda task: theory.ridge_risk(task, 40, 0.3),
+    "ridge_risk_correction": lambda task: theory.ridge_risk_correction(task, 40, 0.3),
     "rival_weights_asymptotic": lambda task: theory.rival_weights_asymptotic(task, 6),
     "self_refinement_bias": lambda task: theory.self_refinement_bias(mixture(task)),
     "span_risk": lambda task: theory.span_risk(task, 40),

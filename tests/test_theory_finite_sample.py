@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from tests.oracles import marchenko_pastur_mean
 from tests.test_theory_population import in_random_frame, written_task
@@ -74,6 +75,41 @@ def test_trace_terms_approach_their_limit_as_one_over_d():
         gaps.append(abs(first.mean() - limit))
         assert first.std() / np.sqrt(len(first)) < 0.1 * gaps[-1]
     assert abs(slope(sizes, gaps) + 1) < 0.1
+
+
+def published_term(gamma, eta):
+    """E tr (S + eta)^-1 less d times its limit, as Bai and Silverstein (2004) state it, for n and d large."""
+    m = brentq(lambda m: 1 / m - gamma / (1 + m) - eta, 1e-9, 1e9, xtol=1e-14, rtol=1e-14)
+    return gamma * m**3 / (1 + m) ** 3 / (1 - gamma * m**2 / (1 + m) ** 2) ** 2
+
+
+@pytest.mark.parametrize(("gamma", "eta"), [(0.5, 0.3), (0.9, 1.0), (2.0, 0.1)])
+def test_the_next_term_of_ridge_is_the_published_one(gamma, eta):
+    """Each term alone: the trace of S (S + eta)^-1 and its slope, from the published trace of (S + eta)^-1."""
+    d, correction = 8, jax.jit(theory.ridge_risk_correction)
+    n, step = d / gamma, 1e-4
+
+    def mean(x):  # of lambda/(lambda + x), its next term
+        return -x * published_term(gamma, x) / d
+
+    first = -(mean(eta + step) - mean(eta - step)) / (2 * step)
+    second, zeroth = mean(eta) - eta * first, -mean(eta) - eta * first
+    silent = {"num_concepts": 2, "dim": d, "noise_var": 0.0}
+    loud = written_task(num_concepts=2, dim=d, weak_accuracy=1.0, concept_shift=0.0, noise_var=1.0, weakness="noisy")
+    far_source = written_task(**silent, weak_accuracy=1.0, concept_shift=0.5, weakness="noisy")
+    far_weak = written_task(**silent, weak_accuracy=0.5, concept_shift=0.0)
+    both = written_task(**silent, weak_accuracy=0.5, concept_shift=0.5)
+    tolerance = {"rtol": 1e-6, "atol": 1e-9}
+    np.testing.assert_allclose(correction(loud, n, eta), gamma * first, **tolerance)
+    np.testing.assert_allclose(correction(far_source, n, eta), 0.5 * zeroth, **tolerance)
+    np.testing.assert_allclose(correction(far_weak, n, eta), second, **tolerance)
+    np.testing.assert_allclose(correction(both, n, eta), second + 0.5 * zeroth + 2 * 0.25 * eta * first, **tolerance)
+
+
+def test_the_next_term_of_least_squares_is_that_of_the_exact_risk():
+    task, n = example(), 4000.0
+    term = float(jax.jit(theory.ridge_risk_correction)(task, n, 0.0))
+    np.testing.assert_allclose(term, least_squares_risk(task, n) - ridge_risk(task, n, 0.0), rtol=2e-3)
 
 
 def test_ridge_risk_approaches_the_population_as_one_over_n():

@@ -36,7 +36,7 @@ WIDE = 96
 
 def checks() -> list[Check]:
     """The rows of `theory.finite_sample`."""
-    return [*_least_squares(), *_terms(), *_refined(), *_ridge()]
+    return [*_least_squares(), *_terms(), *_refined(), *_ridge(), *_ridge_corrections()]
 
 
 def _least_squares() -> list[Check]:
@@ -190,3 +190,50 @@ def _ridge_steps(key, task, n, penalty, count):
     residual = data.labels - data.features @ (task.source_prior @ task.concepts)
     cross = jnp.einsum("rni,rn->ri", data.features, residual) / n
     return jnp.linalg.solve(gram + penalty * jnp.eye(gram.shape[1])[None], cross[:, :, None])[:, :, 0]
+
+
+def _ridge_corrections() -> list[Check]:
+    """The next term in 1/n, of tasks of one term only, and of one in which all cancel; given the features."""
+    n, dim = 48, 32
+    silent = {"noise_var": 0.0, "dim": dim}
+    far = changed(two_concepts(0.5, 0.0, **silent), feature_var=np.full(dim, 0.5))
+    same = two_concepts(1.0, 0.5, **silent)  # teacher and source err alike, so that no penalty matters
+    same = changed(same, weak_concepts=np.stack([source_coef(same), np.eye(2, dim)[1]]))
+    cells = [
+        ("label noise alone", two_concepts(1.0, 0.0, 1.0, dim=dim), 1.0, 9e-4),
+        ("source bias alone", two_concepts(1.0, 0.5, **silent), 1.0, 1.6e-3),
+        ("weak bias alone, s = 0.5", far, 0.5, 3.2e-4),
+        ("teacher and source alike", same, 0.5, 1e-3),
+    ]
+    return [
+        Check(
+            f"ridge with its next term in 1/n, {name}, n = {n}, d = {dim}, penalty {penalty}, to 3% of that term",
+            ("ridge_risk", "ridge_risk_correction"),
+            lambda task=task, penalty=penalty: (
+                theory.ridge_risk(task, n, penalty) + theory.ridge_risk_correction(task, n, penalty)
+            ),
+            lambda key, task=task, penalty=penalty: _rotated_risks(task, normals(key, 5000, n * dim), n, penalty),
+            scale=scale,
+            sharpen=1.6,
+            allowance=0.03,
+        )
+        for name, task, penalty, scale in cells
+    ]
+
+
+def _rotated_risks(task: Task, features: np.ndarray, n: int, penalty: float) -> np.ndarray:
+    """Mean risk of naive fine-tuning over label noise and rotations, given unit gaussian features `[r n*d]`: exactly.
+
+    Less its regression on the first two moments of the spectrum, whose means are known: they carry most of its chance.
+    """
+    scale, dim = float(task.feature_var[0]), task.feature_var.shape[0]
+    features = features.reshape(len(features), n, dim)
+    unit = np.linalg.eigvalsh(np.swapaxes(features, 1, 2) @ features / n)
+    spectrum = scale * unit
+    share = spectrum / (spectrum + penalty)
+    weak, source = (coef - np.asarray(task.concepts)[0] for coef in (np.asarray(task.weak_coef), source_coef(task)))
+    bias = weak @ weak * share**2 + 2 * weak @ source * share * (1 - share) + source @ source * (1 - share) ** 2
+    risk = (scale * bias + float(task.weak_noise_var) / n * dim * scale * share / (spectrum + penalty)).mean(1)
+    known = np.stack([unit.mean(1) - 1, (unit**2).mean(1) - 1 - (dim + 1) / n], 1)
+    slopes = np.linalg.lstsq(known - known.mean(0), risk - risk.mean(), rcond=None)[0]
+    return risk - known @ slopes
