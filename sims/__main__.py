@@ -7,6 +7,7 @@ from pathlib import Path
 from sims.engine import cli
 
 MINUTES = {
+    "plan": "< 1",
     "risk_sweep": "2",
     "posterior_sweep": "2",
     "theory_sweep": "3",

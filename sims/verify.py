@@ -25,13 +25,13 @@ COMPILE_SECONDS, DRAW_SECONDS = 0.8, 0.2
 PRECISION = 0.01
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, option: str = "--json") -> None:
     """Refuse a file that could not be written at the end, before anything is computed."""
     parent = path.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--json must be a file that can be written, got {path}; name one in a folder of yours.")
+        raise InputError(f"{option} must be a file that can be written, got {path}; name one in a folder of yours.")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -256,7 +256,7 @@ def test_properties_of_a_task_take_any_leading_dimensions(grid):
 
 
 def test_every_public_kernel_is_under_contract():
-    public = {name for name in w2s.__all__ if inspect.isfunction(getattr(w2s, name))}
+    public = {name for name in w2s.__all__ if inspect.isfunction(getattr(w2s, name))} - {"plan"}  # of numbers to words
     assert public <= set(KERNELS)
     checked = public - {"stack"}  # it takes trees of any kind
     assert all(hasattr(getattr(w2s, name), "is_kernel") for name in checked), "give it @kernel: inputs.py"

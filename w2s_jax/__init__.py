@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
     from w2s_jax.hull import hull_least_squares, project_to_simplex
     from w2s_jax.pipeline import Refined, refine
+    from w2s_jax.planning.plan import Plan, plan
     from w2s_jax.refinement import concept_log_posterior, leave_one_out_log_posterior, posterior_path, refine_labels
     from w2s_jax.relaxed import coherent_gram
     from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
@@ -49,6 +50,7 @@ __all__ = [
     "Dataset",
     "Design",
     "Moments",
+    "Plan",
     "Refined",
     "Task",
     "__version__",
@@ -70,6 +72,7 @@ __all__ = [
     "misfit",
     "moments",
     "performance_gap_recovered",
+    "plan",
     "posterior_path",
     "project_to_simplex",
     "random_task",
@@ -95,6 +98,7 @@ _NAMES_OF = {
     "estimators": "gradient_flow least_squares ridge_to_source",
     "hull": "hull_least_squares project_to_simplex",
     "pipeline": "Refined refine",
+    "planning.plan": "Plan plan",
     "refinement": "concept_log_posterior leave_one_out_log_posterior posterior_path refine_labels",
     "relaxed": "coherent_gram",
     "risk": "excess_risk misfit performance_gap_recovered sign_accuracy",
