@@ -243,7 +243,7 @@ def _draw(found: "Plan", path: Path) -> None:
     accuracies, shifts = np.linspace(0.1, 1.0, POINTS), np.linspace(0.02, 0.98, POINTS)
     risks = phase(q, accuracies, shifts)
     heading = (
-        f"{q.weakness} teacher, n = {q.num_samples}, d = {q.dim}, K = {q.num_concepts}, "
+        f"{q.weakness} teacher, n = {q.num_samples}, d = {q.dim}, K = {q.num_concepts}\n"
         f"noise variance {q.noise_var:g}, prompts of {q.num_icl}"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
