@@ -263,7 +263,7 @@ def on_whole_rows(spec, model, moved, asked, labels, counts):
     return state.params
 
 
-@pytest.mark.parametrize("trained", ["full", "last_layers", "lora"])
+@pytest.mark.parametrize("trained", [pytest.param("full", marks=pytest.mark.slow), "last_layers", "lora"])
 def test_fine_tuning_is_that_of_whole_rows(model, asked, trained):
     """No step leaves the model as it is. Of adapters it is checked that they move matrices of blocks, by their rank."""
     sizes = {"trained_layers": 1, "lora_rank": 2, "finetune_steps": 3, "finetune_batch": 4, "finetune_rate": 1e-2}
