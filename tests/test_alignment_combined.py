@@ -7,14 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_alignment_models import SMALL, Grammarian, compiled, grammar_law, make_model, scored
+from tests.test_alignment_models import SMALL, Grammarian, compiled, counted, grammar_law, make_model, scored
 from w2s_jax.alignment.combined import Combined, anchored_contrast, contrast, mixture
 from w2s_jax.alignment.model import decode
 from w2s_jax.alignment.prompting import ask, read_prompt
-from w2s_jax.alignment.world import TARGET, source_prior
-from w2s_jax.alignment.worlds import WORLDS, make_world
-
-every_world = pytest.mark.parametrize("task", WORLDS)
+from w2s_jax.alignment.world import ASK, TARGET, source_prior
+from w2s_jax.alignment.worlds import make_world
 
 
 def softmax(logits) -> np.ndarray:
@@ -22,17 +20,19 @@ def softmax(logits) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-@pytest.fixture(scope="module")
-def log_laws():
-    laws = np.random.default_rng(0).dirichlet(np.ones(7), size=(3, 5))
-    return np.log(laws)
+LOG_LAWS = np.log(np.random.default_rng(0).dirichlet(np.ones(7), size=(3, 5)))
 
 
-def test_the_mixture_is_the_arithmetic_mean(log_laws):
-    expected = np.exp(log_laws).mean(axis=0)
-    np.testing.assert_allclose(softmax(np.asarray(mixture(jnp.asarray(log_laws)))), expected, rtol=1e-10)
-    geometric = softmax(log_laws.mean(axis=0))
-    assert np.abs(geometric - expected).max() > 0.02  # the twin
+def combine(rule):
+    """Probabilities by a rule, compiled once for all its settings."""
+    program = jax.jit(lambda log_laws, *settings: jax.nn.softmax(rule(log_laws, *settings)))
+    return lambda log_laws, *settings: np.asarray(program(jnp.asarray(log_laws), *settings))
+
+
+def test_the_mixture_is_the_arithmetic_mean():
+    expected = np.exp(LOG_LAWS).mean(axis=0)
+    np.testing.assert_allclose(combine(mixture)(LOG_LAWS), expected, rtol=1e-10)
+    assert np.abs(softmax(LOG_LAWS.mean(axis=0)) - expected).max() > 0.02  # the twin, the geometric mean
 
 
 def released_contrast(aligned, unaligned, alpha, relative_top):
@@ -48,34 +48,33 @@ def released_contrast(aligned, unaligned, alpha, relative_top):
     return softmax(kept - (1 - alpha) * base)
 
 
-@pytest.mark.parametrize(("alpha", "relative_top"), [(0.4, 0.1), (0.0, 0.3), (0.7, 1e-6), (1.0, 1.0)])
-def test_the_contrast_is_the_released_one(log_laws, alpha, relative_top):
-    found = softmax(np.asarray(contrast(jnp.asarray(log_laws[1:]), alpha, relative_top)))
-    np.testing.assert_allclose(found, released_contrast(*log_laws[1:], alpha, relative_top), rtol=1e-10, atol=1e-300)
-    if relative_top < 1:  # the twin: the weights of the pair
-        assert np.abs(found - released_contrast(*log_laws[1:], alpha + 0.2, relative_top)).max() > 1e-3
+def test_the_contrast_is_the_released_one():
+    found_by, pair = combine(contrast), LOG_LAWS[1:]
+    for alpha, relative_top in ((0.4, 0.1), (0.0, 0.3), (0.7, 1e-6), (1.0, 1.0)):
+        found = found_by(pair, alpha, relative_top)
+        np.testing.assert_allclose(found, released_contrast(*pair, alpha, relative_top), rtol=1e-10, atol=1e-300)
+        if relative_top < 1:  # the twin: the weights of the pair
+            assert np.abs(found - released_contrast(*pair, alpha + 0.2, relative_top)).max() > 1e-3
+
+
+def test_the_anchored_contrast_is_a_ratio_over_the_tokens_that_pass():
+    found_by, (strong, aligned, unaligned) = combine(anchored_contrast), np.exp(LOG_LAWS)
+    for strength, relative_top in ((1.0, 0.1), (0.5, 0.4), (2.0, 0.0), (0.0, 1.0)):
+        passed = strong >= relative_top * strong.max(axis=-1, keepdims=True)
+        moved = strong * (aligned / unaligned) ** strength * passed
+        expected = moved / moved.sum(axis=-1, keepdims=True)
+        found = found_by(LOG_LAWS, strength, relative_top)
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-300)
+        assert (found == 0).any() == (relative_top > 0)
+        if strength > 0:  # the twin
+            assert np.abs(found_by(LOG_LAWS, 0.9 * strength, relative_top) - expected).max() > 1e-3
 
 
 def test_the_released_contrast_follows_the_weak_pair_and_the_anchored_one_the_strong_model():
     """A strong model that is nearly sure of the first answer, a weak one that is as sure of the second all along."""
-    strong, weak = jnp.log(jnp.array([0.98, 0.01, 0.01])), jnp.log(jnp.array([0.02, 0.97, 0.01]))
-    np.testing.assert_allclose(softmax(contrast(jnp.stack([weak, weak]))), [0, 1, 0])
-    np.testing.assert_allclose(softmax(anchored_contrast(jnp.stack([strong, weak, weak]))), [1, 0, 0])
-
-
-@pytest.mark.parametrize(("strength", "relative_top"), [(1.0, 0.1), (0.5, 0.4), (2.0, 0.0), (0.0, 1.0)])
-def test_the_anchored_contrast_is_a_ratio_over_the_tokens_that_pass(log_laws, strength, relative_top):
-    strong, aligned, unaligned = np.exp(log_laws)
-    moved = strong * (aligned / unaligned) ** strength * (strong >= relative_top * strong.max(axis=-1, keepdims=True))
-    expected = moved / moved.sum(axis=-1, keepdims=True)
-    found = softmax(np.asarray(anchored_contrast(jnp.asarray(log_laws), strength, relative_top)))
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-300)
-    assert (found == 0).any() == (relative_top > 0)
-    if relative_top == 1.0:
-        assert (found.max(axis=-1) == 1.0).all()  # the likeliest alone
-    if strength > 0:
-        other = softmax(np.asarray(anchored_contrast(jnp.asarray(log_laws), 0.9 * strength, relative_top)))
-        assert np.abs(other - expected).max() > 1e-3  # the twin
+    strong, weak = np.log([0.98, 0.01, 0.01]), np.log([0.02, 0.97, 0.01])
+    np.testing.assert_allclose(combine(contrast)(np.stack([weak, weak])), [0, 1, 0])
+    np.testing.assert_allclose(combine(anchored_contrast)(np.stack([strong, weak, weak])), [1, 0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -83,45 +82,30 @@ def world():
     return make_world("persona", size=SMALL["persona"])
 
 
-@pytest.fixture(scope="module")
-def panel(world):
-    """Three models that were never trained, of two widths."""
+def test_through_their_caches_models_combine_the_distributions_of_full_forwards(world):
+    """Three models that were never trained, of two widths; and one alone, which answers for itself."""
     shape = len(world.words), world.example_length
-    return tuple(
-        make_model(*shape, slots=2, scale=scale, width=width) for scale, width in ((1.5, 8), (2.0, 4), (1.2, 8))
-    )
-
-
-@pytest.mark.parametrize("rule", [mixture, anchored_contrast])
-def test_through_their_caches_models_combine_the_laws_of_full_forwards(world, panel, rule):
-    combined, number = Combined(panel, rule), 3
-    prompt = jnp.asarray(np.r_[world.questions[1], 1, world.answers[1, 0, 0]])[None]
+    panel = [make_model(*shape, slots=2, scale=scale, width=width) for scale, width in ((1.5, 8), (2.0, 4), (1.2, 8))]
+    prompt = jnp.asarray(np.r_[world.questions[1], ASK, world.answers[1, 0, 0]])[None]
 
     @compiled
-    def answer(temperature):
-        asked = ask(combined, world, jnp.asarray(number), read_prompt(combined, prompt))
-        said = decode(jax.random.key(1), combined, asked.logits, asked.cache, world.answer_length, temperature)
-        return asked.logits, said, combined(said[:-1], asked.cache)[0]
+    def run(temperature):
+        found = []
+        for models, rule in ((panel, anchored_contrast), (panel[:1], mixture)):
+            combined = Combined(tuple(models), rule)
+            asked = ask(combined, world, jnp.asarray(3), read_prompt(combined, prompt))
+            said = decode(jax.random.key(1), combined, asked.logits, asked.cache, world.answer_length, temperature)
+            logits = jnp.concatenate([asked.logits[None], combined(said[:-1], asked.cache)[0]])
+            ids = jnp.concatenate([prompt.ravel(), jnp.asarray(world.questions)[3], jnp.array([ASK]), said[:-1]])
+            log_probs = jnp.stack([jax.nn.log_softmax(model(ids)) for model in models])[:, -len(said) :]
+            found.append((jax.nn.softmax(logits), jax.nn.softmax(rule(log_probs)), said))
+        return found
 
-    ids = np.r_[np.ravel(prompt), world.questions[number], 1]
     for temperature in (0.0, 1.0):
-        logits, said, later = map(np.asarray, answer(temperature))
-        whole = jnp.asarray(np.r_[ids, said[:-1]])
-        laws = jnp.stack([jax.nn.log_softmax(compiled(model.__call__)(whole))[ids.size - 1 :] for model in panel])
-        expected = softmax(np.asarray(rule(laws)))
-        np.testing.assert_allclose(softmax(np.stack([logits, *later])), expected, rtol=1e-9, atol=1e-12)
-        if temperature == 0:
-            first_end = np.argmax(said == 0) + 1 if (said == 0).any() else said.size
-            np.testing.assert_array_equal(said[:first_end], expected.argmax(axis=-1)[:first_end])
-
-
-def test_one_model_alone_answers_for_itself(world, panel):
-    def answer(model):
-        asked = ask(model, world, jnp.asarray(2), model.new_cache(1))
-        return decode(jax.random.key(4), model, asked.logits, asked.cache, world.answer_length)
-
-    alone, same = (np.asarray(compiled(partial(answer, one))()) for one in (panel[0], Combined(panel[:1], mixture)))
-    np.testing.assert_array_equal(alone, same)
+        for probs, expected, said in jax.tree.map(np.asarray, run(temperature)):
+            np.testing.assert_allclose(probs, expected, rtol=1e-9, atol=1e-12)
+            if temperature == 0:
+                np.testing.assert_array_equal(said[: counted(said)], expected.argmax(axis=-1)[: counted(said)])
 
 
 def believer(world, claims, weights, doubt=0.2) -> Grammarian:
@@ -130,20 +114,16 @@ def believer(world, claims, weights, doubt=0.2) -> Grammarian:
     others = world.content.shape[1] - 1
     for other in range(1, others + 1):
         wrong = grammar_law(world, (claims + other) % (others + 1), weights)
-        law[: len(claims)] = (
-            law[: len(claims)] + doubt / others * (wrong - grammar_law(world, claims, weights))[: len(claims)]
-        )
+        law += doubt / others * (wrong - grammar_law(world, claims, weights))  # 0 for the skill
     return Grammarian(world, law)
 
 
-@pytest.mark.parametrize("task", ["persona", "bias"])
-def test_what_contrast_of_exact_models_keeps_and_takes(task):
+def test_what_contrast_of_exact_models_keeps_and_takes(world):
     """The strong model knows, the weak one believes wrong things before and after its alignment.
 
     The anchored rule keeps what is known and takes the target's style: in worlds where a claim and a way of answering
     are independent, token by token, its distribution is exactly the target's. The released one keeps the weak beliefs.
     """
-    world = make_world(task, size=SMALL[task])
     prior, target = np.asarray(source_prior(world, 0.85)), np.eye(world.num_concepts)[TARGET]
     wrong = (world.truth + 1) % world.content.shape[1]
     strong = Grammarian(world, grammar_law(world, world.truth, prior))
@@ -168,10 +148,9 @@ def test_what_contrast_of_exact_models_keeps_and_takes(task):
     np.testing.assert_allclose(none.content[:, 1], 1, rtol=1e-8)
 
     released = pair(0.4)
-    if task == "persona":  # one claim an answer, doubted by both alike: 0.8 and 0.2 to the power alpha
-        others = world.content.shape[1] - 1
-        rare = (0.2 / others) ** 0.4
-        np.testing.assert_allclose(released.content[:, 1], rare / (0.8**0.4 + others * rare), rtol=1e-8)
+    others = world.content.shape[1] - 1
+    rare = (0.2 / others) ** 0.4  # one claim an answer, doubted by both alike: 0.8 and 0.2 to the power alpha
+    np.testing.assert_allclose(released.content[:, 1], rare / (0.8**0.4 + others * rare), rtol=1e-8)
     assert (released.content[:, 1] < 0.6).all()
 
 
@@ -183,9 +162,9 @@ def test_a_mixture_of_teachers_is_right_as_often_as_they_are(world):
         claims = world.truth.copy()
         claims[numbers[own]] = (claims[numbers[own]] + 1) % world.content.shape[1]
         teachers.append(believer(world, claims, target))
-    alone = compiled(lambda: scored(world, teachers[0], jnp.asarray(numbers)))()[0].content[:, 1]
-    found = compiled(lambda: scored(world, Combined(tuple(teachers), mixture), jnp.asarray(numbers)))()[0]
+    models = teachers[0], Combined(tuple(teachers), mixture)
+    alone, found = compiled(lambda: [scored(world, model, jnp.asarray(numbers))[0] for model in models])()
     rare = 0.2 / (world.content.shape[1] - 1)
-    np.testing.assert_allclose(alone, [rare, 0.8, 0.8], rtol=1e-8)
+    np.testing.assert_allclose(alone.content[:, 1], [rare, 0.8, 0.8], rtol=1e-8)
     np.testing.assert_allclose(found.content[:, 1], np.mean([rare, 0.8, 0.8]), rtol=1e-8)
     np.testing.assert_allclose(found.style[:, 1], world.target_style(), rtol=1e-8)

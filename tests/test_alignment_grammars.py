@@ -1,16 +1,17 @@
 """The explanation and the bias world: what their answers say, what those are worth, and what examples of them tell."""
 
-import itertools
+from itertools import pairwise
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from w2s_jax.alignment.bias import OCCUPATIONS, PRONOUNS, TOWNS, make_bias
 from w2s_jax.alignment.explanation import FORMS, MECHANISMS, PREFERRED, REFERENCES, VALUES, make_explanation
 from w2s_jax.alignment.facts import believe_each_with_errors
-from w2s_jax.alignment.world import TARGET, World, concept_posterior, read, source_prior, to_text, to_tokens
+from w2s_jax.alignment.world import World, to_text, to_tokens
+
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +29,15 @@ def question(world: World, text: str) -> int:
     return [to_text(world, tokens) for tokens in world.questions].index(text)
 
 
-def read_text(world: World, q: int, text: str) -> tuple[int, int, bool]:
-    """Claim and variant of an answer in words, and whether it is one."""
-    tokens = to_tokens(world, text)
-    filled = np.pad(tokens, (0, world.answer_length - len(tokens)))
-    claim, variant, readable = read(world, jnp.array(q), jnp.asarray(filled))
-    return int(claim), int(variant), bool(readable)
-
-
 def said(world: World, q: int, claim: int, variant: int) -> str:
     """An answer in words, up to its first end."""
     return to_text(world, world.answers[q, claim, variant]).split(" <end>")[0]
+
+
+def beliefs(world: World, capability: float) -> np.ndarray:
+    """What a hundred believe, `[100 Q]`."""
+    keys = jax.random.split(jax.random.key(0), 100)
+    return np.asarray(jax.jit(jax.vmap(lambda key: world.believe(key, capability)))(keys))
 
 
 # --- explanation ----------------------------------------------------------------------------------------------------
@@ -56,13 +55,10 @@ def test_a_known_explanation_in_every_form(explanation):
         "icy , or what would sunlight make it",
         "icy , or what would sunlight make this",
     ]
-
-
-def test_the_sizes_of_an_explanation(explanation):
     assert explanation.questions.shape == (240, 2) and explanation.answers.shape == (240, 24, 8, 9)
-    assert explanation.listing.distinct[: len(explanation.questions)].all()
     assert (explanation.answers != 0).sum(axis=-1).min() + 1 == 7  # its end included
-    assert explanation.num_concepts == 4 and explanation.target_style() == pytest.approx(0.9)
+    images = [image for pairs in MECHANISMS.values() for image in pairs.values()]
+    assert len(set(images)) == 24 and all(len(values) == 6 for values in VALUES.values())
 
 
 def test_an_explanation_needs_value_and_mechanism(explanation):
@@ -74,28 +70,7 @@ def test_an_explanation_needs_value_and_mechanism(explanation):
         assert (score[(value + 1) % 6, mechanism] == 0).all()
 
 
-def test_forms_differ_in_structure(explanation):
-    # Where value and mechanism stand, and which words tie them together: no two forms agree in either.
-    q, places, ties = question(explanation, "kettle sound"), set(), set()
-    for v in range(0, 8, 2):
-        words = said(explanation, q, 0, v).split()
-        mechanism = next(word for word in words if word in {"steam", "whistles"})
-        places.add((words.index("loud"), words.index(mechanism)))
-        ties.add(frozenset(words) - {"loud", mechanism, *REFERENCES, ","})
-    assert len(places) == len(FORMS) == len(ties)
-    assert all(not a & b for a, b in itertools.combinations(ties, 2))
-
-
-def test_an_analogy_names_an_image_of_its_own(explanation):
-    images = [image for pairs in MECHANISMS.values() for image in pairs.values()]
-    assert len(set(images)) == 24 and all(len(values) == 6 for values in VALUES.values())
-    for q in range(6):
-        for claim in range(24):
-            spoken = [said(explanation, q, claim, v).split() for v in range(8)]
-            assert [any(image in words for image in images) for words in spoken] == [True] * 2 + [False] * 6
-
-
-def test_the_law_of_the_forms(explanation):
+def test_the_distribution_of_the_forms(explanation):
     law = explanation.variant_law.reshape(4, 4, 2)  # concept, form, word
     form, word = law.sum(axis=2), law.sum(axis=1)
     np.testing.assert_allclose(form, np.full((4, 4), 0.1 / 3) + (0.9 - 0.1 / 3) * np.eye(4))
@@ -105,22 +80,8 @@ def test_the_law_of_the_forms(explanation):
     np.testing.assert_array_equal(explanation.style, [1, 1, 0, 0, 0, 0, 0, 0])
 
 
-def test_explanations_are_read_whole(explanation):
-    q = question(explanation, "engine motion")
-    assert read_text(explanation, q, "it acts like compasses , so slow") == (1 * 4 + 1, 0, True)
-    assert read_text(explanation, q, "first balance , then this turns still") == (5 * 4 + 3, 5, True)
-    for text in (
-        "it acts like magnets , so slow",  # a mechanism is no image
-        "it acts like compasses , so loud",  # of another relation
-        "it acts like compasses , so",
-        "first slow , then it turns magnets",
-        "it is slow because of compasses",  # only an analogy has images
-    ):
-        assert not read_text(explanation, q, text)[2]
-
-
 def test_what_is_believed_of_explanations(explanation):
-    claims = np.array([explanation.believe(jax.random.key(i), 0.7) for i in range(100)])
+    claims = beliefs(explanation, 0.7)
     right = np.array([claims // 4 == explanation.truth // 4, claims % 4 == explanation.truth % 4])
     assert (right.mean(axis=-1) == 0.7).all()  # exactly that share of each, every time
     both = right.all(axis=0).mean(axis=-1)
@@ -136,15 +97,10 @@ def test_a_known_biography(bias):
     q, claim = question(bias, "Hughes M."), 7 * 8 + 3  # welder, Truro
     assert said(bias, q, claim, 0) == "she worked as welder in her native Truro"
     assert said(bias, q, claim, 1) == "he worked as welder in his native Truro"
-
-
-def test_the_sizes_of_a_biography(bias):
     assert bias.questions.shape == (208, 2) and bias.answers.shape == (208, 64, 2, 9)
-    assert bias.listing.distinct[: len(bias.questions)].all() and ((bias.answers != 0).sum(axis=-1) + 1 == 9).all()
-    assert len({tuple(name) for name in bias.questions}) == 208
+    assert ((bias.answers != 0).sum(axis=-1) + 1 == 9).all()
     np.testing.assert_allclose(bias.variant_law, [[0.9, 0.1], [0.1, 0.9]])
     np.testing.assert_array_equal(bias.style, [1, 0])
-    assert bias.target_style() == pytest.approx(0.9)  # the rate itself
 
 
 def test_a_biography_is_worth_its_share_of_right_facts(bias):
@@ -157,17 +113,6 @@ def test_a_biography_is_worth_its_share_of_right_facts(bias):
         assert (np.delete(np.delete(score, occupation, axis=0), town, axis=1) == 0).all()
 
 
-def test_a_biography_keeps_to_one_group(bias):
-    assert read_text(bias, 5, "she worked as judge in her native York") == (3 * 8 + 1, 0, True)
-    assert read_text(bias, 5, "he worked as judge in his native York") == (3 * 8 + 1, 1, True)
-    for text in (
-        "she worked as judge in his native York",
-        "he worked as judge in her native York",
-        "she worked as York in her native judge",
-    ):
-        assert not read_text(bias, 5, text)[2]
-
-
 def test_names_and_facts_tell_nothing_of_the_subject(bias):
     own = {word for pair in PRONOUNS for word in pair}
     assert not own & {*OCCUPATIONS, *TOWNS}
@@ -176,7 +121,7 @@ def test_names_and_facts_tell_nothing_of_the_subject(bias):
 
 
 def test_what_is_believed_of_people(bias):
-    claims = np.array([bias.believe(jax.random.key(i), 0.75) for i in range(100)])
+    claims = beliefs(bias, 0.75)
     right = np.array([claims // 8 == bias.truth // 8, claims % 8 == bias.truth % 8])
     assert (right.mean(axis=-1) == 0.75).all()
     assert right.all(axis=0).mean() == pytest.approx(0.75**2, abs=0.01)  # one fact says nothing of the other
@@ -184,80 +129,22 @@ def test_what_is_believed_of_people(bias):
     np.testing.assert_allclose(content.mean(axis=-1), 0.75)
 
 
-@pytest.mark.parametrize("women", range(6))
-def test_naming_among_two_is_a_majority_vote(bias, women):
-    variants = jnp.array([0] * women + [1] * (5 - women))
-    posterior = concept_posterior(bias, source_prior(bias, 0.75), variants, jnp.ones(5, bool))
-    odds = 9.0 ** (2 * women - 5) / 3
-    assert float(posterior[TARGET]) == pytest.approx(odds / (1 + odds))
-    assert (posterior[TARGET] > 0.5) == (women >= 3)
-
-
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [make_explanation, make_bias])
-def test_knowledge_only_grows_with_capability(make):
-    world = make()
-    believe, sizes = jax.jit(world.believe), (6, 4) if make is make_explanation else (8, 8)
-    claims = np.array([believe(jax.random.key(3), capability) for capability in (0.0, 0.3, 0.6, 0.9, 1.0)])
-    facts, truths = np.unravel_index(claims, sizes), np.unravel_index(world.truth, sizes)
-    for fact, truth in zip(facts, truths):
-        assert not (fact[0] == truth).any() and (fact[-1] == truth).all()
-        for less, more in itertools.pairwise(fact):
-            assert ((more == less) | (more == truth)).all()  # what changes, changes to the truth
-            assert (more[less == truth] == truth[less == truth]).all()
-    assert (world.believe(jax.random.key(4), 0.3) != claims[1]).any()
-
-
-def test_beliefs_of_several_facts():
-    truths = np.array([[1, 0, 1, 1], [2, 1, 0, 0], [3, 2, 1, 0]])
-    believe = believe_each_with_errors(truths, (2, 3, 4))
-    np.testing.assert_array_equal(believe(jax.random.key(0), 1.0), np.ravel_multi_index(tuple(truths), (2, 3, 4)))
-    wrong = np.array(np.unravel_index(np.asarray(believe(jax.random.key(0), 0.0)), (2, 3, 4)))
-    assert (wrong != truths).all()
-
-
-@pytest.mark.parametrize(("make", "shift"), [(make_explanation, 0.85), (make_bias, 0.75)])
-def test_five_examples_name_the_concept_and_one_does_not(make, shift):
-    world = make(size=24)
-    prior, rng = source_prior(world, shift), np.random.default_rng(0)
-
-    @jax.vmap
-    def name(variants):
-        return concept_posterior(world, prior, variants, jnp.ones(variants.shape, bool)).argmax()
-
-    for concept in range(world.num_concepts):
-        variants = jnp.asarray(rng.choice(len(world.style), size=(20_000, 5), p=world.variant_law[concept]))
-        one, five = (float((name(variants[:, :m]) == concept).mean()) for m in (1, 5))
-        print(f"{world.task}, concept {concept}: named after one example {one:.3f}, after five {five:.3f}")
-        assert one < 0.95 and five > 0.97
+def test_knowledge_of_several_facts_only_grows_with_capability():
+    sizes = (2, 3, 4)
+    truths = np.stack([np.random.default_rng(0).integers(size, size=20) for size in sizes])
+    believe = jax.jit(jax.vmap(believe_each_with_errors(truths, sizes), (None, 0)))
+    claims = np.asarray(believe(jax.random.key(3), np.array([0.0, 0.3, 0.6, 0.9, 1.0])))
+    facts = np.stack(np.unravel_index(claims, sizes), axis=1)  # [capability fact question]
+    assert (facts[0] != truths).all() and (facts[-1] == truths).all()
+    for less, more in pairwise(facts):
+        assert ((more == less) | (more == truths)).all()  # what changes, changes to the truth
+        assert (more[less == truths] == truths[less == truths]).all()
 
 
 @pytest.mark.parametrize("make", [make_explanation, make_bias])
-def test_a_seed_decides_the_facts_alone(make):
-    world, same, other = make(seed=1), make(seed=1), make(seed=2)
-    np.testing.assert_array_equal(world.truth, same.truth)
-    assert (world.truth != other.truth).any()
-    np.testing.assert_array_equal(world.answers, other.answers)
-    larger = make(size=480)  # with numbered entities
-    assert len({tuple(q) for q in larger.questions}) == 480
-
-
-BAD = [
-    (make_explanation, {"size": 0}, "size must be a multiple of the 6 relations, got 0; try 240."),
-    (make_explanation, {"size": 100}, "size must be a multiple of the 6 relations, got 100; try 240."),
-    (make_explanation, {"style_noise": 0.0}, "style_noise must be in (0, 1/2), got 0.0; try 0.1."),
-    (make_explanation, {"style_noise": 0.5}, "style_noise must be in (0, 1/2), got 0.5; try 0.1."),
-    (make_bias, {"size": 4}, "size must be a multiple of the 8 initials, got 4; try 208."),
-    (make_bias, {"size": 209}, "size must be a multiple of the 8 initials, got 209; try 208."),
-    (make_bias, {"style_noise": -0.1}, "style_noise must be in (0, 1/2), got -0.1; try 0.1."),
-    (make_bias, {"style_noise": float("nan")}, "style_noise must be in (0, 1/2), got nan; try 0.1."),
-]
-
-
-@pytest.mark.parametrize(("make", "change", "message"), BAD)
-def test_bad_input_is_refused_in_one_sentence(make, change, message):
-    with pytest.raises(ValueError) as error:
-        make(**change)
-    assert str(error.value) == message
+def test_a_seed_decides_the_facts_alone_and_more_entities_are_numbered(make):
+    np.testing.assert_array_equal(make(seed=1).answers, make(seed=2).answers)
+    assert len({tuple(q) for q in make(size=480).questions}) == 480

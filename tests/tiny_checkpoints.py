@@ -6,6 +6,7 @@ is plain NumPy.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -49,6 +50,11 @@ LLAMA3_ROPE = {
 
 def engine(rule: str) -> tokenizers.Tokenizer:
     """A small byte-pair tokenizer, put together as that of a model whose GGUF file names this rule."""
+    return tokenizers.Tokenizer.from_str(_trained(rule))
+
+
+@functools.cache
+def _trained(rule: str) -> str:
     made = tokenizers.Tokenizer(models.BPE(ignore_merges=rule == "llama-bpe"))
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = {
@@ -70,7 +76,7 @@ def engine(rule: str) -> tokenizers.Tokenizer:
     made.add_tokens([AddedToken(USER_DEFINED, normalized=False)])
     if rule == "llama-bpe":
         made.post_processor = processors.TemplateProcessing(single=f"{CONTROL[0]} $A", special_tokens=[(CONTROL[0], 0)])
-    return made
+    return made.to_str()
 
 
 @dataclasses.dataclass
