@@ -17,6 +17,7 @@ from sims.risk_sweep.world import make_grid
 from w2s_jax.rng import replicate_key
 from w2s_jax.sorted_labels import count_up_to, look_up
 
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 SMALL = SweepSpec(
     weakness=("confused",),
     weak_accuracy=(0.7,),
@@ -29,26 +30,24 @@ SMALL = SweepSpec(
     dim=6,
     num_concepts=3,
 )
+PAIR = {"methods": ("naive_ft", "icl_refine_shared"), "sample_size": (12, 3), "penalties": (0.3,)}
 COUNT = 4000
 
 
-def outcomes(spec: SweepSpec, seed: int):
+def risks(spec: SweepSpec, seed: int) -> np.ndarray:
+    """Risks of every cell and method, and each minus the first, `[replicates risks]`."""
     grid, key = make_grid(spec), jax.random.key(seed)
     one = jax.jit(
         lambda: jax.lax.map(lambda i: simulate(spec, replicate_key(key, i), grid), jnp.arange(COUNT), batch_size=200)
     )
-    return one()
-
-
-def every_risk(outcome) -> np.ndarray:
-    """Risks of every cell and method, `[replicates risks]`."""
-    return np.concatenate(
-        [np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk)], axis=1
-    )
+    outcome = one()
+    every = [np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk)]
+    every = np.concatenate(every, axis=1)
+    return np.concatenate([every, every - every[:, :1]], axis=1)
 
 
 def agreement(one, other) -> float:
-    """The smallest p value over the cells that are random, times their number."""
+    """The smallest p value over the columns that are random, times their number."""
     moving = [j for j in range(one.shape[1]) if one[:, j].std() > 1e-9]
     return len(moving) * min(stats.ks_2samp(one[:, j], other[:, j]).pvalue for j in moving)
 
@@ -56,63 +55,49 @@ def agreement(one, other) -> float:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"methods": ("naive_ft", "icl_refine_shared"), "sample_size": (12, 3), "penalties": (0.3,)},
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"refined_labels": "mean"}, marks=pytest.mark.slow),
-        pytest.param({"refined_labels": "map"}, marks=pytest.mark.slow),
-        pytest.param({"spectrum": 1.0, "coherence": 0.3, "task_law": "fixed"}, marks=pytest.mark.slow),
+        PAIR,
         pytest.param({"task_law": "random", "sample_size": (1, 2, 9)}, marks=pytest.mark.slow),
+        pytest.param(
+            {"refined_labels": "mean", "spectrum": 1.0, "coherence": 0.3, "task_law": "fixed"}, marks=pytest.mark.slow
+        ),
+        pytest.param({**PAIR, "refined_labels": "map"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
 def test_risks_have_the_same_distribution_either_way(fields):
+    """And paired differences: methods share a replicate's draws either way, so that these vary as little."""
     spec = dataclasses.replace(SMALL, **fields)
-    data, moments = (
-        every_risk(outcomes(dataclasses.replace(spec, draws=draws), seed))
-        for seed, draws in enumerate(("data", "moments"))
-    )
+    data, moments = (risks(dataclasses.replace(spec, draws=draws), i) for i, draws in enumerate(("data", "moments")))
     assert agreement(data, moments) > 1e-3
     assert agreement(1.1 * data, moments) < 1e-6
 
 
-@pytest.mark.slow
-def test_paired_differences_have_the_same_distribution_either_way():
-    # Methods share a replicate's draws either way, so that their differences vary as little.
-    spec = dataclasses.replace(SMALL, sample_size=(12,), methods=("naive_ft", "icl_refine_shared", "ceiling"))
-    differences = []
-    for seed, draws in enumerate(("data", "moments")):
-        outcome = outcomes(dataclasses.replace(spec, draws=draws), seed)
-        fixed, varying = (np.asarray(x).reshape(COUNT, -1) for x in (outcome.fixed_risk, outcome.varying_risk))
-        differences.append(np.concatenate([fixed - fixed[:, :1], varying - fixed[:, :1]], axis=1))
-    assert agreement(*differences) > 1e-3
-    assert agreement(1.1 * differences[0], differences[1]) < 1e-6
-
-
-@pytest.mark.parametrize("rows", [1, 2, 9])
 @pytest.mark.parametrize("framed", [False, True])
-def test_sorted_labels_are_seen_as_the_same_labels_row_by_row(rows, framed):
-    rng = np.random.default_rng(rows)
-    means = rng.standard_normal((3, rows))
-    means[-1] = 0
-    frame = jnp.zeros((3, 4)) if framed else None
-    batch = designs.Batch(jnp.asarray(means), jnp.asarray(rng.standard_normal((rows, 2)) / 5), frame)
-    boundaries = np.sort(rng.integers(0, rows + 1, (7, 2)), axis=1)
-    concept = np.array([np.searchsorted(b, np.arange(rows), side="right") for b in boundaries])
-    labels = means[concept, np.arange(rows)[None, :]]
-    expected = designs.row_projection(batch, jnp.asarray(labels))
-    np.testing.assert_allclose(designs.sorted_projection(batch, jnp.asarray(boundaries)), expected, atol=1e-12)
+def test_sorted_labels_are_seen_as_the_same_labels_row_by_row(framed):
+    @jax.jit
+    def both(means, directions, boundaries, labels):
+        batch = designs.Batch(means, directions, jnp.zeros((3, 4)) if framed else None)
+        return designs.sorted_projection(batch, boundaries), designs.row_projection(batch, labels)
+
+    for rows in (1, 9):
+        rng = np.random.default_rng(rows)
+        means = np.concatenate([rng.standard_normal((2, rows)), np.zeros((1, rows))])
+        boundaries = np.sort(rng.integers(0, rows + 1, (7, 2)), axis=1)
+        concept = np.array([np.searchsorted(b, np.arange(rows), side="right") for b in boundaries])
+        labels = means[concept, np.arange(rows)[None, :]]
+        by_boundary, by_row = both(means, rng.standard_normal((rows, 2)) / 5, boundaries, labels)
+        np.testing.assert_allclose(by_boundary, by_row, atol=1e-12)
 
 
 def test_look_ups_are_those_of_numpy():
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 7, 8, 9, 100):
+    rng, count = np.random.default_rng(0), jax.jit(count_up_to)
+    for size in (1, 7, 8, 9):
         ascending = np.sort(np.round(rng.random(size), 1))  # with ties
         levels = np.concatenate([np.round(rng.random((3, 5)), 1), [[-1.0, 0.0, 1.0, 2.0, np.inf]]])
-        expected = np.searchsorted(ascending, levels, side="right")
-        np.testing.assert_array_equal(count_up_to(jnp.asarray(ascending), jnp.asarray(levels)), expected)
+        np.testing.assert_array_equal(count(ascending, levels), np.searchsorted(ascending, levels, side="right"))
     table, places = rng.standard_normal((6, 2, 3)), rng.integers(0, 6, (4, 5, 2))
     expected = table[places[..., 0], 0] + table[places[..., 1], 1]
-    np.testing.assert_allclose(look_up(jnp.asarray(table), jnp.asarray(places)), expected, atol=1e-14)
+    np.testing.assert_allclose(jax.jit(look_up)(table, places), expected, atol=1e-14)
 
 
 def test_auto_takes_the_moments_where_they_are_exact():
@@ -128,30 +113,16 @@ def test_auto_takes_the_moments_where_they_are_exact():
 def largest_array(jaxpr) -> int:
     """Elements of the largest array in a jaxpr and in all that it calls, loops and branches included."""
     sizes = [variable.aval.size for equation in jaxpr.eqns for variable in equation.outvars]
-    inner = [getattr(value, "jaxpr", value) for value in _flat(equation.params for equation in jaxpr.eqns)]
+    values = [value for equation in jaxpr.eqns for value in equation.params.values()]
+    parts = [part for value in values for part in (value if isinstance(value, tuple | list) else (value,))]
+    inner = [getattr(part, "jaxpr", part) for part in parts]
     return max([0, *sizes, *(largest_array(part) for part in inner if hasattr(part, "eqns"))])
 
 
-def _flat(params) -> list:
-    """Values of parameters, and what tuples of them hold, as the branches of a condition."""
-    values = [value for each in params for value in each.values()]
-    return [part for value in values for part in (value if isinstance(value, tuple | list) else (value,))]
+def test_moments_grow_with_the_sample_only_where_labels_are_sampled():
+    def largest(n, labels):
+        spec = dataclasses.replace(SMALL, **PAIR | {"sample_size": (n,)}, refined_labels=labels, draws="moments")
+        return largest_array(jax.make_jaxpr(lambda key: simulate(spec, key, make_grid(spec)))(jax.random.key(0)).jaxpr)
 
-
-@pytest.mark.parametrize(("labels", "grows"), [("mean", False), ("sample", True)])
-def test_moments_grow_with_the_sample_only_where_labels_are_sampled(labels, grows):
-    spec = dataclasses.replace(SMALL, methods=("naive_ft", "icl_refine_shared"), refined_labels=labels, draws="moments")
-
-    def largest(n):
-        own = dataclasses.replace(spec, sample_size=(n,))
-        return largest_array(jax.make_jaxpr(lambda key: simulate(own, key, make_grid(own)))(jax.random.key(0)).jaxpr)
-
-    small, large = largest(100), largest(10**5)
-    assert large >= 10**5 if grows else large == small
-
-
-def test_largest_looks_inside_what_a_program_calls():
-    def program(x):
-        return jax.lax.scan(lambda total, y: (total + jnp.ones((50, 40)).sum() * y, None), 0.0, x)[0]
-
-    assert largest_array(jax.make_jaxpr(program)(jnp.ones(3)).jaxpr) == 2000
+    assert largest(100, "mean") == largest(10**5, "mean")
+    assert largest(10**5, "sample") >= 10**5  # it looks inside of what a program calls

@@ -4,21 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 from scipy import stats
 from scipy.optimize import minimize, root
 
 from tests.oracles import log_posterior
-from tests.test_estimators import central_difference
 from tests.test_sampling import general_task
 from w2s_jax.em import em_path, em_prior, em_steps
-from w2s_jax.refinement import concept_evidence, concept_log_posterior, likelihood_ratio
+from w2s_jax.refinement import concept_evidence, likelihood_ratio
 from w2s_jax.types import Dataset
 
 RTOL = 1e-10
 TASK = general_task()
-NOISES = [None, 1.7]
-path = jax.jit(em_path, static_argnames="steps")
+_path = jax.jit(em_path, static_argnames="steps")
+
+
+def path(task, data, steps, noise_var=None):
+    """EM after some numbers of steps: one program for each, and for each shape."""
+    noise_var = task.noise_var if noise_var is None else jnp.asarray(noise_var, task.noise_var.dtype)
+    return _path(task, data, steps, assumed_noise_var=noise_var)
 
 
 def weak_dataset(num_samples: int, seed: int = 0) -> Dataset:
@@ -40,10 +43,6 @@ def densities(data, noise_var=None):
     return stats.norm.pdf(np.asarray(data.labels)[:, None], loc=means, scale=scale)
 
 
-def log_likelihood(weights, data, noise_var=None):
-    return np.log(densities(data, noise_var) @ np.asarray(weights).T).mean(axis=0)
-
-
 def dense_em(data, num_steps, noise_var=None):
     """One row at a time, by the posterior of a prompt of that one example."""
     weights = np.asarray(TASK.source_prior)
@@ -54,28 +53,13 @@ def dense_em(data, num_steps, noise_var=None):
     return weights
 
 
-# --- what the steps are ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("noise_var", NOISES)
+@pytest.mark.parametrize("noise_var", [None, 1.7])
 def test_the_path_equals_a_dense_copy(noise_var):
     data = weak_dataset(8)
-    result = path(TASK, data, (0, 1, 2, 5), assumed_noise_var=noise_var)
+    result = path(TASK, data, (0, 1, 2, 5), noise_var)
     np.testing.assert_allclose(result, [dense_em(data, t, noise_var) for t in (0, 1, 2, 5)], rtol=RTOL)
     np.testing.assert_array_equal(result[0], TASK.source_prior)
     assert np.abs(result[3] - dense_em(data, 4, noise_var)).max() > 1e-3
-
-
-@pytest.mark.parametrize("noise_var", NOISES)
-def test_the_first_step_is_refinement_from_one_example(noise_var):
-    @jax.jit
-    def mean_posterior(task, data):
-        rows = jax.tree.map(lambda x: x[:, None], data)
-        each = jax.vmap(lambda row: concept_log_posterior(task, row, assumed_noise_var=noise_var))(rows)
-        return jnp.exp(each).mean(axis=0)
-
-    result = jax.jit(lambda t, x: em_prior(t, x, 1, assumed_noise_var=noise_var))(TASK, DATA)
-    np.testing.assert_allclose(result, mean_posterior(TASK, DATA), rtol=RTOL)
 
 
 def test_a_path_is_one_run_in_any_order():
@@ -87,19 +71,11 @@ def test_a_path_is_one_run_in_any_order():
     np.testing.assert_allclose(every.sum(axis=1), 1.0, rtol=1e-14)
 
 
-# --- where they lead ------------------------------------------------------------------------------------------------
-
-LONG = (0, 1, 2, 3, 4, 6, 9, 16, 40, 200)
-
-
-@pytest.mark.parametrize("noise_var", NOISES)
-def test_the_likelihood_never_falls(noise_var):
-    values = log_likelihood(path(TASK, DATA, LONG, assumed_noise_var=noise_var), DATA, noise_var)
-    rises = np.diff(values)
-    assert rises.min() > -1e-15
-    assert np.all(rises[:7] > 1e-8)
-    backwards = log_likelihood(path(TASK, DATA, LONG, assumed_noise_var=noise_var)[::-1], DATA, noise_var)
-    assert np.diff(backwards).min() < -1e-8
+def test_the_likelihood_never_falls():
+    for noise_var in (None, 1.7):
+        weights = np.asarray(path(TASK, DATA, (0, 1, 2, 3, 4, 6, 9, 16, 40, 200), noise_var))
+        rises = np.diff(np.log(densities(DATA, noise_var) @ weights.T).mean(axis=0))
+        assert rises.min() > -1e-15 and np.all(rises[:7] > 1e-8)
 
 
 def maximum_likelihood(density):
@@ -133,7 +109,7 @@ def maximum_likelihood(density):
     return start + polished.x @ within
 
 
-@pytest.mark.parametrize(("num_samples", "seed", "face"), [(60, 0, 3), (400, 2, 3), (12, 3, 2), (8, 8, 2)])
+@pytest.mark.parametrize(("num_samples", "seed", "face"), [(60, 0, 3), (12, 3, 2), (8, 8, 2)])
 def test_many_steps_reach_the_maximum_likelihood(num_samples, seed, face):
     data = weak_dataset(num_samples, seed)
     expected = maximum_likelihood(densities(data))
@@ -142,9 +118,6 @@ def test_many_steps_reach_the_maximum_likelihood(num_samples, seed, face):
     np.testing.assert_allclose(result[1], result[0], atol=1e-12)  # a fixed point
     assert np.count_nonzero(expected > 1e-6) == face
     assert np.abs(maximum_likelihood(densities(data, 0.44)) - result[0]).max() > 1e-4
-
-
-# --- edges ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_concept_that_the_source_excludes_stays_out():
@@ -159,70 +132,43 @@ def test_a_concept_that_the_source_excludes_stays_out():
     np.testing.assert_allclose(result[:, :2], path(others, best, (1, 5)), rtol=1e-9, atol=1e-30)
 
 
-@pytest.mark.parametrize(
-    ("noise_var", "dtype"), [(1e-9, jnp.float64), (1e-6, jnp.float32), (1e12, jnp.float64), (1e12, jnp.float32)]
-)
-def test_weights_stay_on_the_simplex_whatever_the_noise(noise_var, dtype):
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_weights_stay_on_the_simplex_whatever_the_noise(dtype):
     task, data = jax.tree.map(lambda x: x.astype(dtype), (TASK, DATA))
-    result = path(task, data, (1, 1000), assumed_noise_var=noise_var)
-    assert result.dtype == dtype and result.min() >= 0
-    np.testing.assert_allclose(result.sum(axis=1), 1.0, rtol=32 * jnp.finfo(dtype).eps)
-    if noise_var == 1e12:  # labels that say nothing leave the prior
-        np.testing.assert_allclose(result, np.tile(TASK.source_prior, (2, 1)), rtol=1e-4)
-
-
-def test_single_precision_agrees():
-    in_single = path(*jax.tree.map(lambda x: x.astype(jnp.float32), (TASK, DATA)), LONG)
-    np.testing.assert_allclose(in_single, path(TASK, DATA, LONG), rtol=1e-4, atol=1e-5)
-
-
-def test_derivatives_equal_central_differences():
-    data = weak_dataset(8)
-    read = (TASK.concepts, TASK.source_prior, TASK.noise_var, data.features, data.labels)
-    packed, unpack = ravel_pytree(read)
-
-    def value(packed):
-        concepts, prior, noise_var, features, labels = unpack(packed)
-        task = TASK._replace(concepts=concepts, source_prior=prior, noise_var=noise_var)
-        return em_prior(task, Dataset(features, labels), 3)
-
-    expected = central_difference(jax.jit(value), packed)
-    derivative = jax.jit(jax.jacrev(value))(packed)
-    np.testing.assert_allclose(derivative, expected, rtol=1e-6, atol=1e-8)
-    assert np.abs(1.1 * expected - derivative).max() > 1e-3
+    for noise_var in (1e-9 if dtype == jnp.float64 else 1e-6, 1e12):
+        result = path(task, data, (1, 1000), noise_var)
+        assert result.dtype == dtype and result.min() >= 0
+        np.testing.assert_allclose(result.sum(axis=1), 1.0, rtol=32 * jnp.finfo(dtype).eps)
+    # Labels that say nothing leave the prior.
+    np.testing.assert_allclose(result, np.tile(TASK.source_prior, (2, 1)), rtol=1e-4)
 
 
 def test_slopes_at_a_shift_of_zero_are_one_sided_differences():
+    @jax.jit
     def weights(shift):
         prior = jnp.eye(len(TASK.source_prior))[0] * (1 - shift) + shift * TASK.source_prior
         return em_prior(TASK._replace(source_prior=prior), weak_dataset(5), 2)
 
     step = 1e-7
     difference = (4 * weights(step / 2) - 3 * weights(0.0) - weights(step)) / step
-    np.testing.assert_allclose(jax.jacrev(weights)(0.0), difference, rtol=1e-3)
+    np.testing.assert_allclose(jax.jacfwd(weights)(0.0), difference, rtol=1e-3)
     assert np.abs(difference).min() > 1e-3
 
 
-# --- bad input ------------------------------------------------------------------------------------------------------
-
-BAD = [
-    (em_prior, (-1,), {}, "the number of EM steps must not be negative, got -1; 0 leaves the prior."),
-    (em_path, ((3, -2, 0),), {}, "the number of EM steps must not be negative, got -2"),
-    (em_prior, (1,), {"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
-    (em_prior, (0,), {"assumed_noise_var": -1}, "assumed_noise_var must be positive, got -1"),
-]
-
-
-@pytest.mark.parametrize(("kernel", "arguments", "options", "message"), BAD)
-def test_bad_arguments_are_named(kernel, arguments, options, message):
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: em_prior(TASK, DATA, -1), "the number of EM steps must not be negative, got -1; 0 leaves the prior."),
+        (lambda: em_path(TASK, DATA, (3, -2, 0)), "the number of EM steps must not be negative, got -2"),
+        (lambda: em_prior(TASK, DATA, 1.5), "num_steps must be an integer, got"),
+        (lambda: em_prior(TASK, DATA, 1, assumed_noise_var=0.0), "assumed_noise_var must be positive, got 0.0"),
+        (lambda: em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1), r"^likelihood must have shape \[K n\] with K = 2"),
+        (
+            lambda: em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1),
+            r"^dataset.features must have shape \[n d\] with d = ",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
-        kernel(TASK, DATA, *arguments, **options)
-
-
-def test_other_shapes_and_numbers_of_steps_are_refused():
-    with pytest.raises(ValueError, match=r"^likelihood must have shape \[K n\] with K = 2"):
-        em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1)
-    with pytest.raises(ValueError, match="num_steps must be an integer, got"):
-        em_prior(TASK, DATA, 1.5)
-    with pytest.raises(ValueError, match=r"^dataset.features must have shape \[n d\] with d = "):
-        em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1)
+        call()

@@ -1,4 +1,4 @@
-"""The knobs that relax the assumptions: neutral values change nothing, ranges are told, tasks mean what they say."""
+"""The knobs that relax the assumptions: neutral values change nothing, ranges are said, tasks mean what they say."""
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,16 @@ import w2s_jax as w2s
 from w2s_jax.relaxed import coherent_gram, contaminated_prior, power_law_spectrum
 from w2s_jax.tasks import WEAKNESSES
 
-LAW = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.7, "concept_shift": 0.5}
+CELL = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.7, "concept_shift": 0.5}
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
-@pytest.mark.parametrize("coherence", [-0.3, 0.2, 0.9])
-def test_concepts_have_the_gram_matrix_and_the_teacher_its_accuracy(weakness, coherence):
+@pytest.mark.parametrize("coherence", [-0.3, 0.9])
+def test_concepts_have_the_gram_matrix_and_the_teacher_its_accuracy(weakness, coherence, key):
     gram = coherent_gram(4, coherence)
-    task = w2s.make_task(**LAW, weakness=weakness, gram=gram)
-    np.testing.assert_allclose(task.concepts @ task.concepts.T, gram, atol=1e-12)
+    task, turned = w2s.make_task(**CELL, weakness=weakness, gram=gram), w2s.random_task(key, **CELL, gram=gram)
+    for each in (task, turned):
+        np.testing.assert_allclose(each.concepts @ each.concepts.T, gram, atol=1e-12)
     if weakness == "noisy":
         np.testing.assert_allclose(task.weak_coef, task.target_coef, atol=1e-12)
         return
@@ -28,35 +29,26 @@ def test_concepts_have_the_gram_matrix_and_the_teacher_its_accuracy(weakness, co
         np.testing.assert_allclose(task.concepts @ error, 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("target_concept", [0, 2])
-def test_an_identity_gram_changes_nothing(target_concept):
+def test_an_identity_gram_changes_nothing():
     for weakness in WEAKNESSES:
-        plain = w2s.make_task(**LAW, weakness=weakness, target_concept=target_concept)
-        same = w2s.make_task(**LAW, weakness=weakness, target_concept=target_concept, gram=jnp.eye(4))
+        plain = w2s.make_task(**CELL, weakness=weakness, target_concept=2)
+        same = w2s.make_task(**CELL, weakness=weakness, target_concept=2, gram=jnp.eye(4))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), plain, same)
-
-
-def test_random_tasks_take_a_gram_too():
-    gram = coherent_gram(4, 0.4)
-    task = w2s.random_task(jax.random.key(0), **LAW, gram=gram)
-    np.testing.assert_allclose(task.concepts @ task.concepts.T, gram, atol=1e-12)
 
 
 def test_coherence_may_be_traced_and_differentiated():
     def bias(coherence):
-        task = w2s.make_task(**LAW, weakness="confused", gram=coherent_gram(4, coherence))
+        task = w2s.make_task(**CELL, weakness="confused", gram=coherent_gram(4, coherence))
         return w2s.theory.bias_inner_product(task)
 
-    step = 1e-6
-    slope = (bias(0.2 + step) - bias(0.2 - step)) / (2 * step)
-    np.testing.assert_allclose(jax.jit(jax.grad(bias))(0.2), slope, rtol=1e-6)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(bias)))(0.2 + 1e-6 * jnp.array([-1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / 2e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("gram", "message"),
     [
         (np.ones((4, 4)), "gram must be symmetric and positive definite with unit diagonal"),
-        (2 * np.eye(4), "gram must be symmetric and positive definite with unit diagonal"),
         (np.full((4, 4), np.nan), "gram must be symmetric and positive definite with unit diagonal"),
         (np.triu(np.full((4, 4), 0.3), 1) + np.eye(4), "gram must be symmetric"),
         (np.eye(3), "gram must be a 4 x 4 matrix"),
@@ -64,29 +56,20 @@ def test_coherence_may_be_traced_and_differentiated():
 )
 def test_a_gram_matrix_that_is_none(gram, message):
     with pytest.raises(ValueError, match=message):
-        w2s.make_task(**LAW, gram=jnp.asarray(gram))
-
-
-@pytest.mark.parametrize("coherence", [-1 / 3, -0.5, 1.0, 1.5, float("nan")])
-def test_a_coherence_out_of_range(coherence):
-    with pytest.raises(ValueError, match=r"coherence must be in \(-1/\(K - 1\), 1\)"):
-        coherent_gram(4, coherence)
-
-
-def test_a_coherence_inside_the_range_is_positive_definite_and_outside_is_not():
-    for coherence, inside in ((-0.33, True), (0.99, True), (-0.34, False), (1.01, False)):
-        gram = np.eye(4) + coherence * (1 - np.eye(4))
-        assert (np.linalg.eigvalsh(gram)[0] > 0) == inside
+        w2s.make_task(**CELL, gram=jnp.asarray(gram))
 
 
 def test_other_values_out_of_range():
+    for coherence in (-1 / 3, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"coherence must be in \(-1/\(K - 1\), 1\)"):
+            coherent_gram(4, coherence)
+    with pytest.raises(ValueError, match="num_concepts must be at least 2"):
+        coherent_gram(1, 0.0)
     with pytest.raises(ValueError, match="exponent must not be negative, got -1"):
         power_law_spectrum(4, -1)
     for rho in (-0.1, 1.1):
         with pytest.raises(ValueError, match=r"contamination must be in \[0, 1\]"):
             contaminated_prior(jnp.array([1.0, 0.0]), rho)
-    with pytest.raises(ValueError, match="num_concepts must be at least 2"):
-        coherent_gram(1, 0.0)
 
 
 def test_the_spectrum_has_mean_one_and_falls_as_a_power():

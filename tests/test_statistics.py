@@ -1,7 +1,5 @@
 """Merging is exact in any partition; intervals cover as often as they say, and the tests would notice if not."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,26 +41,14 @@ def assert_same(a, b, rtol=1e-12):
 # Means and covariances
 
 
-@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
-def test_summary_matches_numpy(array):
+def test_summary_matches_numpy():
     x = draws(0, 300, 2, 4)
-    summary = summarize(array(x))
+    summary = summarize(x)
     assert summary.count == 300
     for cell in range(2):
         np.testing.assert_allclose(summary.mean[cell], x[:, cell].mean(0), rtol=1e-12)
         np.testing.assert_allclose(covariance(summary)[cell], np.cov(x[:, cell].T), rtol=1e-10)
     np.testing.assert_allclose(sem(summary), stats.sem(x), rtol=1e-10)
-
-
-@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
-@pytest.mark.parametrize("sizes", [(1,) * 60, (30, 30), (1, 59), (59, 1), (7, 13, 19, 21), (60,)])
-def test_merging_any_partition_in_any_order_is_the_summary_of_all(array, sizes):
-    x = draws(1, 60, 3, 2)
-    whole = summarize(array(x))
-    blocks = [summarize(array(part)) for part in np.split(x, np.cumsum(sizes)[:-1])]
-    orders = itertools.permutations(blocks) if len(blocks) <= 4 else (blocks, blocks[::-1])
-    for order in orders:
-        assert_same(merge_all(order), whole)
 
 
 @settings(max_examples=50, deadline=None)
@@ -71,6 +57,7 @@ def test_merging_is_commutative_and_associative(sizes, seed, data):
     x = draws(seed, sum(sizes), 2)
     parts = [summarize(part) for part in np.split(x, np.cumsum(sizes)[:-1])]
     whole = summarize(x)
+    assert_same(merge_all(parts), whole)
     while len(parts) > 1:  # any binary tree over any order of the parts
         i = data.draw(st.integers(0, len(parts) - 1))
         first = parts.pop(i)
@@ -126,13 +113,20 @@ def test_kernels_trace():
     np.testing.assert_allclose(difference[1], stats.sem(x[..., 0] - x[..., 2]), rtol=1e-10)
 
 
-def test_one_sample_has_no_covariance_and_no_summary_is_refused():
+def test_one_sample_has_no_covariance():
     summary = summarize(draws(8, 1, 3))
     assert np.all(np.isnan(covariance(summary)))
     assert np.all(np.isnan(sem(summary)))
     assert np.all(np.isnan(confidence_interval(summary.mean, np.zeros(3), summary.count)))
+
+
+def test_bad_input():
     with pytest.raises(ValueError, match="at least one summary"):
         merge_all([])
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        confidence_interval(0.0, 1.0, 10, 95.0)
+    with pytest.raises(ValueError, match="largest must be positive"):
+        rare_interval(0.0, 0.0, 10, 0.0, largest=0.0)
 
 
 # Intervals for means and differences
@@ -150,13 +144,6 @@ def test_difference_matches_the_paired_test_of_scipy():
     x = draws(10, 25, 3)
     difference, error = paired_difference(summarize(x), 2, 0)
     np.testing.assert_allclose(difference / error, stats.ttest_rel(x[:, 2], x[:, 0]).statistic, rtol=1e-10)
-    assert paired_difference(summarize(x), 1, 1) == (0, 0)
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
-def test_a_level_that_is_no_probability_is_refused(level):
-    with pytest.raises(ValueError, match="level must be between 0 and 1"):
-        confidence_interval(0.0, 1.0, 10, level)
 
 
 def cell_samples(seed, count):
@@ -166,15 +153,13 @@ def cell_samples(seed, count):
     return truth, truth + np.random.default_rng(seed).standard_normal((count, NUM_TRIALS, 3)) @ factor.T
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_student_interval_covers_and_the_normal_one_does_not(level):
+def test_student_interval_covers_and_the_normal_one_does_not():
     truth, x = cell_samples(11, 6)
     summary = summarize(x)
     error = sem(summary)
-    low, high = confidence_interval(summary.mean, error, 6, level)
-    assert_mean((low <= truth) & (truth <= high), level)
-    z = stats.norm.ppf((1 + level) / 2)
-    assert_mean_rejects(np.abs(summary.mean - truth) <= z * error, level)
+    low, high = confidence_interval(summary.mean, error, 6)
+    assert_mean((low <= truth) & (truth <= high), 0.95)
+    assert_mean_rejects(np.abs(summary.mean - truth) <= stats.norm.ppf(0.975) * error, 0.95)
 
 
 def test_paired_difference_covers_and_an_unpaired_one_does_not():
@@ -245,14 +230,11 @@ def test_pgr_interval_with_exact_teacher_and_ceiling_is_the_student_interval():
     assert low < estimate < high
 
 
-def test_pgr_interval_of_constants_is_a_point():
+def test_pgr_interval_at_its_edges():
+    """A point for constants, NaN without a gap, and infinite where the gap is not significant."""
     mean = np.array([[0.3, 0.2, 0.1], [0.7, 1 / 3, 1e-3]])
-    estimate, low, high = pgr_interval(mean, np.zeros((2, 3, 3)), 100)
-    np.testing.assert_allclose(low, estimate, rtol=1e-14)
-    np.testing.assert_allclose(high, estimate, rtol=1e-14)
-
-
-def test_pgr_interval_is_nan_without_a_gap_and_infinite_where_the_gap_is_not_significant():
+    estimate, *ends = pgr_interval(mean, np.zeros((2, 3, 3)), 100)
+    np.testing.assert_allclose(ends, [estimate, estimate], rtol=1e-14)
     mean = np.array([[0.0, 0.2, 0.1], [0.1, 0.2, 0.1], [0.5, 0.2, 0.1], [0.5, 0.2, 0.49]])
     cov = 0.01 * np.eye(3)
     estimate, low, high = pgr_interval(mean, np.broadcast_to(cov, (4, 3, 3)), 100)
@@ -281,14 +263,10 @@ def test_pgr_interval_stays_honest_where_the_gap_is_barely_visible():
 def test_pgr_interval_on_jax_arrays_matches_numpy(dtype, rtol):
     summary = summarize(draws(18, 40, 5, 3) - np.array([0.0, 8.0, 20.0]))
     cov = covariance(summary)
-    mean, spread = jnp.asarray(summary.mean, dtype), jnp.asarray(cov, dtype)
-    expected = pgr_interval(summary.mean, cov, 40)
-    np.testing.assert_allclose(pgr_interval(mean, spread, 40), expected, rtol=rtol)
-    traced = jax.jit(lambda mean, cov: pgr_interval(mean, cov, 40))(mean, spread)
-    assert traced[0].dtype == dtype
-    np.testing.assert_allclose(traced, expected, rtol=rtol)
-    batched = jax.vmap(lambda mean, cov: pgr_interval(mean, cov, 40))(mean, spread)
-    np.testing.assert_allclose(batched, expected, rtol=rtol)
+    given = jnp.asarray(summary.mean, dtype), jnp.asarray(cov, dtype)
+    found = jax.jit(lambda mean, cov: pgr_interval(mean, cov, 40))(*given)
+    assert found[0].dtype == dtype
+    np.testing.assert_allclose(found, pgr_interval(summary.mean, cov, 40), rtol=rtol)
 
 
 # Rare events
@@ -312,12 +290,12 @@ def test_effective_count_is_that_of_the_samples(array):
     np.testing.assert_allclose(effective_count(array(x.mean(0)), array(x.var(0, ddof=1)), 5), wanted, rtol=1e-12)
 
 
-@pytest.mark.parametrize("chance", [1e-4, 1e-3, 0.01])
+@pytest.mark.parametrize("chance", [1e-4, 0.01])
 def test_the_interval_of_a_rare_mean_covers_and_students_does_not(chance):
     mean, error, effective = rare_means(chance, NUM_TRIALS)
     low, high = rare_interval(mean, error, 400, effective, largest=2.0)
-    truth, few = 400 * chance / 400, effective < 30
-    assert few.mean() > 0.99
+    truth = chance  # hits have mean 1
+    assert np.mean(effective < 30) > 0.99
     assert np.mean((low <= truth) & (truth <= high)) > 0.95
     low, high = confidence_interval(mean, error, 400)
     assert np.mean((low <= truth) & (truth <= high)) < 0.93
@@ -330,8 +308,6 @@ def test_a_rare_interval_is_students_where_enough_carry_it_and_no_bound_where_no
     low, high = rare_interval(np.ones(3), np.full(3, 0.1), 400, np.array([30.0, np.nan, 29.9]))
     np.testing.assert_array_equal([low[:2], high[:2]], [end[:2] for end in students])
     assert (low[2], high[2]) == (0.0, np.inf)
-    with pytest.raises(ValueError, match="largest must be positive"):
-        rare_interval(0.0, 0.0, 10, 0.0, largest=0.0)
 
 
 def test_the_bound_of_hits_is_close_above_that_of_clopper_and_pearson():

@@ -1,11 +1,14 @@
 """Tasks: the biases of docs/theory.md 3.1, the frames, and one clear sentence for every bad argument."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.helpers import assert_mean, assert_mean_rejects
+from w2s_jax import tasks
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, embed, latent_dim, make_task, random_frame, random_task
 from w2s_jax.types import Task, stack
 
@@ -41,45 +44,28 @@ GRID = np.array(
 )
 """Points of weak_accuracy, concept_shift and noise_var."""
 TARGETS = dict(zip(WEAKNESSES, (0, 3, 1, 2, 0)))
-KINDS = {
-    "make": make_task,
-    # The frame and the Dirichlet draw do not look at the weakness.
-    "random": lambda **arguments: random_task(jax.random.key(3), **arguments),
-}
+# A random task is turned and spread in the same way whatever the weakness: two of them are enough.
+KINDS = [("make", weakness) for weakness in WEAKNESSES] + [("random", "rotated"), ("random", "opposed")]
 
 
 def build(kind: str, weakness: str, a, shift, noise_var, dim: int = 6) -> Task:
-    return KINDS[kind](
-        num_concepts=4,
-        dim=dim,
-        weak_accuracy=a,
-        concept_shift=shift,
-        noise_var=noise_var,
-        weakness=weakness,
-        target_concept=TARGETS[weakness],
-    )
+    make = make_task if kind == "make" else partial(random_task, jax.random.key(3))
+    options = {"num_concepts": 4, "dim": dim, "weakness": weakness, "target_concept": TARGETS[weakness]}
+    return make(weak_accuracy=a, concept_shift=shift, noise_var=noise_var, **options)
 
 
 @pytest.fixture(scope="module")
-def every() -> dict[str, dict[str, list[Task]]]:
-    """Tasks of every kind and weakness at every point: one program, in which all three numbers are traced."""
-
-    @jax.jit
-    @jax.vmap
-    def tasks(a, shift, noise_var):
-        return {kind: {w: build(kind, w, a, shift, noise_var) for w in WEAKNESSES} for kind in KINDS}
-
-    found = tasks(*GRID.T)
-    pick = [jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(GRID))]
-    return {kind: {w: [one[kind][w] for one in pick] for w in WEAKNESSES} for kind in KINDS}
+def every() -> dict[tuple[str, str], list[Task]]:
+    """Tasks of every kind at every point: one program, in which all three numbers are traced."""
+    found = jax.jit(jax.vmap(lambda *point: {kind: build(*kind, *point) for kind in KINDS}))(*GRID.T)
+    return {kind: [jax.tree.map(lambda x, i=i: x[i], found[kind]) for i in range(len(GRID))] for kind in KINDS}
 
 
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "weakness"), KINDS)
 def test_a_task_is_what_its_arguments_say(every, kind, weakness):
     target = TARGETS[weakness]
     rivals = np.delete(np.arange(4), target)
-    for task, (a, shift, noise_var) in zip(every[kind][weakness], GRID):
+    for task, (a, shift, noise_var) in zip(every[kind, weakness], GRID):
         np.testing.assert_allclose(biases(task), expected_biases(weakness, a, task), rtol=RTOL, atol=1e-12)
         # The concept shift is a distance in total variation.
         total_variation = jnp.abs(task.source_prior - task.target_prior).sum() / 2
@@ -100,34 +86,22 @@ def test_a_task_is_what_its_arguments_say(every, kind, weakness):
             np.testing.assert_allclose(correlation, a, rtol=RTOL)
             np.testing.assert_allclose(task.weak_noise_var, noise_var)
     if kind == "make":  # evenly spread, and the same where the numbers are known
-        point, task = GRID[0].tolist(), every[kind][weakness][0]
+        point, task = GRID[0].tolist(), every[kind, weakness][0]
         np.testing.assert_allclose(task.source_prior[rivals], 0.4 / 3, rtol=RTOL)
         np.testing.assert_array_equal(task.feature_var, np.ones(6))
         known = build(kind, weakness, *point)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=RTOL, atol=1e-14), known, task)
 
 
-def test_directions_of_weakness(every):
-    rivals = {}
-    for weakness, (task, *_) in every["make"].items():
-        rivals[weakness] = np.delete(task.concepts @ task.weak_coef, TARGETS[weakness])
-    for weakness in ("rotated", "shifted", "noisy"):
-        np.testing.assert_array_equal(rivals[weakness], 0)
-    assert rivals["confused"].min() > 0 > rivals["opposed"].max()
-    np.testing.assert_allclose(rivals["confused"], -rivals["opposed"], rtol=RTOL)
-
-
 def test_the_smallest_spaces():
     for weakness in WEAKNESSES:
         task = make_task(num_concepts=2, dim=3, weak_accuracy=0.6, concept_shift=0.3, weakness=weakness)
         np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.6, task), rtol=RTOL, atol=1e-12)
-        for kind in KINDS if weakness not in NEEDS_EXTRA_DIM else ():  # concepts may fill the space
-            task = build(kind, weakness, 0.7, 0.4, 0.25, dim=4)
-            np.testing.assert_allclose(biases(task), expected_biases(weakness, 0.7, task), rtol=RTOL, atol=1e-12)
+    for kind in KINDS:
+        if kind[1] not in NEEDS_EXTRA_DIM:  # concepts may fill the space
+            task = build(*kind, 0.7, 0.4, 0.25, dim=4)
+            np.testing.assert_allclose(biases(task), expected_biases(kind[1], 0.7, task), rtol=RTOL, atol=1e-12)
     assert [latent_dim(4, dim) for dim in (4, 5, 9)] == [4, 5, 5]
-
-
-# --- frames ---------------------------------------------------------------------------------------------------------
 
 
 def test_frames_are_orthonormal_and_uniform(key):
@@ -162,11 +136,11 @@ def test_random_tasks_move_with_the_key_and_spread_by_a_dirichlet_draw(key):
     """Shares of m rivals with parameter t have the mean 1/m and the variance (m - 1)/(m^2 (m t + 1))."""
 
     @jax.jit
-    def tasks(a, shift):
-        laws = {**GOOD, "weak_accuracy": a, "concept_shift": shift}
-        return jax.vmap(lambda k: random_task(k, **laws, concentration=2.0))(jax.random.split(key, 20_000))
+    def draw(a, shift):
+        numbers = {**GOOD, "weak_accuracy": a, "concept_shift": shift}
+        return jax.vmap(lambda k: random_task(k, **numbers, concentration=2.0))(jax.random.split(key, 20_000))
 
-    drawn, moved = tasks(0.7, 0.4), tasks(0.2, 0.8)
+    drawn, moved = draw(0.7, 0.4), draw(0.2, 0.8)
     shares = np.asarray(drawn.source_prior[:, 1:]) / 0.4
     assert_mean(shares, 1 / 3)
     assert_mean((shares - 1 / 3) ** 2, 2 / (9 * 7))
@@ -177,47 +151,11 @@ def test_random_tasks_move_with_the_key_and_spread_by_a_dirichlet_draw(key):
     np.testing.assert_allclose(drawn.source_prior[:, 1:] * 2, moved.source_prior[:, 1:], rtol=RTOL)
 
 
-# --- bad input ------------------------------------------------------------------------------------------------------
-
-BAD = [
-    ({"num_concepts": 1}, r"num_concepts must be at least 2, got 1"),
-    ({"dim": 4}, r"dim must be at least 5 for 4 concepts and a rotated teacher, got 4"),
-    ({"dim": 3, "weakness": "noisy"}, r"dim must be at least 4"),
-    ({"weak_accuracy": 0.0}, r"weak_accuracy must be in \(0, 1\], got 0\.0"),
-    ({"weak_accuracy": float("nan")}, r"weak_accuracy must be in \(0, 1\], got nan"),
-    ({"concept_shift": 1.0}, r"concept_shift must be in \[0, 1\), got 1\.0"),
-    ({"noise_var": -1e-9}, r"noise_var must be finite and not negative"),
-    ({"noise_var": float("inf")}, r"noise_var must be finite and not negative, got inf"),
-    ({"target_concept": 4}, r"target_concept must be in \[0, 4\), got 4"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), BAD)
-def test_bad_arguments_are_named(change, message, key):
-    with pytest.raises(ValueError, match=message):
-        make_task(**{**GOOD, **change})
-    with pytest.raises(ValueError, match=message):
-        random_task(key, **{**GOOD, **change})
-
-
-def test_unknown_weakness_lists_the_known_ones():
-    # The import hook checks the Literal first in tests; without it the kernel's own sentence is what a user reads.
-    from w2s_jax.tasks import _check
-
-    with pytest.raises(ValueError, match=r"weakness must be one of rotated, shifted, .*; got 'lazy'"):
-        _check(4, 6, 0.7, 0.4, 0.25, "lazy", 0)
-
-
-def test_concentration_must_be_positive(key):
-    for concentration in (0.0, float("nan")):
-        with pytest.raises(ValueError, match="concentration must be positive"):
-            random_task(key, **GOOD, concentration=concentration)
-
-
 # --- a teacher and a target of one's own ----------------------------------------------------------------------------
 
 OWN = {"num_concepts": 4, "dim": 6, "concept_shift": 0.4}
 COEF, MIXTURE = np.array([0.5, -0.3, 0.2, 0.0, 0.7, 0.1]), np.array([0.6, 0.1, 0.3, 0.0])
+TAUGHT = OWN | {"weak_coef": COEF}
 
 
 def test_a_teacher_of_ones_own():
@@ -266,33 +204,47 @@ def test_ones_own_may_be_traced():
         assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(build, *single))} == {jnp.dtype(float)}
 
 
+BAD = [
+    (GOOD | {"num_concepts": 1}, "num_concepts must be at least 2, got 1"),
+    (GOOD | {"dim": 4}, "dim must be at least 5 for 4 concepts and a rotated teacher, got 4"),
+    (GOOD | {"dim": 3, "weakness": "noisy"}, "dim must be at least 4"),
+    (GOOD | {"weak_accuracy": 0.0}, r"weak_accuracy must be in \(0, 1\], got 0\.0"),
+    (GOOD | {"weak_accuracy": float("nan")}, r"weak_accuracy must be in \(0, 1\], got nan"),
+    (GOOD | {"concept_shift": 1.0}, r"concept_shift must be in \[0, 1\), got 1\.0"),
+    (GOOD | {"noise_var": -1e-9}, "noise_var must be finite and not negative"),
+    (GOOD | {"target_concept": 4}, r"target_concept must be in \[0, 4\), got 4"),
+]
 BAD_OWN = [
-    ({}, "weak_accuracy or weak_coef must say what the teacher is, got neither; give one"),
-    ({"weak_coef": COEF, "weak_accuracy": 0.7}, "weak_accuracy or weak_coef must say .*, got both; give one"),
-    ({"weak_coef": COEF[:5]}, r"weak_coef must have shape \[6\], as dim says, got \[5\]"),
-    ({"weak_coef": COEF[None]}, r"weak_coef must have shape \[d\], got \[1 6\]; for several at once use jax.vmap"),
-    ({"weak_coef": COEF, "target_prior": MIXTURE[:3]}, r"target_prior must have shape \[4\], .*, got \[3\]"),
-    ({"weak_coef": COEF, "target_prior": 0.9 * MIXTURE}, "target_prior must be weights .* sum to 1, got the sum 0.9"),
-    ({"weak_coef": COEF, "target_prior": [1.2, -0.2, 0, 0]}, "got the sum 1 and the least weight -0.2; rescale them"),
-    ({"weak_coef": COEF, "target_prior": [0.3, 0.7, 0, 0]}, "concept_shift must be at most .* concept, 0.3, got 0.4"),
-    ({"weak_coef": COEF[:3], "dim": 3}, "dim must be at least 4 for 4 concepts"),
+    (OWN, "weak_accuracy or weak_coef must say what the teacher is, got neither; give one"),
+    (TAUGHT | {"weak_accuracy": 0.7}, "weak_accuracy or weak_coef must say .*, got both; give one"),
+    (OWN | {"weak_coef": COEF[:5]}, r"weak_coef must have shape \[6\], as dim says, got \[5\]"),
+    (
+        OWN | {"weak_coef": COEF[None]},
+        r"weak_coef must have shape \[d\], got \[1 6\]; for several at once use",
+    ),
+    (OWN | {"weak_coef": COEF[:3], "dim": 3}, "dim must be at least 4 for 4 concepts"),
+    (TAUGHT | {"target_prior": MIXTURE[:3]}, r"target_prior must have shape \[4\], .*, got \[3\]"),
+    (TAUGHT | {"target_prior": 0.9 * MIXTURE}, "target_prior must be weights .* sum to 1, got the sum 0.9"),
+    (TAUGHT | {"target_prior": [1.2, -0.2, 0, 0]}, "got the sum 1 and the least weight -0.2; rescale them"),
+    (TAUGHT | {"target_prior": [0.3, 0.7, 0, 0]}, "concept_shift must be at most .* concept, 0.3, got 0.4"),
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), BAD_OWN)
-def test_bad_arguments_of_ones_own_are_named(change, message):
+@pytest.mark.parametrize(("given", "message"), BAD + BAD_OWN)
+def test_bad_arguments_are_named(given, message, key):
     with pytest.raises(ValueError, match=message):
-        make_task(**{**OWN, **change})
+        make_task(**given)
+    if "weak_coef" not in given and given is not OWN:
+        with pytest.raises(ValueError, match=message):
+            random_task(key, **given)
 
 
-# --- fields ---------------------------------------------------------------------------------------------------------
-
-
-def test_replacing_the_target_leaves_the_teacher():
-    task = make_task(**GOOD)
-    mixed = task._replace(target_prior=jnp.array([0.5, 0.5, 0.0, 0.0]))
-    np.testing.assert_array_equal(mixed.weak_coef, task.weak_coef)
-    np.testing.assert_allclose(mixed.target_coef, (task.concepts[0] + task.concepts[1]) / 2, rtol=RTOL)
+def test_other_bad_arguments(key):
+    # The import hook checks the words first in tests; without it the kernel's own sentence is what a user reads.
+    with pytest.raises(ValueError, match=r"weakness must be one of rotated, shifted, .*; got 'lazy'"):
+        tasks._check(4, 6, 0.7, 0.4, 0.25, "lazy", 0)
+    with pytest.raises(ValueError, match="concentration must be positive"):
+        random_task(key, **GOOD, concentration=float("nan"))
 
 
 def test_a_task_is_shown_in_one_line():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from sims.checks.draws import weak_moments
 from tests.helpers import assert_mean_sharply
 from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
@@ -44,32 +45,22 @@ def with_coordinates(coordinates, outside=0.0):
     return task._replace(weak_concepts=jnp.asarray(weak_concepts))
 
 
-# --- the statistical dimension --------------------------------------------------------------------------------------
-
-KNOWN = {2: 1 / 2, 3: 5 / 6, 4: 1.0877398280, 8: 1.7591943072, 16: 2.5074951158, 64: 4.2010110991}
+KNOWN = {1: 0.0, 2: 1 / 2, 3: 5 / 6, 4: 1.0877398280, 8: 1.7591943072, 16: 2.5074951158, 64: 4.2010110991}
 
 
 def test_statistical_dimension_has_its_known_values():
-    assert theory.hull_statistical_dimension(1) == 0
     for num_concepts, value in KNOWN.items():
         np.testing.assert_allclose(theory.hull_statistical_dimension(num_concepts), value, rtol=1e-10)
-
-
-@pytest.mark.parametrize("num_concepts", [2, 5, 64])
-def test_intrinsic_volumes_are_a_distribution_and_alternate(num_concepts):
-    """They sum to 1, and by the theorem of Gauss and Bonnet the even ones sum to 1/2."""
-    volumes = intrinsic_volumes(num_concepts)
-    assert np.all(volumes >= 0)
-    np.testing.assert_allclose(volumes.sum(), 1, rtol=1e-11)
-    np.testing.assert_allclose(volumes[::2].sum(), 0.5, rtol=1e-11)
-
-
-def test_statistical_dimension_refuses_no_concepts():
     with pytest.raises(ValueError, match="num_concepts must be positive, got 0"):
         theory.hull_statistical_dimension(0)
 
 
-# --- infinitely many labels -----------------------------------------------------------------------------------------
+def test_intrinsic_volumes_are_a_distribution_and_alternate():
+    """They sum to 1, and by the theorem of Gauss and Bonnet the even ones sum to 1/2."""
+    for num_concepts in (2, 5, 64):
+        volumes = intrinsic_volumes(num_concepts)
+        assert np.all(volumes >= 0)
+        np.testing.assert_allclose([volumes.sum(), volumes[::2].sum()], [1, 0.5], rtol=1e-11)
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
@@ -82,18 +73,23 @@ def test_hull_weights_minimise_over_the_simplex(weakness):
         task = example(weakness, accuracy)
         concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)[0]
         got = forms(task)
+
+        def loss(w, gram=concepts @ concepts.T, pull=concepts @ weak):
+            return w @ gram @ w - 2 * w @ pull, 2 * (gram @ w - pull)
+
         found = minimize(
-            lambda w, concepts=concepts, weak=weak: np.sum((w @ concepts - weak) ** 2),
+            loss,
             np.full(4, 0.25),
-            jac=lambda w, concepts=concepts, weak=weak: 2 * concepts @ (w @ concepts - weak),
+            jac=True,
             bounds=[(0, 1)] * 4,
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
             method="SLSQP",
             options={"ftol": 1e-15},
         )
+        least = found.fun + weak @ weak
         np.testing.assert_allclose(got["hull_weights"], found.x, atol=2e-6)
         np.testing.assert_allclose(got["hull_weights"].sum(), 1, rtol=1e-12)
-        np.testing.assert_allclose(got["hull_misfit"], SCALE * found.fun, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(got["hull_misfit"], SCALE * least, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(kernel(task.feature_var, weak, concepts), got["hull_weights"], atol=1e-9)
         bias = SCALE * np.sum((np.asarray(got["hull_weights"]) @ concepts - concepts[0]) ** 2)
         np.testing.assert_allclose(got["hull_bias"], bias, rtol=1e-9, atol=1e-14)
@@ -104,13 +100,9 @@ def test_hull_weights_minimise_over_the_simplex(weakness):
 
 def test_rotated_bias_is_of_fourth_order_in_the_angle():
     angles = np.array([0.02, 0.04, 0.08])
-    biases = [float(forms(example("rotated", np.cos(t)))["hull_bias"]) for t in angles]
-    naive = [float(weak_bias(example("rotated", np.cos(t)))) for t in angles]
-    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(biases), 1)[0], 4, atol=0.01)
-    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(naive), 1)[0], 2, atol=0.01)
-
-
-# --- n labels -------------------------------------------------------------------------------------------------------
+    tasks = [example("rotated", np.cos(angle)) for angle in angles]
+    biases = np.array([[forms(task)["hull_bias"], weak_bias(task)] for task in tasks])
+    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(biases), 1)[0], [4, 2], atol=0.01)
 
 
 def project(rows):
@@ -120,29 +112,11 @@ def project(rows):
     return np.maximum(rows - level, 0)
 
 
-def weak_moments(rng, task, n, count):
-    """Sums of phi phi' and phi y over n weak labels, `count` times: Bartlett's factors of every concept's examples."""
-    weak, scale, d = np.asarray(task.weak_concepts), float(task.feature_var[0]), task.concepts.shape[1]
-    gram, cross = np.zeros((count, d, d)), np.zeros((count, d))
-    sizes = rng.multinomial(n, np.asarray(task.weak_prior), size=count)
-    for beta, size in zip(weak, sizes.T):
-        if not size.any():
-            continue
-        factor = np.tril(rng.normal(size=(count, d, d)), -1)
-        factor[:, range(d), range(d)] = np.sqrt(rng.chisquare(size[:, None] - np.arange(d)))
-        factor *= np.sqrt(scale)
-        noise = rng.normal(size=(count, d)) * np.sqrt(float(task.weak_noise_var))
-        group = factor @ factor.transpose(0, 2, 1)
-        gram += group
-        cross += group @ beta + (factor @ noise[..., None])[..., 0]
-    return gram, cross
-
-
 def simulate(task, n, count, seed):
     """Weights of the hull estimate on `count` samples of n weak labels, by projected gradient; n is large."""
-    gram, cross = weak_moments(np.random.default_rng(seed), task, n, count)
+    gram, cross, _ = weak_moments(jax.random.key(seed), task, n, count)
     concepts, scale = np.asarray(task.concepts), float(task.feature_var[0])
-    gram, cross = concepts @ gram @ concepts.T / n, cross @ concepts.T / n
+    gram, cross = concepts @ gram @ concepts.T, cross @ concepts.T
     w = np.full_like(cross, 1 / len(concepts))
     for _ in range(30):  # the gram is close to scale I: a contraction
         w = project(w - ((gram @ w[..., None])[..., 0] - cross) / scale)
@@ -154,13 +128,14 @@ CASES = {
     "noisy": lambda: example("noisy", 0.5),
     "perfect": lambda: example("rotated", 1.0),
     "shifted": lambda: example("shifted", 0.7),
+    "opposed": lambda: example("opposed", 0.9),
     "confused, target lost": lambda: example("confused", 0.05),
     "an edge": lambda: with_coordinates([0.9, 0.5, -0.4, -0.5], outside=0.5),
     "a vertex, pushed": lambda: with_coordinates([1.3, 0.3, 0.3, 0.3], outside=0.4),
     "mixture": lambda: example("noisy", 1.0)._replace(target_prior=EVEN, weak_prior=EVEN),
     "rotated mixture": lambda: example("rotated", 0.2)._replace(weak_prior=jnp.asarray([0.7, 0.3, 0.0, 0.0])),
 }
-SIMULATED = ("rotated", "perfect", "shifted", "mixture")
+SIMULATED = ("rotated", "perfect", "shifted", "opposed", "mixture")
 """Those that `sims/checks/students.py` draws with the kernel, or alike; their stated forms are below."""
 
 
@@ -178,28 +153,20 @@ def test_hull_risk_at_large_n(name):
 
 
 def test_hull_risk_has_its_stated_forms():
-    n = 10**8
-    tau = 1 - (0.09 + 0.09 + 0.04 + 0.04)
+    n, tau = 10**8, 1 - (0.09 + 0.09 + 0.04 + 0.04)
+    lost = CASES["confused, target lost"]()
     expected = {
         "rotated": 3 * (NOISE_VAR + SCALE * (1 - 0.49 + 0.09 / 4)),
         "noisy": KNOWN[4] * NOISE_VAR / 0.25,
         "perfect": KNOWN[4] * NOISE_VAR,
         "shifted": KNOWN[4] * (NOISE_VAR + SCALE * (1 / 0.49 - 1)),
         "mixture": 3 * (NOISE_VAR + SCALE * tau) + 2 * SCALE * tau,
-        "confused, target lost": None,
+        "confused, target lost": 2 * (NOISE_VAR + float(forms(lost)["hull_misfit"])),
+        "opposed": 0.0,  # every rival is strictly out: found but for an exponentially small chance
     }
     for name, value in expected.items():
         task = CASES[name]()
-        got = forms(task)
-        if value is None:
-            value = 2 * (NOISE_VAR + float(got["hull_misfit"]))
-        np.testing.assert_allclose(n * (hull_risk(task, n) - got["hull_bias"]), value, rtol=1e-6)
-
-
-def test_a_teacher_beyond_the_target_leaves_no_noise():
-    """Every rival is strictly out: the face is the target itself, found but for an exponentially small chance."""
-    task = example("opposed", 0.9)
-    assert float(hull_risk(task, 100)) == 0
+        np.testing.assert_allclose(n * (hull_risk(task, n) - forms(task)["hull_bias"]), value, rtol=1e-6)
 
 
 def test_undecided_faces_have_no_value():

@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
-from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.tasks import WEAKNESSES
 
 exponents = jax.jit(theory.posterior_exponents, static_argnames="prompts")
 balanced = jax.jit(theory.balanced_noise_var)
@@ -49,15 +49,14 @@ def log_mgf(task, rival, tilt, noise_var):
 
 
 @pytest.mark.parametrize("prompts", ["fresh", "shared"])
-@pytest.mark.parametrize("ratio", [0.05, 1.0, 12.0])
+@pytest.mark.parametrize("ratio", [0.05, 12.0])
 @pytest.mark.parametrize("weakness", [*WEAKNESSES, "oblique"])
 def test_exponent_is_the_minimum_of_the_moment_generating_function(weakness, ratio, prompts):
-    if weakness == "oblique":
-        task = oblique_task()
-    else:
+    task = oblique_task()
+    if weakness != "oblique":
         task = written_task(num_concepts=3, dim=4, weak_accuracy=0.7, concept_shift=0.5, weakness=weakness)
     noise_var, limit = ratio * float(task.noise_var), {"fresh": 1.0, "shared": 2.0}[prompts]
-    got = exponents(task, assumed_noise_var=noise_var, prompts=prompts).exponent
+    got = exponents(task, assumed_noise_var=noise_var, prompts=prompts)
     for rival in (1, 2):
 
         def cost(t, rival=rival):
@@ -67,57 +66,32 @@ def test_exponent_is_the_minimum_of_the_moment_generating_function(weakness, rat
         while np.isinf(cost(end)):  # past the domain of the moment generating function
             end *= 0.9
         found = minimize_scalar(cost, bounds=(0, end), method="bounded", options={"xatol": 1e-9})
-        expected = -min(found.fun, cost(end), 0.0)
-        np.testing.assert_allclose(got[rival], expected, rtol=1e-6, atol=1e-9)
-    assert jnp.isinf(got[0])
-    np.testing.assert_allclose(
-        smallest(task, assumed_noise_var=noise_var, prompts=prompts), min(got[1], got[2]), rtol=1e-12
-    )
+        least, tilt = min((cost(t), t) for t in (0.0, found.x, end))
+        np.testing.assert_allclose(got.exponent[rival], -least, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(min(got.tilt[rival], limit), tilt, atol=1e-4)
+    assert jnp.isinf(got.exponent[0]) and got.tilt[0] == 0
+    least = smallest(task, assumed_noise_var=noise_var, prompts=prompts)
+    np.testing.assert_allclose(least, got.exponent.min(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("accuracy", [0.55, 0.7, 0.95])
 @pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_exponents_have_their_stated_values(weakness, accuracy):
-    a, num_concepts, noise_var = accuracy, 4, 0.3
-    task = written_task(
-        num_concepts=num_concepts, dim=6, weak_accuracy=a, concept_shift=0.5, noise_var=noise_var, weakness=weakness
-    )
-    side = np.sqrt((1 - a**2) / (num_concepts - 1)) * {"confused": 1, "opposed": -1}.get(weakness, 0)
-    if weakness in ("noisy", "shifted"):
-        effective = noise_var / a**2 if weakness == "noisy" else noise_var + 1 / a**2 - 1
-        exponent, tilt = 0.5 * np.log1p(1 / (2 * effective)), noise_var / (2 * effective)
-    elif weakness == "rotated":
-        exponent = 0.5 * np.log((3 - 2 * a + 2 * noise_var) / ((1 - a) * (3 + a) + 2 * noise_var))
-        tilt = noise_var * a / ((1 - a) * (3 + a) + 2 * noise_var)
-    else:
-        dv = 3 - 2 * a - 2 * side + 2 * noise_var
-        exponent = -0.5 * np.log1p(-((a - side) ** 2) / dv)
-        tilt = noise_var * (a - side) / (dv - (a - side) ** 2)
-    got = exponents(task)
-    np.testing.assert_allclose(got.exponent[1:], exponent, rtol=1e-10)
-    np.testing.assert_allclose(got.tilt, [0, tilt, tilt, tilt], rtol=1e-10)
-
-
-@pytest.mark.parametrize("prompts", ["fresh", "shared"])
-@pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_concept_shift_does_not_move_the_exponent(weakness, prompts):
+def test_concept_shift_does_not_move_the_exponent(weakness):
     options = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.8, "weakness": weakness}
-    got = [smallest(written_task(concept_shift=x, **options), prompts=prompts) for x in (0.0, 0.2, 0.9, 0.999)]
-    np.testing.assert_array_equal(got, np.full(4, got[0]))
-    assert got[0] > 0
+    got = [exponents(written_task(concept_shift=x, **options)).exponent for x in (0.0, 0.2, 0.999)]
+    np.testing.assert_array_equal(got, np.tile(got[0], (3, 1)))
+    assert got[0].min() > 0
 
 
 def test_refinement_fails_where_a_rival_is_as_near():
     """Confused: the target is strictly nearest iff a > 1/sqrt(K)."""
     for accuracy, escapes in ((0.3, False), (0.49, False), (0.51, True), (0.9, True)):
-        task = written_task(num_concepts=4, dim=4, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
-        assert (float(smallest(task)) > 0) == escapes
+        task = written_task(num_concepts=4, dim=6, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
+        assert (float(exponents(task).exponent.min()) > 0) == escapes
 
 
 def test_assumed_noise_costs_nothing_up_to_the_tilt_limit():
-    task = written_task(
-        num_concepts=2, dim=3, weak_accuracy=0.5, concept_shift=0.5, weakness="noisy"
-    )  # effective noise 1
+    # Effective noise 1.
+    task = written_task(num_concepts=2, dim=3, weak_accuracy=0.5, concept_shift=0.5, weakness="noisy")
     full = smallest(task)
     for noise_var, fresh, shared in ((0.1, True, True), (1.9, True, True), (2.1, False, True), (4.1, False, False)):
         got = {p: float(smallest(task, assumed_noise_var=noise_var, prompts=p)) for p in ("fresh", "shared")}
@@ -126,26 +100,16 @@ def test_assumed_noise_costs_nothing_up_to_the_tilt_limit():
         assert got["shared"] >= got["fresh"]
 
 
-@pytest.mark.parametrize("weakness", ["rotated", "opposed", "shifted"])
-def test_balanced_noise_puts_the_tilt_at_one_half(weakness):
-    task = in_random_frame(
-        written_task(num_concepts=3, dim=5, weak_accuracy=0.6, concept_shift=0.5, weakness=weakness), 0.7
-    )
-    got = exponents(task, assumed_noise_var=balanced(task))
-    np.testing.assert_allclose(got.tilt[1], 0.5, rtol=1e-12)
-    np.testing.assert_allclose(got.exponent[1], exponents(task).exponent[1], rtol=1e-12)
+def test_balanced_noise_puts_the_tilt_at_one_half():
+    for weakness in ("rotated", "opposed", "shifted"):
+        options = {"weak_accuracy": 0.6, "concept_shift": 0.5, "weakness": weakness}
+        task = in_random_frame(written_task(num_concepts=3, dim=4, **options), 0.7)
+        got = exponents(task, assumed_noise_var=balanced(task, 0.5))
+        np.testing.assert_allclose(got.tilt[1], 0.5, rtol=1e-12)
+        np.testing.assert_allclose(got.exponent[1], exponents(task).exponent[1], rtol=1e-12)
     oblique = oblique_task()
     got = exponents(oblique, assumed_noise_var=balanced(oblique, 0.3))
     np.testing.assert_allclose(got.tilt[jnp.argmin(got.exponent)], 0.3, rtol=1e-12)
-
-
-def test_scale_of_the_features_is_a_scale_of_the_concepts():
-    task = oblique_task()
-    root = np.sqrt(0.6)
-    changes = {"concepts": root * np.asarray(task.concepts), "weak_concepts": root * np.asarray(task.weak_concepts)}
-    unit = task._replace(**{name: jnp.asarray(x) for name, x in (changes | {"feature_var": np.ones(4)}).items()})
-    for left, right in zip(exponents(task), exponents(unit), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-10)
 
 
 def test_noise_free_limits():
@@ -170,14 +134,3 @@ def test_unknown_prompts_are_refused():
     for call in (theory.posterior_exponent, theory.posterior_exponents):
         with pytest.raises(Exception, match="prompts"):  # our ValueError, or the type hook's before it
             call(task, prompts="other")
-
-
-def test_gradient_of_the_exponent():
-    @jax.jit
-    def exponent_of(accuracy):
-        task = make_task(num_concepts=3, dim=4, weak_accuracy=accuracy, concept_shift=0.5)
-        return theory.posterior_exponent(task)
-
-    step = 1e-6
-    difference = (exponent_of(0.6 + step) - exponent_of(0.6 - step)) / (2 * step)
-    np.testing.assert_allclose(jax.jit(jax.grad(exponent_of))(0.6), difference, rtol=1e-6)

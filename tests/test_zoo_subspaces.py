@@ -1,4 +1,7 @@
-"""Two-stage least squares in subspaces: identities, SciPy's angles, fits by scikit-learn, and functions as promised."""
+"""Two-stage least squares in subspaces: identities, SciPy's angles, and functions as promised.
+
+Simulated fits are rows of `sims/checks/zoo_subspaces.py`, which the slow suite runs.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +9,7 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 from scipy.stats import ortho_group
-from sklearn.linear_model import LinearRegression
 
-from tests.helpers import assert_mean_sharply
 from w2s_jax.theory_zoo import (
     subspace_breakeven,
     subspace_in_sample_risk,
@@ -26,10 +27,6 @@ TARGET = jnp.asarray(np.linspace(-0.5, 0.8, DIM))
 student_risk = jax.jit(subspace_student_risk)
 
 
-def projection(basis):
-    return np.asarray(basis @ basis.T)
-
-
 def test_overlap_is_the_sum_of_squared_cosines_of_scipy():
     angles = subspace_angles(np.asarray(WEAK), np.asarray(STRONG))
     np.testing.assert_allclose(subspace_overlap(WEAK, STRONG), np.sum(np.cos(angles) ** 2), rtol=1e-10)
@@ -37,7 +34,7 @@ def test_overlap_is_the_sum_of_squared_cosines_of_scipy():
 
 
 def test_student_risk_is_its_second_moments_written_with_projections():
-    p_w, p_s, target, n, size = projection(WEAK), projection(STRONG), np.asarray(TARGET), 15, 11
+    p_w, p_s, target, n, size = np.asarray(WEAK @ WEAK.T), np.asarray(STRONG @ STRONG.T), np.asarray(TARGET), 15, 11
     missed = target - p_w @ target
     teacher_cov = (NOISE_VAR + missed @ missed) / (n - 5) * p_w
     second = teacher_cov + np.outer(p_w @ target, p_w @ target)  # of the teacher's coefficients
@@ -71,11 +68,8 @@ def test_a_student_that_sees_what_its_teacher_sees_is_its_teacher():
     np.testing.assert_allclose(subspace_in_sample_risk(*args, 10, NOISE_VAR), teacher, rtol=1e-10)
     np.testing.assert_allclose(subspace_pgr(*args, 10, NOISE_VAR), 0, atol=1e-10)
     assert jnp.isinf(subspace_breakeven(*args, NOISE_VAR))
-
-
-def test_a_student_of_a_full_and_perfect_teacher_is_the_ceiling_without_noise():
-    full = jnp.eye(DIM)
-    student = subspace_student_risk(full, STRONG, TARGET, 20, 9, 0.0)
+    # And of a full and perfect teacher it is the ceiling without noise.
+    student = subspace_student_risk(jnp.eye(DIM), STRONG, TARGET, 20, 9, 0.0)
     np.testing.assert_allclose(student, subspace_risk(STRONG, TARGET, 9, 0.0), rtol=1e-10)
 
 
@@ -88,9 +82,9 @@ def test_orthogonal_subspaces_leave_only_the_factor():
     np.testing.assert_allclose(own, 3 / 34, rtol=1e-10)
 
 
-@pytest.mark.parametrize("noise_var", [0.1, 2.0])
-@pytest.mark.parametrize("columns", [[0, 1, 2], [0, 5, 6], [0, 1, 8]])
-def test_the_student_wins_beyond_2d_plus_1_where_both_hold_the_target(columns, noise_var):
+@pytest.mark.parametrize("columns", [[0, 1, 2], [0, 1, 8]])
+def test_the_student_wins_beyond_2d_plus_1_where_both_hold_the_target(columns):
+    noise_var = 2.0
     weak, strong, target = jnp.eye(DIM)[:, :4], jnp.eye(DIM)[:, columns], 3.0 * jnp.eye(DIM)[0]
     breakeven = subspace_breakeven(weak, strong, target, 14, noise_var)
     np.testing.assert_allclose(breakeven, 7.0, rtol=1e-10)
@@ -114,25 +108,6 @@ def test_pgr_tends_to_one_minus_the_relative_overlap():
     np.testing.assert_allclose(subspace_pgr(weak, strong, target, 14, jnp.inf, 1.0), 0.75, rtol=1e-10)
 
 
-def test_fits_of_scikit_learn_have_these_risks():
-    rng, n, size, count = np.random.default_rng(0), 14, 12, 1200
-    weak, strong, target = (np.asarray(a) for a in (WEAK, STRONG, TARGET))
-    model, risks = LinearRegression(fit_intercept=False), []
-    for _ in range(count):
-        x, fresh = rng.normal(size=(n, DIM)), rng.normal(size=(size, DIM))
-        labels = x @ target + np.sqrt(NOISE_VAR) * rng.normal(size=n)
-        teacher = weak @ model.fit(x @ weak, labels).coef_
-        student = strong @ model.fit(fresh @ strong, fresh @ teacher).coef_
-        own = np.mean((fresh @ (student - target)) ** 2)
-        risks.append([np.sum((teacher - target) ** 2), np.sum((student - target) ** 2), own])
-    args = WEAK, STRONG, TARGET, n, size, NOISE_VAR
-    expected = np.array(
-        [subspace_risk(WEAK, TARGET, n, NOISE_VAR), subspace_student_risk(*args), subspace_in_sample_risk(*args)]
-    )
-    for samples, value in zip(np.array(risks).T, expected, strict=True):
-        assert_mean_sharply(samples, value)
-
-
 def test_traced_counts_are_one_program_and_differentiable():
     sizes = jnp.array([3.0, 4.0, 6.0, 20.0, jnp.inf])
 
@@ -142,22 +117,23 @@ def test_traced_counts_are_one_program_and_differentiable():
 
     batch = jax.vmap(risk)(sizes)
     assert jnp.all(jnp.isinf(batch[:2]))
-    one_by_one = [subspace_student_risk(WEAK, STRONG, TARGET, 15, float(size), NOISE_VAR) for size in sizes[2:]]
-    np.testing.assert_allclose(batch[2:], one_by_one, rtol=1e-12)
+    np.testing.assert_allclose(batch[2:], [risk(float(size)) for size in sizes[2:]], rtol=1e-12)
     np.testing.assert_allclose(jax.grad(risk)(9.0), (risk(9 + 1e-5) - risk(9 - 1e-5)) / 2e-5, rtol=1e-6)
     by_noise = jax.grad(risk, argnums=1)(9.0, 0.0)
     np.testing.assert_allclose(by_noise, (risk(9.0, 1e-5) - risk(9.0, -1e-5)) / 2e-5, rtol=1e-6)
     assert jnp.isinf(jax.jit(subspace_student_variance)(3, 3, 1.0, 4, 30, NOISE_VAR))
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match=r"num_labels must exceed .* = 5, got 5"):
-        subspace_risk(WEAK, TARGET, 5, 1.0)
-    with pytest.raises(ValueError, match=r"num_labels must exceed .* = 5, got 5"):
-        subspace_breakeven(WEAK, STRONG, TARGET, 5, 1.0)
-    with pytest.raises(ValueError, match=r"num_pseudo_labels must exceed .* = 4, got 4"):
-        subspace_student_risk(WEAK, STRONG, TARGET, 9, 4, 1.0)
-    with pytest.raises(ValueError, match="noise_var must not be negative, got -1"):
-        subspace_risk(WEAK, TARGET, 9, -1.0)
-    with pytest.raises(ValueError, match=r"overlap must be in \[0, dim_weak\], got 4.0 with dim_weak 3"):
-        subspace_student_variance(3, 5, 4.0, 9, 9, 1.0)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: subspace_risk(WEAK, TARGET, 5, 1.0), r"num_labels must exceed .* = 5, got 5"),
+        (lambda: subspace_breakeven(WEAK, STRONG, TARGET, 5, 1.0), r"num_labels must exceed .* = 5, got 5"),
+        (lambda: subspace_student_risk(WEAK, STRONG, TARGET, 9, 4, 1.0), "num_pseudo_labels must exceed .* = 4, got 4"),
+        (lambda: subspace_risk(WEAK, TARGET, 9, -1.0), "noise_var must not be negative, got -1"),
+        (lambda: subspace_student_variance(3, 5, 4.0, 9, 9, 1.0), r"overlap must be in \[0, dim_weak\], got 4.0 with"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,13 +1,14 @@
-"""Surrogate to target: roots and minima by SciPy, exact special cases, fits by scikit-learn and NumPy."""
+"""Surrogate to target: roots and minima by SciPy, and exact special cases.
+
+Simulated fits are rows of `sims/checks/zoo_surrogate.py`, which the slow suite runs.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
-from sklearn.linear_model import LinearRegression
 
-from tests.helpers import assert_mean_sharply
 from w2s_jax import theory_zoo as zoo
 
 DIM, NUM = 24, 9
@@ -31,7 +32,7 @@ def power_laws(dim):
     return jnp.asarray(index**-2), jnp.asarray(index**0.25)
 
 
-@pytest.mark.parametrize("n", [0.5, 1, 9, 23, 23.9])
+@pytest.mark.parametrize("n", [0.5, 9, 23.9])
 def test_shares_have_the_root_that_scipy_finds(n):
     lam = np.asarray(LAM)
     tau = brentq(lambda tau: np.sum(lam / (lam + tau)) - n, 0, 100, xtol=1e-300, rtol=1e-14)
@@ -41,11 +42,11 @@ def test_shares_have_the_root_that_scipy_finds(n):
 
 
 def test_shares_of_a_spectrum_over_many_decades():
-    lam = 10.0 ** np.linspace(-12, 12, 60)
-    learned = np.asarray(shares(jnp.asarray(lam), 17).shares)
-    np.testing.assert_allclose(learned.sum(), 17, rtol=1e-10)
+    lam = 10.0 ** np.linspace(-12, 12, DIM)
+    learned = np.asarray(shares(jnp.asarray(lam), NUM).shares)
+    np.testing.assert_allclose(learned.sum(), NUM, rtol=1e-10)
     tau = lam * (1 - learned) / learned
-    np.testing.assert_allclose(tau[5:40], tau[20], rtol=1e-3)  # of 1 - share few digits are left at the ends
+    np.testing.assert_allclose(tau[4:18], tau[9], rtol=1e-3)  # of 1 - share few digits are left at the ends
 
 
 def test_everything_is_learned_from_enough_examples():
@@ -101,13 +102,14 @@ def test_the_best_mask_is_the_best_of_all():
 
 def test_a_better_surrogate_does_not_change_the_scaling_law():
     """lambda_i = i^-2, lambda_i beta*_i^2 = i^-1.5: risks fall as n^-1/2, with a smaller constant."""
-    lam, target = power_laws(400_000)
+    dim = 100_000
+    lam, target = power_laws(dim)
     sizes = np.array([100, 200, 400])
     true = np.array([float(risk(lam, target, target, n, 0.0)) for n in sizes])
     least = np.array([float(risk(lam, best(lam, target, n), target, n, 0.0)) for n in sizes])
     assert np.all(least < 0.85 * true)
     for risks in (true, least):  # less what no n reaches at this p: sum_{i > p} i^-1.5
-        slope = np.polyfit(np.log(sizes), np.log(risks + 2 / np.sqrt(400_000)), 1)[0]
+        slope = np.polyfit(np.log(sizes), np.log(risks + 2 / np.sqrt(dim)), 1)[0]
         assert abs(slope + 0.5) < 0.02
 
 
@@ -128,55 +130,28 @@ def test_a_teacher_of_endless_labels_is_a_masked_truth():
 
 def test_a_weak_teacher_may_beat_true_labels():
     """Fitted on noisy labels of few features, and yet better to learn from than the truth itself."""
-    lam, target = power_laws(120)
-    mask = zoo.best_surrogate_mask(lam, 40)
-    assert student(lam, target, mask, 4000, 40, 0.01) < risk(lam, target, target, 40, 0.01)
-
-
-def test_exact_fits_of_scikit_learn():
-    """A teacher on a part of the features, and a fit of all of them to the noisy labels of half the truth."""
-    rng, p, n, count = np.random.default_rng(0), 6, 24, 2000
-    lam, target, mask = np.asarray(LAM)[:p], np.asarray(TARGET)[:p], np.arange(p) < 3
-    model, risks = LinearRegression(fit_intercept=False), []
-    for _ in range(count):
-        x = rng.normal(size=(n, p)) * np.sqrt(lam)
-        noise = 0.5 * rng.normal(size=n)
-        weak = np.zeros(p)
-        weak[mask] = model.fit(x[:, mask], x @ target + noise).coef_
-        strong = model.fit(x, x @ (0.5 * target) + noise).coef_
-        risks.append([lam @ (weak - target) ** 2, lam @ (strong - target) ** 2])
-    args = LAM[:p], TARGET[:p]
-    expected = np.array([teacher(*args, jnp.asarray(mask), n, 0.25), risk(LAM[:p], 0.5 * args[1], args[1], n, 0.25)])
-    for samples, value in zip(np.array(risks).T, expected, strict=True):
-        assert_mean_sharply(samples, value)
+    lam, target = power_laws(DIM)
+    mask = zoo.best_surrogate_mask(lam, NUM)
+    assert student(lam, target, mask, 4000, NUM, 0.01) < risk(lam, target, target, NUM, 0.01)
 
 
 def test_traced_sizes_are_one_program_and_differentiable():
-    def value(n, noise_var, lam, b):
-        return zoo.surrogate_risk(lam, b, TARGET, n, noise_var)
-
-    compiled = jax.jit(value)
     sizes = jnp.array([3.0, 9.0, 23.0, 24.0, 40.0])
-    batch = jax.jit(jax.vmap(lambda n: value(n, 0.3, LAM, 0.8 * TARGET)))(sizes)
-    one_by_one = [float(value(float(n), 0.3, LAM, 0.8 * TARGET)) for n in sizes]
-    np.testing.assert_allclose(batch, one_by_one, rtol=1e-12)
+    batch = jax.jit(jax.vmap(lambda n: zoo.surrogate_risk(LAM, 0.8 * TARGET, TARGET, n, 0.3)))(sizes)
+    np.testing.assert_allclose(batch, [risk(LAM, 0.8 * TARGET, TARGET, float(n), 0.3) for n in sizes], rtol=1e-12)
 
-    at, rng, step = (9.0, 0.0, LAM, 0.8 * TARGET), np.random.default_rng(5), 1e-5
-    gradient = jax.grad(compiled, argnums=(0, 1, 2, 3))(*at)
-    for i, x in enumerate(at):
-        direction = (
-            jnp.asarray(rng.normal(size=np.shape(x))) * x if i == 2 else jnp.asarray(rng.normal(size=np.shape(x)))
-        )
-        ahead, behind = (compiled(*at[:i], x + s * step * direction, *at[i + 1 :]) for s in (1, -1))
-        np.testing.assert_allclose(jnp.sum(gradient[i] * direction), (ahead - behind) / (2 * step), rtol=1e-6)
+    along = jnp.asarray(np.random.default_rng(5).normal(size=(2, DIM)))
+
+    @jax.jit
+    def moved(step):
+        return risk(LAM * (1 + step * along[0]), 0.8 * TARGET + step * along[1], TARGET, 9 + step, step)
+
+    difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.jit(jax.grad(moved))(0.0), difference, rtol=1e-6)
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="num_samples must be positive, got 0"):
-        zoo.surrogate_shares(LAM, 0)
-    with pytest.raises(ValueError, match="num_samples must be positive, got -2"):
-        zoo.best_surrogate_mask(LAM, -2)
-    with pytest.raises(ValueError, match=r"noise_var must not be negative, got -0\.1"):
-        zoo.surrogate_risk(LAM, TARGET, TARGET, 5, -0.1)
     with pytest.raises(ValueError, match="num_samples must be positive, got nan"):
         zoo.masked_student_risk(LAM, TARGET, LAM > 0, 9, float("nan"), 1.0)
+    with pytest.raises(ValueError, match=r"noise_var must not be negative, got -0\.1"):
+        zoo.surrogate_risk(LAM, TARGET, TARGET, 5, -0.1)

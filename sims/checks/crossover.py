@@ -1,15 +1,14 @@
 """How long a prompt must be (3.10), and the Lambert function behind it."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from sims.checks.check import Check
-from sims.checks.draws import changed, data_sets, risks_of, shared_program, turned_task, two_concepts
+from sims.checks.draws import changed, data_sets, generator, risks_of, turned_task, two_concepts
 from sims.checks.population import ridge_path
 from sims.checks.tilting import log_mean_exp, pair, saddle, weighted_power
 from w2s_jax import theory
-from w2s_jax.refinement import concept_log_posterior
 from w2s_jax.types import Task
 
 PROMPTS = 40_000
@@ -30,7 +29,7 @@ def _lambert(x: float) -> Check:
     """W(x) = E log(1 + x e^(v cot v) sin(v)/v) for v uniform on (0, pi)."""
 
     def sample(key):
-        v = np.pi * _uniforms(key, 100_000)
+        v = generator(key).uniform(1e-9, np.pi, 100_000)
         return np.log1p(x * np.exp(v / np.tan(v)) * np.sin(v) / v)
 
     return Check(f"Lambert W({x:g})", ("lambert_w",), lambda: theory.lambert_w(x), sample)
@@ -63,12 +62,12 @@ def _crossover(prompts: str, concept_shift: float, n: int) -> Check:
     )
 
 
-@shared_program("num_icl", "count")
 def _neighbours(key, task, num_icl, count):
-    """Posteriors after `num_icl` and `num_icl` + 1 examples, two of `[r K]`."""
-    prompts = data_sets(key, task, num_icl + 1, count)
-    cut = jax.tree.map(lambda x: x[:, :num_icl], prompts)
-    return tuple(jnp.exp(jax.vmap(lambda prompt: concept_log_posterior(task, prompt))(each)) for each in (cut, prompts))
+    """Posteriors after `num_icl` and after `num_icl` + 1 examples of the same prompts, two of `[r K]`."""
+    phi, labels = data_sets(key, task, num_icl + 1, count)
+    by_example = -((labels[..., None] - phi @ np.asarray(task.concepts).T) ** 2) / (2 * float(task.noise_var))
+    log_prior = np.log(task.source_prior)
+    return [softmax(log_prior + by_example[:, :n].sum(axis=1), axis=1) for n in (num_icl, num_icl + 1)]
 
 
 def _asymptotic(prompts: str, distance: float) -> Check:
@@ -112,8 +111,3 @@ def _floor(task: Task, smallest: float, largest: float) -> float:
     """The least risk of naive fine-tuning over a grid of penalties, on infinitely many labels."""
     fits = ridge_path(task, np.geomspace(smallest, largest, 1001))
     return float(risks_of(task, fits).min())
-
-
-@shared_program("count")
-def _uniforms(key, count):
-    return jax.random.uniform(key, (count,), minval=1e-9)

@@ -1,6 +1,6 @@
 """What the simulations of several checks share: tasks, regression vectors, and draws. Nothing of the theory.
 
-Draws are a few compiled programs whose tasks are arguments, so that many rows share one; what remains is NumPy.
+Draws are NumPy's, of any size without compilation; what reads them, kernels of `w2s_jax`, is compiled once a shape.
 """
 
 import functools
@@ -9,11 +9,12 @@ import threading
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import ortho_group
 
 from w2s_jax.estimators import ridge_to_source
-from w2s_jax.refinement import concept_evidence, concept_log_posterior
-from w2s_jax.sampling import FeatureLaw, moments, sample_dataset, sample_features
+from w2s_jax.refinement import concept_evidence
+from w2s_jax.sampling import FeatureLaw, moments
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Dataset, Key, Moments, Task
 
@@ -105,57 +106,99 @@ def risks_of(task: Task, coefs: np.ndarray) -> np.ndarray:
 # --- Draws ------------------------------------------------------------------------------------------------------------
 
 
-def features(key: Key, task: Task, count: int, law: FeatureLaw = "gaussian") -> np.ndarray:
-    """Features of a task `[r d]`."""
-    unit = _unit_features(key, count * task.feature_var.shape[0], law)
-    return unit.reshape(count, -1) * np.sqrt(np.asarray(task.feature_var))
+def generator(key: Key) -> np.random.Generator:
+    """NumPy's generator at the address that a key is."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
 
 
 def normals(key: Key, count: int, size: int) -> np.ndarray:
     """Standard normals `[r size]`."""
-    return _unit_features(key, count * size, "gaussian").reshape(count, size)
+    return generator(key).standard_normal((count, size))
 
 
-@shared_program("size", "law")
-def _unit_features(key, size, law):
-    return sample_features(key, size, 1, law)
+def features(key: Key, task: Task, count: int, law: FeatureLaw = "gaussian") -> np.ndarray:
+    """Features of a task `[r d]`."""
+    return _features(generator(key), task, (count,), law)
 
 
-@shared_program("count", "law")
-def log_likelihoods(key: Key, task: Task, count: int, assumed, law: FeatureLaw = "gaussian"):
-    """log N(y; beta_k . phi, s_hat^2) of single weak examples `[K r]`, up to a term that all concepts share."""
-    return concept_evidence(task, sample_dataset(key, task, count, "weak", law), assumed_noise_var=assumed)
+def _features(rng: np.random.Generator, task: Task, shape: tuple[int, ...], law: FeatureLaw) -> np.ndarray:
+    size = (*shape, task.feature_var.shape[0])
+    unit = rng.standard_normal(size) if law == "gaussian" else rng.uniform(-1, 1, size)
+    return unit * np.sqrt(np.asarray(task.feature_var))
+
+
+def data_sets(key: Key, task: Task, num_samples: int, count: int, law: FeatureLaw = "gaussian") -> Dataset:
+    """`count` weak data sets (or prompts) of `num_samples` examples each: features `[r n d]`, labels `[r n]`."""
+    rng = generator(key)
+    phi = _features(rng, task, (count, num_samples), law)
+    shown = np.searchsorted(np.cumsum(np.asarray(task.weak_prior))[:-1], rng.random((count, num_samples)), side="right")
+    answers = np.take_along_axis(phi @ np.asarray(task.weak_concepts).T, shown[..., None], axis=2)[..., 0]
+    noise = np.sqrt(float(task.weak_noise_var)) * rng.standard_normal((count, num_samples))
+    return Dataset(phi, answers + noise)
+
+
+def weak_moments(key: Key, task: Task, num_samples: int, count: int) -> Moments:
+    """Moments of `count` weak data sets, at a cost that does not depend on the number of examples, which is large.
+
+    The examples of each concept have a Wishart matrix, drawn by its Bartlett factor.
+    """
+    rng, d = generator(key), task.feature_var.shape[0]
+    root_var, noise = np.sqrt(np.asarray(task.feature_var)), np.sqrt(float(task.weak_noise_var))
+    gram, cross = np.zeros((count, d, d)), np.zeros((count, d))
+    prior = np.asarray(task.weak_prior)
+    for concept, sizes in zip(np.asarray(task.weak_concepts), rng.multinomial(num_samples, prior, count).T):
+        if sizes.any():
+            factor = np.tril(rng.standard_normal((count, d, d)), -1)
+            factor[:, range(d), range(d)] = np.sqrt(rng.chisquare(sizes[:, None] - np.arange(d)))
+            factor *= root_var[:, None]
+            own = factor @ factor.transpose(0, 2, 1)
+            gram += own
+            cross += own @ concept + noise * (factor @ rng.standard_normal((count, d, 1)))[..., 0]
+    return Moments(gram / num_samples, cross / num_samples, np.full(count, float(num_samples)))
+
+
+def log_likelihoods(
+    key: Key, task: Task, num_icl: int, count: int, assumed=None, law: FeatureLaw = "gaussian"
+) -> np.ndarray:
+    """log N(y; beta_k . phi, s_hat^2) of weak prompts `[K r]`, up to a term that all concepts share."""
+    features, labels = data_sets(key, task, num_icl, count, law)
+    pool = Dataset(features.reshape(-1, features.shape[2]), labels.reshape(-1))
+    by_example = _evidence(task, pool, task.noise_var if assumed is None else assumed)
+    return by_example.reshape(len(by_example), count, num_icl).sum(axis=2)
+
+
+@shared_program()
+def _evidence(task, data, assumed):
+    return concept_evidence(task, data, assumed_noise_var=assumed)
 
 
 def log_odds(key: Key, task: Task, count: int, rival: int = 1, assumed=None, law: FeatureLaw = "gaussian"):
     """Log odds of a rival against concept 0 on single weak examples."""
-    evidence = log_likelihoods(key, task, count, task.noise_var if assumed is None else assumed, law)
+    evidence = log_likelihoods(key, task, 1, count, assumed, law)
     return evidence[rival] - evidence[0]
 
 
 def posteriors(key: Key, task: Task, num_icl: int, count: int, assumed=None) -> np.ndarray:
     """Concept weights after each of `count` weak prompts `[r K]`."""
-    return _posteriors(key, task, num_icl, count, task.noise_var if assumed is None else assumed)
+    return softmax(np.log(task.source_prior) + log_likelihoods(key, task, num_icl, count, assumed).T, axis=1)
 
 
-@shared_program("num_icl", "count")
-def _posteriors(key, task, num_icl, count, assumed):
-    def one(prompt):
-        return jnp.exp(concept_log_posterior(task, prompt, assumed_noise_var=assumed))
-
-    return jax.vmap(one)(data_sets(key, task, num_icl, count))
-
-
-@shared_program("num_samples", "count")
-def naive_fits(key: Key, task: Task, num_samples: int, penalty: float, count: int):
+def naive_fits(key: Key, task: Task, num_samples: int, penalty: float, count: int) -> np.ndarray:
     """Naive fine-tuning on `count` weak data sets `[r d]`, by the kernel."""
-    source = task.source_prior @ task.concepts
-    return jax.vmap(lambda data: ridge_to_source(moments(data), source, penalty))(
-        data_sets(key, task, num_samples, count)
-    )
+    return _ridge_fits(data_sets(key, task, num_samples, count), source_coef(task), penalty)
 
 
-def data_sets(key: Key, task: Task, num_samples: int, count: int) -> Dataset:
-    """`count` weak data sets (or prompts) of `num_samples` examples each: features `[r n d]`, labels `[r n]`."""
-    pool = sample_dataset(key, task, num_samples * count)
-    return jax.tree.map(lambda x: x.reshape(count, num_samples, *x.shape[1:]), pool)
+@shared_program()
+def _ridge_fits(data, source, penalty):
+    return jax.vmap(lambda one: ridge_to_source(moments(one), source, penalty))(data)
+
+
+def solve(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Solutions of many linear systems `[r d]`."""
+    return np.linalg.solve(matrices, vectors[..., None])[..., 0]
+
+
+def fits(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Least squares on data sets of more examples than features: `[r n d]` and `[r n]` to `[r d]`."""
+    transposed = features.transpose(0, 2, 1)
+    return solve(transposed @ features, (transposed @ labels[..., None])[..., 0])

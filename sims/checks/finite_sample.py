@@ -3,8 +3,6 @@
 Some rows are a task of one term only: there every constant of a formula moves the prediction.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
@@ -15,17 +13,13 @@ from sims.checks.draws import (
     naive_fits,
     normals,
     risks_of,
-    shared_program,
+    solve,
     source_coef,
     turned_task,
     two_concepts,
 )
 from w2s_jax import theory
-from w2s_jax.estimators import least_squares
-from w2s_jax.refinement import refine_labels
-from w2s_jax.rng import stream
-from w2s_jax.sampling import moments, sample_features
-from w2s_jax.types import Dataset, Task
+from w2s_jax.types import Task
 
 CELL = {"num_concepts": 3, "weak_accuracy": 0.7, "concept_shift": 0.5}
 OVER, UNDER = (24, 6, 6000), (5, 20, 4000)
@@ -115,45 +109,30 @@ def _single_term(dim: int, noise_var: float, spread: float) -> Task:
 
 
 def _refined() -> list[Check]:
-    """Labels refined with a posterior that is given, so that its misalignment and spread are known."""
+    """Labels refined with a posterior that is given, so that its misalignment and spread are known.
+
+    They are those of a teacher who shows each concept as often as the posterior says.
+    """
     w = np.array([0.6, 0.3, 0.1])
     distance, spread = float(np.sum((w - np.eye(3)[0]) ** 2)), float(1 - w @ w)
     rows = []
-    for n, d, count in (OVER, UNDER):
+    for name, noise, (n, d, count) in (
+        ("refined labels, posterior 0.6, 0.3, 0.1", {}, OVER),
+        ("refined labels, posterior 0.6, 0.3, 0.1", {}, UNDER),
+        # Posteriors of 0 or 1 drawn for each label have mean w and tr Cov w = 1 - ||E w||^2.
+        ("posterior-mean labels, fresh posteriors", {"noise_var": 0.0}, OVER),
+    ):
         task = turned_task(0.5, dim=d, **CELL)
+        refined = changed(task, weak_concepts=task.concepts, weak_prior=w, weak_noise_var=noise.get("noise_var", 0.25))
         rows.append(
             Check(
-                f"least squares on refined labels, posterior 0.6, 0.3, 0.1, n = {n}, d = {d}, s = 0.5",
+                f"least squares on {name}, n = {n}, d = {d}, s = 0.5",
                 ("refined_risk",),
-                lambda task=task, n=n: theory.refined_risk(task, n, distance, spread),
-                lambda key, task=task, n=n, count=count: risks_of(task, _refined_fits(key, task, w, n, count, False)),
+                lambda task=task, n=n, noise=noise: theory.refined_risk(task, n, distance, spread, **noise),
+                lambda key, task=refined, n=n, count=count: risks_of(task, naive_fits(key, task, n, 0.0, count)),
             )
         )
-    n, d, count = OVER
-    task = turned_task(0.5, dim=d, **CELL)
-    rows.append(
-        # Posteriors of 0 or 1 drawn for each label have mean w and tr Cov w = 1 - ||E w||^2.
-        Check(
-            f"least squares on posterior-mean labels, fresh posteriors, n = {n}, d = {d}, s = 0.5",
-            ("refined_risk",),
-            lambda: theory.refined_risk(task, n, distance, spread, noise_var=0.0),
-            lambda key: risks_of(task, _refined_fits(key, task, w, n, count, True)),
-        )
-    )
     return rows
-
-
-@shared_program("n", "count", "fresh")
-def _refined_fits(key, task, w, n, count, fresh):
-    features = sample_features(stream(key, "features"), n * count, task.concepts.shape[1])
-    features = features * jnp.sqrt(task.feature_var)[None]
-    log_posterior = jnp.log(w)
-    if fresh:
-        chosen = jax.random.categorical(stream(key, "posterior"), log_posterior, shape=(n * count,))
-        log_posterior = jnp.log(jax.nn.one_hot(chosen, 3))
-    labels = refine_labels(stream(key, "labels"), task, features, log_posterior, draw="mean" if fresh else "sample")
-    data = Dataset(features.reshape(count, n, -1), labels.reshape(count, n))
-    return jax.vmap(lambda one: least_squares(moments(one), task.source_prior @ task.concepts))(data)
 
 
 def _ridge() -> list[Check]:
@@ -182,14 +161,12 @@ def _ridge() -> list[Check]:
     ]
 
 
-@shared_program("n", "count")
 def _ridge_steps(key, task, n, penalty, count):
     """Naive fine-tuning by a dense solve, which is faster than eigenvectors at a single penalty."""
-    data = data_sets(key, task, n, count)
-    gram = jnp.einsum("rni,rnj->rij", data.features, data.features) / n
-    residual = data.labels - data.features @ (task.source_prior @ task.concepts)
-    cross = jnp.einsum("rni,rn->ri", data.features, residual) / n
-    return jnp.linalg.solve(gram + penalty * jnp.eye(gram.shape[1])[None], cross[:, :, None])[:, :, 0]
+    phi, labels = data_sets(key, task, n, count)
+    transposed = phi.transpose(0, 2, 1)
+    cross = transposed @ (labels - phi @ source_coef(task))[..., None]
+    return solve(transposed @ phi / n + penalty * np.eye(phi.shape[2]), cross[..., 0] / n)
 
 
 def _ridge_corrections() -> list[Check]:

@@ -1,11 +1,10 @@
 """Prompts of several concepts, and of the wrong concept (3.6)."""
 
-import jax
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from sims.checks.check import Check
-from sims.checks.draws import log_odds, mixing, mixture_task, posteriors, shared_program, turned_task, two_concepts
+from sims.checks.draws import generator, log_odds, mixing, mixture_task, posteriors, turned_task, two_concepts
 from sims.checks.posterior import powers_of_odds, slopes_of_powers
 from sims.checks.tilting import log_mean_exp, pair
 from w2s_jax import theory
@@ -101,7 +100,7 @@ def _misalignments() -> list[Check]:
 
     def wrong_prompts(key):
         """A prompt is wholly of concept 1 with probability 0.2."""
-        wrong = _wrong(stream(key, "wrong"), PROMPTS)
+        wrong = generator(stream(key, "wrong")).random(PROMPTS) < 0.2
         own, other = (
             posteriors(stream(key, name), mixing(soiled, *prior), 2, PROMPTS)
             for name, prior in (("own", (1.0, 0.0)), ("other", (0.0, 1.0)))
@@ -176,8 +175,3 @@ def _limits() -> list[Check]:
             sharpen=6,
         ),
     ]
-
-
-@shared_program("count")
-def _wrong(key, count):
-    return jax.random.bernoulli(key, 0.2, (count,))

@@ -1,15 +1,13 @@
 """Posteriors after one weak example, and EM on the mixture weights (3.7)."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from sims.checks.check import Check
 from sims.checks.draws import data_sets, mixing, mixture_task, posteriors, shared_program, target_coef, turned_task
 from w2s_jax import theory
 from w2s_jax.em import em_prior
-from w2s_jax.refinement import concept_evidence
-from w2s_jax.sampling import sample_dataset
 from w2s_jax.types import Task
 
 EXAMPLES = 100_000
@@ -101,13 +99,12 @@ def _self_refinement() -> list[Check]:
     ]
 
 
-@shared_program("count")
 def _labelled_features(key, task, count):
     """phi sum_k w_k(phi, y) beta_k . phi of single weak examples."""
-    data = sample_dataset(key, task, count)
-    log_joint = jnp.log(task.source_prior)[:, None] + concept_evidence(task, data)
-    labels = (jax.nn.softmax(log_joint, axis=0) * (task.concepts @ data.features.T)).sum(0)
-    return data.features * labels[:, None]
+    phi, labels = (each[:, 0] for each in data_sets(key, task, 1, count))
+    answers = phi @ np.asarray(task.concepts).T
+    log_joint = np.log(task.source_prior) - (labels[:, None] - answers) ** 2 / (2 * float(task.noise_var))
+    return phi * (softmax(log_joint, axis=1) * answers).sum(axis=1, keepdims=True)
 
 
 def _em() -> list[Check]:
@@ -117,7 +114,7 @@ def _em() -> list[Check]:
     two = mixture_task(two, 0.6, 0.4)
 
     def risks(key, task, n, steps, count):
-        gaps = _em_priors(key, task, n, steps, count) - np.asarray(task.target_prior)
+        gaps = _em_priors(task, data_sets(key, task, n, count), steps) - np.asarray(task.target_prior)
         return float(task.feature_var[0]) * (gaps**2).sum(1)
 
     return [
@@ -131,7 +128,7 @@ def _em() -> list[Check]:
             "weight of a rival after 4 steps of EM, rotated, a = 0.8, K = 3, 1000 examples, to 0.3%",
             ("population_em_prior",),
             lambda: theory.population_em_prior(one_hot, 4)[1],
-            lambda key: _em_priors(key, one_hot, 1000, 4, 500)[:, 1],
+            lambda key: _em_priors(one_hot, data_sets(key, one_hot, 1000, 500), 4)[:, 1],
             allowance=0.003,
         ),
         Check(
@@ -150,7 +147,7 @@ def _em() -> list[Check]:
     ]
 
 
-@shared_program("n", "steps", "count")
-def _em_priors(key, task, n, steps, count):
-    """Mixture weights after some steps of EM on each of `count` weak data sets `[r K]`."""
-    return jax.vmap(lambda data: em_prior(task, data, steps))(data_sets(key, task, n, count))
+@shared_program("steps")
+def _em_priors(task, data, steps):
+    """Mixture weights after some steps of EM on each of many data sets `[r K]`."""
+    return jax.vmap(lambda one: em_prior(task, one, steps))(data)

@@ -1,7 +1,6 @@
 """Students that know the concepts (3.5, 3.8): least squares over their hull and over their span."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
@@ -9,6 +8,7 @@ from sims.checks.draws import (
     changed,
     data_sets,
     features,
+    fits,
     mixing,
     mixture_task,
     normals,
@@ -18,15 +18,13 @@ from sims.checks.draws import (
     turned_task,
     two_concepts,
     weak_coef,
+    weak_moments,
 )
 from sims.checks.finite_sample import spread_through_slope, through_slope
 from sims.checks.population import ROWS, squared_errors, squares
 from w2s_jax import theory
-from w2s_jax.estimators import least_squares
 from w2s_jax.hull import hull_least_squares
-from w2s_jax.rng import replicate_key
-from w2s_jax.sampling import moments, sample_moments
-from w2s_jax.types import Dataset, Key, Task
+from w2s_jax.types import Key, Task
 
 
 def checks() -> list[Check]:
@@ -142,7 +140,7 @@ def _hull_risks() -> list[Check]:
             f"least squares over the hull, {name}, K = 3, n = {n}, to 0.3%",
             ("hull_risk",),
             lambda task=task, n=n: theory.hull_risk(task, n),
-            lambda key, task=task, n=n: risks_of(task, _fitted_hulls(key, task, float(n), 4000)),
+            lambda key, task=task, n=n: risks_of(task, _fitted_hulls(weak_moments(key, task, n, 4000), task.concepts)),
             allowance=0.003,
         )
         for name, task, n in (
@@ -154,14 +152,10 @@ def _hull_risks() -> list[Check]:
     ]
 
 
-@shared_program("count")
-def _fitted_hulls(key, task, n, count):
-    """Coefficients over the hull `[r d]`, from moments drawn at a cost that does not depend on n."""
-
-    def one(index):
-        return hull_least_squares(sample_moments(replicate_key(key, index), task, n), task.concepts) @ task.concepts
-
-    return jax.vmap(one)(jnp.arange(count))
+@shared_program()
+def _fitted_hulls(drawn, concepts):
+    """Coefficients over the hull `[r d]`."""
+    return jax.vmap(lambda one: hull_least_squares(one, concepts))(drawn) @ concepts
 
 
 def _span_population() -> list[Check]:
@@ -225,14 +219,11 @@ def _span_risks() -> list[Check]:
     return rows
 
 
-@shared_program("n", "count")
 def _fitted_spans(key, task, n, count):
     """Coefficients over the span `[r d]`: least squares on the K coordinates that the concepts read."""
-
-    def one(data):
-        return least_squares(moments(Dataset(data.features @ task.concepts.T, data.labels))) @ task.concepts
-
-    return jax.vmap(one)(data_sets(key, task, n, count))
+    phi, labels = data_sets(key, task, n, count)
+    concepts = np.asarray(task.concepts)
+    return fits(phi @ concepts.T, labels) @ concepts
 
 
 def _grams(key: Key, n: int):

@@ -6,14 +6,12 @@ beta_*) . phi/2, in NumPy: E e^(t l) = det(I - t C J/s_hat^2)^(-1/2) with J the 
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 from scipy.stats import chi2
 
-from sims.checks.draws import shared_program, weak_coef
-from w2s_jax.rng import stream
+from sims.checks.draws import generator, weak_coef
 from w2s_jax.types import Key, Task
 
 EXCHANGE = np.array([[0.0, 1.0], [1.0, 0.0]])
@@ -64,8 +62,8 @@ def mean_power(contest: Pair, num_icl: int, power: int, count: int):
     def sample(key):
         if t == power:  # no saddle before the pole: the weighted power is near a constant
             high, low = _tilted_scales(contest, t)
-            odds = high * chi_square(stream(key, "gains"), num_icl, count)
-            odds = odds + low * chi_square(stream(key, "losses"), num_icl, count)
+            gains, losses = generator(key).chisquare(num_icl, (2, count))
+            odds = high * gains + low * losses
             return np.exp(-t * odds) * expit(odds + contest.log_prior_odds) ** power
         return weighted_power(key, contest, t, (num_icl,), power, count)[:, 0]
 
@@ -80,13 +78,14 @@ def weighted_power(key: Key, contest: Pair, t: float, lengths: tuple[int, ...], 
     """
     high, low = _tilted_scales(contest, t)
     width = 1 / min(t, power - t)
-    unit = _logistic(stream(key, "log odds"), count)
+    rng = generator(key)
+    unit = rng.logistic(size=count)
     odds = width * unit - contest.log_prior_odds
     log_proposal = log_expit(unit) + log_expit(-unit) - np.log(width)
     log_power = -t * odds + power * log_expit(width * unit) - log_proposal
     losses, columns, read = np.zeros(count), [], 0
     for length in lengths:
-        losses = losses + chi_square(stream(key, f"losses to {length}"), length - read, count)
+        losses = losses + rng.chisquare(length - read, count)
         columns.append(np.exp(log_power + chi2.logpdf((odds - low * losses) / high, length)) / high)
         read = length
     return np.stack(columns, 1)
@@ -97,14 +96,3 @@ def _tilted_scales(contest: Pair, t: float) -> tuple[float, float]:
     tilted = np.linalg.inv(np.linalg.inv(contest.covariance) - t * EXCHANGE)
     high, low = np.sort(np.linalg.eigvals(tilted @ EXCHANGE / 2).real)[::-1]
     return float(high), float(low)
-
-
-@shared_program("count")
-def chi_square(key, degrees, count):
-    """Sums of squares of that many standard normals."""
-    return 2 * jax.random.gamma(key, degrees / 2, (count,))
-
-
-@shared_program("count")
-def _logistic(key, count):
-    return jax.random.logistic(key, (count,))

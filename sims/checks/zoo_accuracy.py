@@ -12,7 +12,8 @@ from w2s_jax import theory_zoo
 
 DIM, INPUTS, COUNT = 5, 4000, 50
 """Features; inputs of a student; students in a batch."""
-STEPS, RATE = 120, 0.1
+WHOLE, FIRST = (20, 0.6), (2, 0.1)
+"""Steps of gradient descent and their rate: to the best student and beyond, and at the start."""
 LENGTHS = 1.5, 2.0
 """Lengths of the start's and the teacher's coefficients, which accuracies do not show."""
 ROWS = 20_000
@@ -62,21 +63,21 @@ def _of_path(setting: Setting) -> list[Check]:
             f"accuracy half way from start to teacher, {where}, to 0.1%",
             ("tuned_accuracy",),
             lambda: theory_zoo.tuned_accuracy(*setting, 0.5),
-            lambda key: _at(_path(key, setting), 0.5),
+            lambda key: _at(_path(key, setting, WHOLE), 0.5),
             allowance=0.001,
         ),
         Check(
             f"best accuracy on the way to the teacher, {where}, to 0.1%",
             ("best_accuracy",),
             lambda: theory_zoo.best_accuracy(*setting).accuracy,
-            lambda key: _path(key, setting)[0].max(axis=1),
+            lambda key: _path(key, setting, WHOLE)[0].max(axis=1),
             allowance=0.001,
         ),
         Check(
             f"first gain of fine-tuning, {where}, to 1%",
             ("first_gain",),
             lambda: theory_zoo.first_gain(*setting),
-            lambda key: _slope(_path(key, setting)),
+            lambda key: _slope(_path(key, setting, FIRST)),
             allowance=0.01,
         ),
     ]
@@ -105,27 +106,27 @@ def _directions(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.pad(direction, (0, DIM - 3)) for direction in (start, teacher))
 
 
-def _path(key, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and progress of every student before each step and after the last `[r STEPS+1]`, from their angles."""
+def _path(key, setting: Setting, descent: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and progress of every student before each step and after the last `[r steps+1]`, from their angles."""
     start, teacher = _directions(setting)
-    students = np.concatenate([np.broadcast_to(start, (COUNT, 1, DIM)), _fine_tuned(key, start, teacher)], 1)
+    x = normals(key, COUNT, INPUTS * DIM).reshape(COUNT, INPUTS, DIM)
+    students = np.concatenate([np.broadcast_to(start, (COUNT, 1, DIM)), _fine_tuned(x, start, teacher, *descent)], 1)
     unit = students / np.linalg.norm(students, axis=-1, keepdims=True)
     with_truth, with_teacher = (np.arccos(np.clip(unit @ axis, -1, 1)) for axis in (np.eye(DIM)[0], teacher))
     return 1 - with_truth / np.pi, 1 - with_teacher / (np.pi * (1 - setting.agreement))
 
 
-@shared_program()
-def _fine_tuned(key, start, teacher):
-    """Students after each step of gradient descent on the logistic loss `[r STEPS d]`."""
-    x = jax.random.normal(key, (COUNT, INPUTS, DIM))
+@shared_program("steps")
+def _fine_tuned(x, start, teacher, steps, rate):
+    """Students after each step of gradient descent on the logistic loss `[r steps d]`."""
     labels = jax.nn.sigmoid(LENGTHS[1] * x @ teacher)
 
     def step(w, _):
         errors = jax.nn.sigmoid(jnp.einsum("rnd,rd->rn", x, w)) - labels
-        w = w - RATE * jnp.einsum("rn,rnd->rd", errors, x) / INPUTS
+        w = w - rate * jnp.einsum("rn,rnd->rd", errors, x) / INPUTS
         return w, w
 
-    _, found = jax.lax.scan(step, jnp.broadcast_to(LENGTHS[0] * start, (COUNT, DIM)), None, STEPS)
+    _, found = jax.lax.scan(step, jnp.broadcast_to(LENGTHS[0] * start, (COUNT, DIM)), None, steps)
     return jnp.moveaxis(found, 0, 1)
 
 

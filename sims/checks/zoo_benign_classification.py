@@ -3,12 +3,11 @@
 The forms are asymptotic; a claim says by how much they may miss at its sizes.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
-from sims.checks.draws import normals, shared_program
+from sims.checks.draws import normals, solve
 from w2s_jax.rng import stream
 from w2s_jax.theory_zoo import benign_classification as benign
 from w2s_jax.theory_zoo.benign_classification import Bilevel
@@ -30,7 +29,7 @@ def checks() -> list[Check]:
             ("bilevel_variances",),
             lambda: STUDENT.num_favoured * benign.bilevel_variances(STUDENT)[0],
             lambda key: np.sum(
-                (_settings(STUDENT)[1] * normals(key, ROWS, STUDENT.dim))[:, : STUDENT.num_favoured] ** 2, 1
+                (_settings(STUDENT)[1][: STUDENT.num_favoured] * normals(key, ROWS, STUDENT.num_favoured)) ** 2, 1
             ),
         ),
         Check(
@@ -101,24 +100,26 @@ def _settings(ensemble: Bilevel):
     return n, np.sqrt(np.where(np.arange(d) < s, a * d / s, (1 - a) * d / (d - s))), s
 
 
-@shared_program("n", "s")
+def _inputs(key, n, deviations) -> np.ndarray:
+    """Standard normals `[r n d]`, one set of inputs a sample."""
+    return normals(key, SAMPLES, n * len(deviations)).reshape(SAMPLES, n, -1)
+
+
 def _row_space(key, n, deviations, s):
     """Diagonal of the projection on the rows of a drawn feature matrix, favoured features `[r s]`."""
-    x = jax.random.normal(key, (SAMPLES, n, deviations.shape[0])) * deviations[None, None]
-    solved = jnp.linalg.solve(jnp.einsum("rni,rmi->rnm", x, x), x[:, :, :s])
-    return jnp.einsum("rni,rni->ri", x[:, :, :s], solved)
+    x = _inputs(key, n, deviations) * deviations
+    solved = np.linalg.solve(x @ x.transpose(0, 2, 1), x[..., :s])
+    return np.einsum("rni,rni->ri", x[..., :s], solved)
 
 
-@shared_program("n")
 def _interpolators(key, n, deviations, teachers, seen):
     """Weights on z of the least-norm interpolators of sign(teacher . z + unseen) on n inputs `[r d]`."""
-    d = deviations.shape[0]
-    z = jax.random.normal(stream(key, "features"), (SAMPLES, n, d))
-    unseen = jax.random.normal(stream(key, "unseen"), (SAMPLES, n)) * jnp.sqrt(1 - seen)[:, None]
-    labels = jnp.sign(jnp.einsum("rnd,rd->rn", z, teachers) + unseen)
-    x = z * deviations[None, None]
-    dual = jnp.linalg.solve(jnp.einsum("rni,rmi->rnm", x, x), labels[..., None])[..., 0]
-    return jnp.einsum("rni,rn->ri", x, dual) * deviations[None]
+    z = _inputs(stream(key, "features"), n, deviations)
+    unseen = normals(stream(key, "unseen"), SAMPLES, n) * np.sqrt(1 - seen)[:, None]
+    labels = np.sign((z @ teachers[..., None])[..., 0] + unseen)
+    x = z * deviations
+    dual = solve(x @ x.transpose(0, 2, 1), labels)
+    return (x.transpose(0, 2, 1) @ dual[..., None])[..., 0] * deviations
 
 
 def _scores(key, ensemble: Bilevel, correlation, favoured=0.0, other=0.0) -> np.ndarray:

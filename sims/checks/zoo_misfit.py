@@ -3,20 +3,16 @@
 Population students come from generic solvers (least squares, bounded least squares, a multiplier found by bisection).
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq, lsq_linear
 
 import w2s_jax
 from sims.checks.check import Check
-from sims.checks.draws import normals, shared_program
-from w2s_jax.estimators import least_squares
+from sims.checks.draws import fits, normals
 from w2s_jax.rng import stream
-from w2s_jax.sampling import moments
 from w2s_jax.theory_zoo import misfit
 from w2s_jax.theory_zoo.misfit import LinearClass
-from w2s_jax.types import Dataset
 
 ROWS = 40_000
 DATA_SETS = 4000
@@ -207,15 +203,12 @@ def _crossing(sizes, gains: np.ndarray) -> float:
     return NUM_STRONG + 1 + 1 / (low + (high - low) * gains[0] / (gains[0] - gains[1]))
 
 
-@shared_program("n")
 def _students(key, problem, n, noise_var):
     """Students fitted on n labels of the teacher `[r d]`, and their mean squared residuals `[r]`."""
-    d = problem.weak_coef.shape[0]
-    unit = jax.random.normal(stream(key, "inputs"), (DATA_SETS, n, d))
-    x = unit @ jnp.linalg.cholesky(problem.input_cov).T
-    noise = jax.random.normal(stream(key, "noise"), (DATA_SETS, n))
-    labels = x @ problem.weak_coef + jnp.sqrt(noise_var) * noise
-    strong = x @ problem.strong_map.T
-    weights = jax.vmap(lambda data: least_squares(moments(data)))(Dataset(strong, labels))
-    residuals = labels - jnp.einsum("rnk,rk->rn", strong, weights)
-    return weights @ problem.strong_map, jnp.mean(residuals**2, 1)
+    strong, weak, _ = _arrays(problem)
+    drawn = normals(key, DATA_SETS, n * (NUM_INPUTS + 1)).reshape(DATA_SETS, n, NUM_INPUTS + 1)
+    x, noise = drawn[..., :NUM_INPUTS], drawn[..., NUM_INPUTS]
+    labels, seen = x @ weak + np.sqrt(noise_var) * noise, x @ strong.T
+    weights = fits(seen, labels)
+    residuals = labels - (seen @ weights[..., None])[..., 0]
+    return weights @ np.asarray(problem.strong_map), np.mean(residuals**2, 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
-from sims.checks.draws import normals, shared_program
+from sims.checks.draws import fits, normals, shared_program
 from sims.checks.population import lowest
 from w2s_jax.estimators import gradient_flow
 from w2s_jax.theory_zoo import random_features
@@ -50,13 +50,12 @@ def checks() -> list[Check]:
     ]
 
 
-@shared_program("width", "count")
 def _teachers(key, variances, target, width, count):
     """Least squares on random features, over the standardised inputs: coefficients `[r d]`."""
-    features = jnp.sqrt(variances)[None, :, None] * jax.random.normal(key, (count, variances.shape[0], width))
-    gram = jnp.einsum("rdm,rdl->rml", features, features)
-    cross = jnp.einsum("rdm,d->rm", features, target)
-    return jnp.einsum("rdm,rm->rd", features, jnp.linalg.solve(gram, cross[..., None])[..., 0])
+    unit = normals(key, count, len(variances) * width).reshape(count, -1, width)
+    features = np.sqrt(variances)[:, None] * unit
+    weights = fits(features, np.broadcast_to(target, (count, len(target))))
+    return (features @ weights[..., None])[..., 0]
 
 
 def _students(teachers: np.ndarray, eigenvalues: np.ndarray, times: np.ndarray) -> np.ndarray:

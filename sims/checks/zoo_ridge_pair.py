@@ -3,7 +3,7 @@
 import numpy as np
 
 from sims.checks.check import Check
-from sims.checks.draws import normals
+from sims.checks.draws import normals, solve
 from w2s_jax import theory_zoo
 
 DIM, TEACHER, MANY, FEW, COUNT = 64, 96, 128, 40, 250
@@ -26,7 +26,7 @@ def checks() -> list[Check]:
                 f"ridge teacher, {WHERE}, penalty {penalty}, {LIMIT}",
                 ("ridge_pair_teacher_risk",),
                 lambda penalty=penalty: theory_zoo.ridge_pair_teacher_risk(*CELL, penalty),
-                lambda key, penalty=penalty: _risks(_fits(key, MANY, penalty)[2]),
+                lambda key, penalty=penalty: _risks(_teacher(key, penalty)),
                 allowance=ALLOWANCE,
             )
             for penalty in (low, 1.0)
@@ -47,14 +47,14 @@ def checks() -> list[Check]:
             f"best penalty of the teacher, {WHERE}",
             ("ridge_pair_best_teacher_penalty",),
             lambda: theory_zoo.ridge_pair_best_teacher_penalty(*CELL),
-            lambda key: np.stack([_teacher_slope(key, penalty) for penalty in TEACHER_GRID], 1),
+            _teacher_slopes,
             reduce=lambda mean: _root(TEACHER_GRID, mean),
         ),
         Check(
             f"best penalty of the student, {WHERE}, penalty {low}, n_s = {MANY}, {LIMIT}",
             ("ridge_pair_best_student_penalty",),
             lambda: theory_zoo.ridge_pair_best_student_penalty(*CELL, low, DIM / MANY),
-            lambda key: _student_slopes(key, low),
+            lambda key: _slopes(*_taught(key, MANY, low), STUDENT_GRID),
             reduce=lambda mean: _root(STUDENT_GRID, mean),
             sharpen=1.5,
             allowance=ALLOWANCE,
@@ -66,14 +66,13 @@ TEACHER_GRID = (0.35, 0.45, 0.55)
 STUDENT_GRID = (0.4, 0.5, 0.6)
 
 
-def _fits(key, size: int, penalty: float):
-    """Gram matrices of teacher and student `[r d d]`, and the teacher's coefficients `[r d]`."""
+def _draw(key, size: int):
+    """Gram matrices of teacher and student `[r d d]`, and the teacher's cross moments `[r d]`."""
     drawn = normals(key, COUNT, TEACHER * (DIM + 1) + size * DIM)
     own = drawn[:, : TEACHER * (DIM + 1)].reshape(COUNT, TEACHER, DIM + 1)
     fresh = drawn[:, TEACHER * (DIM + 1) :].reshape(COUNT, size, DIM)
     x, labels = own[..., :DIM], own[..., :DIM] @ TARGET + np.sqrt(NOISE_VAR) * own[..., DIM]
-    gram = _gram(x)
-    return gram, _gram(fresh), _shifted_solve(gram, penalty, np.einsum("rnd,rn->rd", x, labels) / TEACHER)
+    return _gram(x), _gram(fresh), np.einsum("rnd,rn->rd", x, labels) / TEACHER
 
 
 def _gram(x: np.ndarray) -> np.ndarray:
@@ -81,32 +80,39 @@ def _gram(x: np.ndarray) -> np.ndarray:
 
 
 def _shifted_solve(gram: np.ndarray, penalty: float, vector: np.ndarray) -> np.ndarray:
-    return np.linalg.solve(gram + penalty * np.eye(DIM), vector[..., None])[..., 0]
+    return solve(gram + penalty * np.eye(DIM), vector)
+
+
+def _teacher(key, penalty: float) -> np.ndarray:
+    gram, _, cross = _draw(key, MANY)
+    return _shifted_solve(gram, penalty, cross)
+
+
+def _taught(key, size: int, teacher_penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gram matrices of students and their cross moments with the labels of their teachers."""
+    own, gram, cross = _draw(key, size)
+    teacher = _shifted_solve(own, teacher_penalty, cross)
+    return gram, (gram @ teacher[..., None])[..., 0]
 
 
 def _student(key, size: int, teacher_penalty: float, penalty: float) -> np.ndarray:
-    _, gram, teacher = _fits(key, size, teacher_penalty)
-    return _shifted_solve(gram, penalty, (gram @ teacher[..., None])[..., 0])
+    gram, cross = _taught(key, size, teacher_penalty)
+    return _shifted_solve(gram, penalty, cross)
 
 
 def _risks(coefs: np.ndarray) -> np.ndarray:
     return np.sum((coefs - TARGET) ** 2, 1)
 
 
-def _slope(gram: np.ndarray, penalty: float, coefs: np.ndarray) -> np.ndarray:
-    """Derivative of a ridge fit's risk by its penalty, halved and its sign turned."""
-    return np.sum((coefs - TARGET) * _shifted_solve(gram, penalty, coefs), 1)
+def _slopes(gram: np.ndarray, cross: np.ndarray, penalties: tuple[float, ...]) -> np.ndarray:
+    """Derivatives of the risks of ridge fits by the penalty, halved and their signs turned `[r p]`."""
+    fits = [(penalty, _shifted_solve(gram, penalty, cross)) for penalty in penalties]
+    return np.stack([np.sum((fit - TARGET) * _shifted_solve(gram, penalty, fit), 1) for penalty, fit in fits], 1)
 
 
-def _teacher_slope(key, penalty: float) -> np.ndarray:
-    gram, _, coefs = _fits(key, MANY, penalty)
-    return _slope(gram, penalty, coefs)
-
-
-def _student_slopes(key, teacher_penalty: float) -> np.ndarray:
-    _, gram, teacher = _fits(key, MANY, teacher_penalty)
-    cross = (gram @ teacher[..., None])[..., 0]
-    return np.stack([_slope(gram, eta, _shifted_solve(gram, eta, cross)) for eta in STUDENT_GRID], 1)
+def _teacher_slopes(key) -> np.ndarray:
+    gram, _, cross = _draw(key, MANY)
+    return _slopes(gram, cross, TEACHER_GRID)
 
 
 def _root(grid: tuple[float, ...], slopes: np.ndarray) -> float:

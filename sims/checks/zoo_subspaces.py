@@ -5,7 +5,7 @@ import numpy as np
 from scipy.stats import ortho_group
 
 from sims.checks.check import Check
-from sims.checks.draws import normals
+from sims.checks.draws import fits, normals
 from w2s_jax import theory_zoo
 from w2s_jax.rng import stream
 
@@ -99,9 +99,7 @@ def _risks(key, weak, strong, target, num_pseudo: int = NUM_PSEUDO) -> np.ndarra
 
 def _fit(features: np.ndarray, basis: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Least squares on the coordinates in a subspace, in those of the whole space `[r D]`."""
-    seen = features @ basis
-    transposed = seen.transpose(0, 2, 1)
-    return np.linalg.solve(transposed @ seen, transposed @ labels[..., None])[..., 0] @ basis.T
+    return fits(features @ basis, labels) @ basis.T
 
 
 FEW_AND_MANY = (10, 24)

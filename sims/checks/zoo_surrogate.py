@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sims.checks.check import Check
-from sims.checks.draws import normals
+from sims.checks.draws import fits, normals
 from w2s_jax import theory_zoo
 from w2s_jax.rng import stream
 
@@ -58,9 +58,7 @@ def _few(labelled: np.ndarray, mask: np.ndarray):
         x = drawn[..., :p] * np.sqrt(LAM_FEW)
         labels = x @ labelled + np.sqrt(0.5) * drawn[..., p]
         coef = np.zeros((count, p))
-        seen = x[..., mask]
-        transposed = seen.transpose(0, 2, 1)
-        coef[:, mask] = np.linalg.solve(transposed @ seen, transposed @ labels[..., None])[..., 0]
+        coef[:, mask] = fits(x[..., mask], labels)
         return (coef - TARGET_FEW) ** 2 @ LAM_FEW
 
     return sample
@@ -170,10 +168,8 @@ def _taught(key, num_labels: int, noise_var: float) -> np.ndarray:
     x, _ = _draw(stream(key, "student"))
     own, noise = (rows[:, :num_labels] for rows in _draw(stream(key, "teacher")))
     labels = own @ TARGET + np.sqrt(noise_var) * noise
-    seen = own[..., SEEN]
-    transposed = seen.transpose(0, 2, 1)
-    teacher = np.linalg.solve(transposed @ seen, transposed @ labels[..., None])
-    return _errors(_interpolate(x, x[..., SEEN] @ teacher))
+    teacher = fits(own[..., SEEN], labels)
+    return _errors(_interpolate(x, x[..., SEEN] @ teacher[..., None]))
 
 
 def _column(key, i: int) -> np.ndarray:
