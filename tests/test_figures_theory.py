@@ -287,10 +287,9 @@ def test_scaling_laws_show_the_store_its_equivalents_and_exponents(results, pane
         student = float(theory_zoo.feature_ridge_student_risk(*given, grown["student"]))
         for end in (float(theory_zoo.feature_ridge_risk(*given)), student):
             assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
-    ends = [y[-1] for y in drawn(panels[2])]
-    assert np.isclose(ends, 0, atol=1e-6).any()  # the teacher's, without a penalty to speak of
+    teacher, student = [y[-1] for y in drawn(panels[2]) if len(y) > 2][:2]
     best = 2 * scaling_study.SOURCE * scaling_study.BEST_PENALTY
-    assert np.isclose(ends, best).any() and not np.isclose(ends[1], 0)
+    np.testing.assert_allclose([teacher, student], [0, best], atol=1e-6)  # a penalty that falls too fast
 
 
 def test_self_training_shows_paths_turns_and_the_collapse(results, panels_of):
