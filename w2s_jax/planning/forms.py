@@ -16,7 +16,7 @@ from w2s_jax.risk import sign_accuracy
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Scalar, Task
 
-FITTED = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", "span", "hull", "ceiling")
+FITTED: tuple[str, ...] = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", "span", "hull", "ceiling")
 """Methods whose risk depends on the number of labels, in the order of every array here."""
 SURE = 2.0
 """Standard errors by which a weight of the hull must clear 0 for its large-sample risk to be used."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from w2s_jax import theory
@@ -163,13 +164,13 @@ def _of_task(question: Question, task: Task, path: AccuracyPath | None) -> Plan:
     n = question.num_samples
     naive = forms.naive_of(task, n, np.asarray(PENALTIES))
     at = _refiner(task, n)
-    level, error = at(question.num_icl)[:2]
+    level, error = (np.asarray(part) for part in at(question.num_icl)[:2])
     sampled = bool(np.isnan(level).any())
     if sampled:
         found = [theory.sampled_misalignment(task, question.num_icl, prompts) for prompts in ("shared", "fresh")]
         level = np.array([float(one.value) for one in found])
         error = np.array([2 * float(one.error) for one in found])
-    errors = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
+    errors: dict[str, float | None] = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
     lines = _lines(task, n, level, errors, sampled)
     naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
     ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
@@ -178,7 +179,7 @@ def _of_task(question: Question, task: Task, path: AccuracyPath | None) -> Plan:
     now = later = Lengths(None, None)
     if not sampled:
         floor = float(theory.population_ridge_floor(task))
-        now = Lengths(*(_first(lambda m, i=i: at(m).risk[i] < float(naive.risk)) for i in range(2)))
+        now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < float(naive.risk))) for i in range(2)))
         later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
     not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
     return Plan(question, lines, _winner(naive_line, fresh_line), ratio, best, now, later, path, not_known)
@@ -227,7 +228,7 @@ def _refiner(task: Task, num_samples: int) -> Callable[[int], forms.Refined]:
 
     def at(length: int) -> forms.Refined:
         if length not in known:
-            known[length] = forms.Refined(*map(np.asarray, forms.refined_of(task, num_samples, float(length))))
+            known[length] = jax.tree.map(np.asarray, forms.refined_of(task, num_samples, float(length)))
         return known[length]
 
     return at
@@ -260,7 +261,7 @@ def _in_the_limit(task: Task, at: Callable[[int], forms.Refined], which: int, fl
     scale = float(np.mean(task.feature_var))
     if 0 < floor / scale < 1e-4 and task.concepts.shape[-2] > 2:
         return float(math.ceil(theory.refinement_crossover_asymptotic(task, ("shared", "fresh")[which])))
-    return math.inf if floor == 0 else _first(lambda m: scale * at(m).misalignment[which] < floor)
+    return math.inf if floor == 0 else _first(lambda m: bool(scale * at(m).misalignment[which] < floor))
 
 
 def _enough(curve, sizes: np.ndarray, risks: np.ndarray, limit: float, which: int) -> float | None:
