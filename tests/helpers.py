@@ -59,8 +59,17 @@ def assert_mean_rejects(samples, wrong, scale=None) -> None:
 
     The samples must be good enough for (a) and (b), so that it is the value that is refused.
     """
+    _assert_refused(lambda: assert_mean(samples, wrong, scale), wrong)
+
+
+def assert_mean_summary_rejects(mean, sem, num_replicates, wrong, scale=None) -> None:
+    """`assert_mean_rejects` for a given mean, standard error and number of replicates."""
+    _assert_refused(lambda: assert_mean_summary(mean, sem, num_replicates, wrong, scale), wrong)
+
+
+def _assert_refused(check, wrong) -> None:
     try:
-        assert_mean(samples, wrong, scale)
+        check()
     except AssertionError as error:
         assert "standard errors from" in str(error), f"refused for another reason: {error}"
         return
@@ -72,16 +81,6 @@ def assert_mean_sharply(samples, expected, scale=None) -> None:
     assert_mean(samples, expected, scale)
     for factor in (0.9, 1.1):
         assert_mean_rejects(samples, factor * np.asarray(expected), scale)
-
-
-def assert_mean_summary_rejects(mean, sem, num_replicates, wrong, scale=None) -> None:
-    """`assert_mean_rejects` for a given mean, standard error and number of replicates."""
-    try:
-        assert_mean_summary(mean, sem, num_replicates, wrong, scale)
-    except AssertionError as error:
-        assert "standard errors from" in str(error), f"refused for another reason: {error}"
-        return
-    raise AssertionError(f"the test cannot tell {wrong} from the truth: use more replicates")
 
 
 # --- sweeps ----------------------------------------------------------------------------------------------------------

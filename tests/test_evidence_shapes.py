@@ -14,9 +14,9 @@ from sims.methods.results import TUNINGS
 from sims.methods.spec import BUDGETS
 from sims.sweeps import SWEEPS
 from sims.tables import Sources, marks
+from tests.conftest import ROOT
 from tests.test_evidence import MAX_BYTES, RESULTS
 
-ROOT = RESULTS.parent.parent
 TASKS = "weakness weak_accuracy concept_shift"
 SCORES = "method capability num_icl split temperature seed"
 SHAPES = {

@@ -16,7 +16,7 @@ from sims.language.spec import QUICK, USES_TEACHER
 from sims.language.tables import divide
 from sims.language.teaching import in_voice
 from sims.language.voices import VOICES, answer
-from tests.panels import assert_legible, assert_same_bytes, laid_out, texts
+from tests.panels import assert_legible, laid_out, texts
 
 SPEC = dataclasses.replace(QUICK, num_icl=(2, 6), train_questions=16, held_out_questions=16, skill_questions=2)
 NAMES = ("language_persona", "language_copying", "language_icl")
@@ -69,10 +69,6 @@ def means(results: Results, method: str, voice: str, number: int = 6) -> xr.Data
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_can_be_read(name, results):
     assert_legible(laid_out(make.FIGURES[name].draw, results), name)
-
-
-def test_figures_are_drawn_alike_every_time(results):
-    assert_same_bytes("language_copying", results)
 
 
 def test_marks_stand_where_content_and_style_are(results):

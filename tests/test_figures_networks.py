@@ -15,12 +15,7 @@ from w2s_jax.statistics import confidence_interval
 from w2s_jax.tasks import make_task
 
 SPEC = InContextSpec(
-    sample_size=(64, 256),
-    num_icl=(1, 4, 8),
-    replicates=5,
-    max_icl=8,
-    finetune_steps=4,
-    finetune_looks=2,
+    sample_size=(64, 256), num_icl=(1, 4, 8), replicates=5, max_icl=8, finetune_steps=4, finetune_looks=2
 )
 ONE = dataclasses.replace(SPEC, concept_shift=(0.5,), weak_accuracy=(0.7,), num_icl=(0, 4))
 """A sweep of one concept shift and one teacher, also without a prompt."""

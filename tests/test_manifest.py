@@ -11,8 +11,10 @@ import pytest
 import xarray as xr
 
 from sims.engine import manifest, precision, runtime
-from sims.engine import run as engine
 from sims.engine.checked import InputError
+from sims.engine.lock import RunLock
+from sims.engine.run import Options
+from sims.engine.run import run as run_sweep
 from sims.engine.store import Store
 from tests import toy_sweep
 from tests.helpers import files
@@ -150,7 +152,7 @@ def test_attributes_are_what_every_format_takes_and_every_group_opens(whole_toy)
 
 def test_what_another_run_publishes_meanwhile_is_never_lost(tmp_path, monkeypatch):
     """A command of 7 replicates looks before another publishes 13, and gets the lock after it."""
-    enter, inside = engine.RunLock.__enter__, []
+    enter, inside = RunLock.__enter__, []
 
     def late(self):
         if not inside:
@@ -158,7 +160,7 @@ def test_what_another_run_publishes_meanwhile_is_never_lost(tmp_path, monkeypatc
             assert run(tmp_path, replicates=13) == 0
         return enter(self)
 
-    monkeypatch.setattr(engine.RunLock, "__enter__", late)
+    monkeypatch.setattr(RunLock, "__enter__", late)
     assert run(tmp_path, replicates=7) == 0
     assert precision.read_published(tmp_path / "toy.zarr").complete == 13
     assert Store.look(tmp_path / "toy.zarr").marks().sum(axis=0).tolist() == [13, 13]
@@ -166,7 +168,7 @@ def test_what_another_run_publishes_meanwhile_is_never_lost(tmp_path, monkeypatc
 
 def test_a_target_needs_a_sweep_with_risks_and_says_so_before_it_computes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Store, "write", lambda *_: pytest.fail("nothing may be computed"))
-    options = engine.Options(target=precision.Target(0.1, 100))
+    options = Options(target=precision.Target(0.1, 100))
     with pytest.raises(InputError, match="--target-sem needs a sweep with risks, and toy has none"):
-        engine.run("toy", toy_sweep.ToySpec(), prepare, tmp_path / "x", options)
+        run_sweep("toy", toy_sweep.ToySpec(), prepare, tmp_path / "x", options)
     assert not re.search("blocks", capsys.readouterr().err) and not (tmp_path / "x").exists()

@@ -1,7 +1,6 @@
 """The refined student against the theory of its risk, and its parts against the kernels that it is made of."""
 
 import inspect
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,114 +8,121 @@ import numpy as np
 import pytest
 
 import w2s_jax as w2s
-from tests.helpers import assert_mean, assert_mean_rejects, assert_mean_sharply
+from tests.helpers import assert_mean_rejects, assert_mean_sharply
 from tests.test_sampling import replicates
 from w2s_jax import theory
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
-SCALE, DIM, NUM_ICL = 0.5, 8, 4
-TASK = w2s.make_task(num_concepts=3, dim=DIM, weak_accuracy=0.7, concept_shift=0.6, noise_var=0.4)
-TASK = TASK._replace(feature_var=jnp.full(DIM, SCALE))
+NUM_ICL, NOISE = 4, 0.4
+TASK = w2s.make_task(num_concepts=3, dim=8, weak_accuracy=0.7, concept_shift=0.6, noise_var=NOISE)
+TASK = TASK._replace(feature_var=jnp.full(8, 0.5))
+PROMPTS, DRAWS = ("shared", "fresh"), ("sample", "mean", "map")
 
 
-def risk(key, task, num_samples=24, num_icl=NUM_ICL, **options):
-    coef = w2s.refine(key, task, num_samples, num_icl, **options).coef
+def with_noise(noise_var):
+    return TASK._replace(noise_var=noise_var, weak_noise_var=noise_var)
+
+
+def risk(key, num_samples, noise_var=NOISE, **options):
+    task = with_noise(noise_var)
+    coef = w2s.refine(key, task, num_samples, NUM_ICL, **options).coef
     return w2s.excess_risk(coef, task.target_coef, task.feature_var)
 
 
-@partial(jax.jit, static_argnames=("prompts", "draw"))
-def _expected_risk(task, num_samples, num_icl, assumed_noise_var, prompts, draw):
-    assumed = {"assumed_noise_var": assumed_noise_var}
-    return theory.refined_risk(
-        task,
-        num_samples,
-        theory.misalignment(task, num_icl, prompts, **assumed),
-        theory.refined_label_spread(task, num_icl, prompts, draw, **assumed),
-        noise_var=0.0 if draw == "mean" else None,
-    )
+@jax.jit
+def expected_risks(noise_var, num_samples, assumed_noise_var):
+    """Mean risks by prompts and labels: one program for all tests."""
+    task, length = with_noise(noise_var), jnp.array(float(NUM_ICL))
+
+    def of(prompts, draw):
+        level = theory.misalignment(task, length, prompts, assumed_noise_var=assumed_noise_var)
+        spread = theory.refined_label_spread(task, length, prompts, draw, assumed_noise_var=assumed_noise_var)
+        return theory.refined_risk(task, num_samples, level, spread, noise_var=0.0 if draw == "mean" else None)
+
+    return {(prompts, draw): of(prompts, draw) for prompts in PROMPTS for draw in ("sample", "mean")}
 
 
-def expected_risk(task, num_samples, num_icl, prompts, draw, assumed_noise_var=None):
-    """Numbers are passed as arrays of one type: a program for each kind of prompts and labels."""
-    noise_var = task.noise_var if assumed_noise_var is None else assumed_noise_var
-    numbers = (jnp.asarray(x, float) for x in (num_samples, num_icl, noise_var))
-    return _expected_risk(task, *numbers, prompts=prompts, draw=draw)
+def assert_is(risks, expected, prompts, draw):
+    """The mean risk is that of these prompts, not of the other kind."""
+    assert_mean_sharply(risks, expected[prompts, draw])
+    assert_mean_rejects(risks, expected["fresh" if prompts == "shared" else "shared", draw])
 
 
-@pytest.mark.parametrize("prompts", ["shared", "fresh"])
-@pytest.mark.parametrize(
-    ("draw", "num_samples", "num_icl", "assumed_noise_var"),
-    [("sample", 24, NUM_ICL, None), ("mean", 24, NUM_ICL, 1.0), ("sample", 3, NUM_ICL, None)],
-)
-def test_the_mean_risk_is_that_of_theory(draw, num_samples, num_icl, assumed_noise_var, prompts):
-    options = {"prompts": prompts, "draw": draw, "assumed_noise_var": assumed_noise_var}
-    risks = replicates(lambda key: risk(key, TASK, num_samples, num_icl, **options), 8000)()
-    expected = expected_risk(TASK, num_samples, num_icl, **options)
-    assert_mean_sharply(risks, expected)
-    if num_samples > DIM:
-        other = {"shared": "fresh", "fresh": "shared"}[prompts]
-        assert_mean_rejects(risks, expected_risk(TASK, num_samples, num_icl, other, draw, assumed_noise_var))
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_the_mean_risk_and_its_slope_in_the_noise_are_those_of_theory(prompts):
+    risks, slopes = replicates(
+        lambda key: jax.value_and_grad(lambda noise_var: risk(key, 24, noise_var, prompts=prompts))(NOISE), 12_000
+    )()
+    assert_is(risks, expected_risks(NOISE, 24.0, NOISE), prompts, "sample")
+    step = 1e-4
+    above, below = (expected_risks(noise, 24.0, noise)[prompts, "sample"] for noise in (NOISE + step, NOISE - step))
+    assert_mean_sharply(slopes, (above - below) / (2 * step))
 
 
-@pytest.mark.parametrize("prompts", ["shared", "fresh"])
-def test_the_slope_of_drawn_labels_is_that_of_the_mean_risk(prompts):
-    def at(noise_var):
-        return TASK._replace(noise_var=0.4 * noise_var, weak_noise_var=0.4 * noise_var)
-
-    slopes = replicates(lambda key: jax.grad(lambda noise: risk(key, at(noise), prompts=prompts))(1.0), 12_000)()
-    exact = jax.grad(lambda noise: expected_risk(at(noise), 24, NUM_ICL, prompts, "sample"))(1.0)
-    assert_mean(slopes, exact)
-    assert_mean_rejects(slopes, 1.1 * exact)
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_the_mean_risk_of_mean_labels_is_that_of_theory(prompts):
+    risks = replicates(lambda key: risk(key, 24, prompts=prompts, draw="mean", assumed_noise_var=1.0), 8000)()
+    assert_is(risks, expected_risks(NOISE, 24.0, 1.0), prompts, "mean")
 
 
-@pytest.mark.parametrize("prompts", ["shared", "fresh"])
-@pytest.mark.parametrize("draw", ["sample", "mean", "map"])
-def test_what_is_returned_belongs_together(key, draw, prompts):
-    num_samples = 10
+def test_with_fewer_examples_than_features_the_student_stays_near_the_source():
+    risks = replicates(lambda key: risk(key, 3, prompts="fresh"), 8000)()
+    assert_mean_sharply(risks, expected_risks(NOISE, 3.0, NOISE)["fresh", "sample"])
+
+
+@pytest.fixture(scope="module")
+def refined():
+    """A task, and what is returned for it by prompts, labels and length of prompts: one program, one key."""
     task = TASK._replace(noise_var=jnp.array(1e-12), weak_noise_var=jnp.array(0.1))
-    refined = w2s.refine(key, task, num_samples, NUM_ICL, prompts=prompts, draw=draw, assumed_noise_var=0.4)
-    assert refined.weights.shape == ((3,) if prompts == "shared" else (num_samples, 3))
-    np.testing.assert_allclose(refined.weights.sum(-1), 1.0, rtol=1e-10)
-    assert prompts == "shared" or len(np.unique(refined.weights[:, 0])) == num_samples
-    answers = np.asarray(refined.examples.features @ task.concepts.T)
-    weights = np.broadcast_to(refined.weights, answers.shape)
-    labels = np.asarray(refined.labels)
+    cases = [(prompts, draw, NUM_ICL) for prompts in PROMPTS for draw in DRAWS]
+    cases += [("fresh", "sample", 8), ("shared", "sample", 0)]
+
+    def of(key, prompts, draw, num_icl):
+        return w2s.refine(key, task, 10, num_icl, prompts=prompts, draw=draw, assumed_noise_var=0.4)
+
+    found = jax.jit(lambda key: {case: of(key, *case) for case in cases})(jax.random.key(0))
+    return task, jax.tree.map(np.asarray, found)
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("draw", DRAWS)
+def test_what_is_returned_belongs_together(refined, draw, prompts):
+    task, found = refined
+    coef, labels, examples, weights = found[prompts, draw, NUM_ICL]
+    assert weights.shape == ((3,) if prompts == "shared" else (10, 3))
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-10)
+    assert prompts == "shared" or len(np.unique(weights[:, 0])) == 10
+    answers = examples.features @ np.asarray(task.concepts).T
+    weights = np.broadcast_to(weights, answers.shape)
     if draw == "mean":
         np.testing.assert_allclose(labels, (weights * answers).sum(axis=1), rtol=1e-10)
     elif draw == "map":
-        np.testing.assert_allclose(labels, answers[np.arange(num_samples), weights.argmax(axis=1)], atol=1e-4)
+        np.testing.assert_allclose(labels, answers[np.arange(10), weights.argmax(axis=1)], atol=1e-4)
     else:
         assert np.abs(labels[:, None] - answers).min(axis=1).max() < 1e-4
-    teacher = np.asarray(refined.examples.features @ task.weak_coef)
-    assert 0.1 < np.std(np.asarray(refined.examples.labels) - teacher) < 0.7  # the teacher's own noise
-    fitted = np.linalg.lstsq(np.asarray(refined.examples.features), labels, rcond=None)[0]
-    np.testing.assert_allclose(refined.coef, fitted, rtol=1e-8, atol=1e-10)
+    teacher = examples.features @ np.asarray(task.weak_coef)
+    assert 0.1 < np.std(examples.labels - teacher) < 0.7  # the teacher's own noise
+    np.testing.assert_allclose(coef, np.linalg.lstsq(examples.features, labels)[0], rtol=1e-8, atol=1e-10)
 
 
-def test_more_prompts_or_another_draw_leave_the_examples(key):
-    one = w2s.refine(key, TASK, 10, NUM_ICL)
-    for other in (w2s.refine(key, TASK, 10, 8, prompts="fresh"), w2s.refine(key, TASK, 10, NUM_ICL, draw="mean")):
-        jax.tree.map(np.testing.assert_array_equal, one.examples, other.examples)
+def test_longer_prompts_or_another_draw_leave_the_examples_and_no_prompt_leaves_the_prior(refined):
+    task, found = refined
+    for other in found.values():
+        jax.tree.map(np.testing.assert_array_equal, other.examples, found["shared", "sample", 0].examples)
+    np.testing.assert_allclose(found["shared", "sample", 0].weights, task.source_prior, rtol=1e-10)
 
 
-def test_without_a_prompt_labels_are_the_sources(key):
-    np.testing.assert_allclose(w2s.refine(key, TASK, 10, 0).weights, TASK.source_prior, rtol=1e-10)
-
-
-BAD = [
-    ({"num_icl": -1}, "num_icl must not be negative, got -1"),
-    ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
-    ({"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
-    ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), BAD)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_icl": -1}, "num_icl must not be negative, got -1"),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
+        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+        ({"prompts": "own"}, "prompts must be one of shared, fresh; got 'own'"),
+    ],
+)
 def test_bad_arguments_are_named(key, change, message):
+    call = inspect.unwrap(w2s.refine) if "prompts" in change else w2s.refine  # the type checker of tests comes first
     with pytest.raises(ValueError, match=message):
-        w2s.refine(key, TASK, **{"num_samples": 10, "num_icl": 2, **change})
-
-
-def test_unknown_words_are_named(key):
-    with pytest.raises(ValueError, match="prompts must be one of shared, fresh; got 'own'"):
-        inspect.unwrap(w2s.refine)(key, TASK, 10, 2, prompts="own")
+        call(key, TASK, **{"num_samples": 10, "num_icl": 2, **change})

@@ -5,13 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sims.posterior_sweep.job import block_sums, make_contests
-from sims.posterior_sweep.spec import SMOKE
+from sims.posterior_sweep.spec import PROMPTS_AT_ONCE, SMOKE
 from w2s_jax import statistics
 
-SPEC = dataclasses.replace(SMOKE, weak_accuracy=(0.5,), concept_shift=(0.5,), assumed_noise=("task",), num_icl=(8, 64))
-COUNT = 4000
+SPEC = dataclasses.replace(SMOKE, weak_accuracy=(0.5,), concept_shift=(0.5,), assumed_noise=("task",), num_icl=(2, 8))
+COUNT = 2 * PROMPTS_AT_ONCE
 
 
 def summary(num_concepts: tuple[int, ...]) -> statistics.Summary:
@@ -22,6 +23,7 @@ def summary(num_concepts: tuple[int, ...]) -> statistics.Summary:
     return statistics.Summary(sums.count, sums.mean[0], sums.comoment[0])
 
 
+@pytest.mark.usefixtures("compile_in_a_hurry")
 def test_more_concepts_in_a_grid_change_no_cell():
     alone, beside = summary((2,)), summary((2, 4))
     kept = np.array([0, 1, -2, -1])  # two concept weights, misalignment, MAP error: no padding

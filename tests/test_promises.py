@@ -23,8 +23,11 @@ from tests.tiny import NETWORKS, TINY
 
 pytestmark = pytest.mark.timeout(600)  # a test may wait for another worker to finish the sweep
 
-ONE_FAST = [name if name == "risk_sweep" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
-"""All sweeps; those that take long are slow."""
+
+def on(names):
+    """A test of these sweeps, of which those that take long are slow."""
+    marked = [name if name == "risk_sweep" else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return pytest.mark.parametrize("sweep", marked, indirect=True)
 
 
 @pytest.fixture(params=TINY)
@@ -33,7 +36,7 @@ def any_sweep(request):
     return TINY[request.param]
 
 
-@pytest.fixture(params=ONE_FAST)
+@pytest.fixture
 def sweep(request):
     return TINY[request.param]
 
@@ -71,11 +74,6 @@ def test_help_lists_every_option_and_an_example(any_sweep, capsys, monkeypatch):
     assert "--preset" in said and "--out" in said and ("--show N" in said) == (module == "sims.alignment")
 
 
-def test_a_field_out_of_range_is_refused_and_nothing_written(any_sweep, capsys, tmp_path):
-    out = tmp_path / "results"
-    assert_refused(capsys, any_sweep.run(out, replicates=1), "^error: replicates must be at least 2, got 1", out)
-
-
 def test_a_store_of_another_configuration_is_refused_and_left_alone(any_sweep, capsys, tmp_path):
     Store.open(any_sweep.path(tmp_path), any_sweep.spec, (2, 1), {"x": np.zeros(3)}, {})
     before, ((field, value),) = files(tmp_path), any_sweep.changed.items()
@@ -86,11 +84,16 @@ def test_a_store_of_another_configuration_is_refused_and_left_alone(any_sweep, c
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["posterior_sweep", "methods", "alignment_persona"])
-def test_earlier_definitions_are_not_run(name, capsys, tmp_path):
-    """A name that stores of version 0.1 give to another method or draw: nothing may be added to these."""
-    message = "^error: definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,"
-    assert_refused(capsys, TINY[name].run(tmp_path / "x", definitions=1), message, tmp_path / "x")
+FEW = ({"replicates": 1}, "replicates must be at least 2, got 1")
+EARLIER = ({"definitions": 1}, "definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,")
+"""A name that stores of version 0.1 give to another method or draw: nothing may be added to these."""
+RENAMED = ("posterior_sweep", "methods", "alignment_persona")
+
+
+@pytest.mark.parametrize(("name", "refused"), [*((name, FEW) for name in TINY), *((name, EARLIER) for name in RENAMED)])
+def test_a_field_out_of_range_is_refused_and_nothing_written(name, refused, capsys, tmp_path):
+    fields, message = refused
+    assert_refused(capsys, TINY[name].run(tmp_path / "x", **fields), f"^error: {message}", tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -104,6 +107,7 @@ def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, mon
 # --- what is there is kept ------------------------------------------------------------------------------------------
 
 
+@on(TINY)
 def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
     job = sweep.command.__module__.replace("__main__", "job")
     monkeypatch.setattr(f"{job}.prepare", lambda *_, **__: pytest.fail("there is nothing to prepare"))
@@ -115,6 +119,7 @@ def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
     assert files(done.out) == before
 
 
+@on(TINY)
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(sweep, done, tmp_path, capsys, written):
     out = shutil.copytree(done.out, tmp_path / "copy")
     networks, marks = files(out / "networks"), Store.look(sweep.path(out)).marks()
@@ -129,9 +134,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(sweep, done, tmp_path, ca
     assert_same_results(sweep.load(out), done.data)
 
 
-@pytest.mark.parametrize(
-    "sweep", [p for p in ONE_FAST if (p if isinstance(p, str) else p.values[0]) not in NETWORKS], indirect=True
-)
+@on([name for name in TINY if name not in NETWORKS])
 def test_more_replicates_extend_to_the_same_bits(sweep, done, tmp_path, written):
     """The half-full block is filled up, the full ones are kept, and none is drawn again."""
     assert sweep.run(tmp_path, replicates=sweep.fewer) == 0
@@ -145,6 +148,7 @@ def test_more_replicates_extend_to_the_same_bits(sweep, done, tmp_path, written)
 
 # --- what a store says ----------------------------------------------------------------------------------------------
 
+CELL = "weakness weak_accuracy concept_shift"
 DIMS = {
     "risk_sweep": {
         "method weakness weak_accuracy sample_size concept_shift num_icl": "risk_mean",
@@ -152,22 +156,18 @@ DIMS = {
         "penalty weakness weak_accuracy sample_size concept_shift num_icl": "naive_path_mean",
         "time weakness weak_accuracy sample_size concept_shift num_icl": "flow_path_mean",
     },
-    "posterior_sweep": {
-        "num_concepts weakness weak_accuracy concept_shift assumed_noise num_icl": "shared_misalignment_mean",
-    },
+    "posterior_sweep": {f"num_concepts {CELL} assumed_noise num_icl": "shared_misalignment_mean"},
     "theory_sweep": {"": "num_replicates"},  # test_theory_sweep has those of its studies
     "methods": {
-        "tuning budget weakness weak_accuracy concept_shift method": "risk_mean risk_sem",
-        "budget weakness weak_accuracy concept_shift method method_2": "risk_cov",
-        "weakness weak_accuracy concept_shift": "weak_risk",
+        f"tuning budget {CELL} method": "risk_mean risk_sem",
+        f"budget {CELL} method method_2": "risk_cov",
+        CELL: "weak_risk",
         "budget method": "rank_mean rank_sem examples",
-        "budget weakness weak_accuracy concept_shift method": "pgr pgr_low pgr_high",
+        f"budget {CELL} method": "pgr pgr_low pgr_high",
         "tuning assumption level budget method": "relaxed_risk_mean relaxed_risk_sem",
         "assumption level": "relaxed_weak_risk relaxed_level",
     },
-    "incontext": {
-        "method concept_shift weak_accuracy sample_size num_icl seed": "risk",
-    },
+    "incontext": {"method concept_shift weak_accuracy sample_size num_icl seed": "risk"},
     "alignment_persona": {
         "method capability num_icl seed split temperature": "content style compute_content compute_style",
         "method": "reads compute_steps uses_capability uses_num_icl",
@@ -197,6 +197,7 @@ BARE = ("posterior_sweep", "theory_sweep")
 """Sweeps whose coordinates are named and not described."""
 
 
+@on(TINY)
 def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
     data, spec = done.data, sweep.spec
     for dims, names in DIMS[sweep.store].items():
@@ -220,11 +221,7 @@ def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
     assert sweep.store in SWEEPS and data.attrs["sweep"] == sweep.store
 
 
-READ = {
-    "risk_sweep": ("risk_mean",),
-    "incontext": ("risk_path",),
-    "alignment_persona": ("content", "style", "mass"),
-}
+READ = {"risk_sweep": ("risk_mean",), "incontext": ("risk_path",), "alignment_persona": ("content", "style", "mass")}
 MAY_STAY = {
     # Rotated and confused teachers have the same bias: `weak` reads the axis, and does not move along it here.
     ("risk_sweep", "weak", "weakness"),
@@ -235,9 +232,7 @@ MAY_STAY = {
 }
 
 
-@pytest.mark.parametrize(
-    "sweep", [p for p in ONE_FAST if (p if isinstance(p, str) else p.values[0]) in READ], indirect=True
-)
+@on(READ)
 def test_methods_vary_along_the_dims_that_they_read_alone(sweep, done):
     data = done.data
     dims = [str(name).removeprefix("uses_") for name in data.data_vars if str(name).startswith("uses_")]

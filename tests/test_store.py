@@ -17,16 +17,7 @@ from sims.engine.store import Store, read_config, save_results
 from sims.risk_sweep import __main__ as risk_sweep
 from tests.helpers import files
 from tests.test_bad_input import assert_refused
-from tests.toy_sweep import (
-    ToySpec,
-    assert_same_results,
-    edit_metadata,
-    flip_a_bit,
-    load,
-    one_error,
-    run,
-    set_format,
-)
+from tests.toy_sweep import ToySpec, assert_same_results, edit_metadata, flip_a_bit, load, one_error, run, set_format
 
 
 def names_in(folder: Path) -> list[str]:

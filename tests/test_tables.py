@@ -11,9 +11,9 @@ import xarray as xr
 from sims.engine.checked import InputError
 from sims.engine.claims import Claim
 from sims.tables import Sources, alignment, arena, marks, networks, speed, theory, values
+from tests.conftest import ROOT
 from tests.test_evidence import AWAITED, RESULTS
 
-ROOT = RESULTS.parent.parent
 TEXTS = {path.relative_to(ROOT): path.read_text() for path in marks.documents(ROOT)}
 MARKS = [(name, match.group(0)) for name, text in TEXTS.items() for match in marks.MARK.finditer(text)]
 CLOSED_FORMS = ("statistical_dimension", "contaminated_exponent", "one_example")
@@ -112,16 +112,12 @@ def test_a_mark_that_says_nothing_is_refused_and_nothing_is_written(tree, call, 
     assert (tree / "README.md").read_text() == before
 
 
-@pytest.mark.parametrize(
-    ("cell", "number"),
-    [("0.391 ± 0.011", True), ("**1,680,950**", True), ("25%", True), ("5.6 s", True), ("37 of 37", True),
-     (".0084", True), ("< 0.1", True), ("3.6", True), ("", False), ("`naive_ft`", False), ("K + 1", False),
-     ("the 4 others", False)],
-)  # fmt: skip
-def test_cells_that_are_numbers_are_seen(cell, number):
-    table = f"| a | b |\n|---|---:|\n| x | {cell} |\n"
-    assert marks.unmarked(table) == ["| a | b |"] * number
-    assert marks.unmarked(f"<!-- table: claims x -->\n{table}\n<!-- end -->") == []
+def test_cells_that_are_numbers_are_seen():
+    numbers = ("0.391 ± 0.011", "**1,680,950**", "25%", "5.6 s", "37 of 37", ".0084", "< 0.1")
+    for cell in (*numbers, "", "`naive_ft`", "K + 1", "the 4 others"):
+        table = f"| a | b |\n|---|---:|\n| x | {cell} |\n"
+        assert marks.unmarked(table) == ["| a | b |"] * (cell in numbers), cell
+        assert marks.unmarked(f"<!-- table: claims x -->\n{table}\n<!-- end -->") == []
 
 
 # --- tables of results ------------------------------------------------------------------------------------------------
@@ -142,34 +138,33 @@ def shown(values: xr.DataArray, digits: int = 3) -> str:
 
 
 def test_tables_of_worlds_show_the_cells_that_they_name():
-    scored = {"split": ["train", "held_out", "unrelated"], "temperature": [0, 1], "seed": range(3)}
+    seeds, scored = {"seed": range(3)}, {"split": ["train", "held_out", "unrelated"], "temperature": [0, 1]}
     teachers, lengths = {"capability": [0.2, 0.4]}, {"num_icl": [1, 5]}
     methods = {"method": ["naive_ft", "icl_refine", "prompt_only"]}
-    parts = {part: random(**methods, **teachers, **lengths, **scored) for part in ("content", "style")}
-    parts |= {f"weak_{part}": random(**teachers, **scored) for part in ("content", "style")}
-    parts |= {part: random(seed=range(3), **teachers, **lengths) for part in ("bayes_style", "weak_kl_to_bayes")}
-    by_slot = {"prompt_length": range(2), "concept": ["women", "men"]}
-    parts |= {f"{who}_naming": random(seed=range(3), **by_slot) for who in ("strong", "bayes")}
-    data = xr.Dataset(parts)
-    sources = Sources(RESULTS, {"alignment_bias": data})
-    found = alignment.methods(sources, "bias")
-    cell = data.sel(capability=0.4, temperature=1, num_icl=5)
-    naive = cell.sel({"method": "naive_ft"})
-    expected = [shown(naive.content.sel(split=split)) for split in scored["split"]] + [
-        shown(naive.style.sel(split="held_out"))
-    ]
-    assert cells(found, "`naive_ft`") == expected and "rate, held out" in found
-    assert cells(found, "weak teacher")[0] == shown(cell.weak_content.sel(split="train"))
+    slots = {"prompt_length": range(2), "concept": ["women", "men"]}
+    grids = {
+        ("content", "style"): {**methods, **teachers, **lengths, **scored, **seeds},
+        ("weak_content", "weak_style"): {**teachers, **scored, **seeds},
+        ("bayes_style", "weak_kl_to_bayes"): {**seeds, **teachers, **lengths},
+        ("strong_naming", "bayes_naming"): {**seeds, **slots},
+    }
+    data = xr.Dataset({name: random(**dims) for names, dims in grids.items() for name in names})
+    sources, cell = Sources(RESULTS, {"alignment_bias": data}), data.sel(capability=0.4, temperature=1, num_icl=5)
+    found, naive = alignment.methods(sources, "bias"), cell.sel({"method": "naive_ft"})
+    expected = [shown(naive.content.sel(split=split)) for split in scored["split"]]
+    assert cells(found, "`naive_ft`") == [*expected, shown(naive.style.sel(split="held_out"))]
+    assert cells(found, "weak teacher")[0] == shown(cell.weak_content.sel(split="train")) and "rate, held out" in found
 
-    by_capability = alignment.capability(sources, "bias", "naive_ft")
-    found = data.content.sel(temperature=1, num_icl=5, split="held_out").sel({"method": "naive_ft"}).mean("seed")
-    assert cells(by_capability, "`naive_ft`, held out") == [f"{float(x):.2f}" for x in found]
-    exact = data.bayes_naming.mean(["seed", "concept"])
-    assert cells(alignment.naming(sources, "bias"), "exact Bayes") == [f"{float(x):.2f}" for x in exact]
-    by_length = alignment.examples(sources, "bias")
-    assert cells(by_length, "exact Bayes") == [
-        f"{float(x):.2f}" for x in data.bayes_style.sel(capability=0.4).mean("seed")
-    ]
+    def row(values):
+        return [f"{float(x):.2f}" for x in values]
+
+    by_capability = data.content.sel(temperature=1, num_icl=5, split="held_out").sel({"method": "naive_ft"})
+    found = cells(alignment.capability(sources, "bias", "naive_ft"), "`naive_ft`, held out")
+    assert found == row(by_capability.mean("seed"))
+    naming = data.bayes_naming.mean(["seed", "concept"])
+    assert cells(alignment.naming(sources, "bias"), "exact Bayes") == row(naming)
+    by_length = data.bayes_style.sel(capability=0.4).mean("seed")
+    assert cells(alignment.examples(sources, "bias"), "exact Bayes") == row(by_length)
 
 
 def test_the_table_of_the_arena_is_ordered_by_rank(tmp_path):

@@ -13,7 +13,8 @@ import xarray as xr
 
 from sims import inspect
 from sims.engine import cli
-from sims.engine import run as engine
+from sims.engine.run import Job
+from sims.engine.run import run as run_sweep
 from sims.engine.store import save_results
 from sims.sweeps import Sweep
 from tests import helpers
@@ -43,16 +44,16 @@ def assemble(store, counts, folder: Path) -> None:
     save_results(xr.Dataset({"risk": (("chunk", "cell"), mean), "void": (("cell",), np.full(3, np.nan))}), folder)
 
 
-def prepare(spec: ToySpec) -> engine.Job:
+def prepare(spec: ToySpec) -> Job:
     chunks = [jnp.zeros(3), jnp.arange(3.0)]
-    return engine.Job(program, chunks, assemble, plan=["toy"], seconds=1, tasks_per_replicate=6)
+    return Job(program, chunks, assemble, plan=["toy"], seconds=1, tasks_per_replicate=6)
 
 
 def run(out: Path, **fields) -> int:
     """The exit code of a command that runs the toy sweep into `out`."""
 
     def act() -> None:
-        engine.run("toy", ToySpec(**fields), prepare, out)
+        run_sweep("toy", ToySpec(**fields), prepare, out)
 
     return cli.guarded(act)
 
@@ -98,8 +99,7 @@ def without_manifest(out: Path) -> None:
     """Make a store one of version 0.1.0: blocks have no attributes, versions are a dict, what is not known is None."""
     edit_metadata(out / "toy.zarr" / "blocks", dict.clear)
     edit_metadata(
-        out / "toy.zarr",
-        lambda held: held.update(versions={"w2s_jax": "0.1.0", "jax": "0.9.2"}, target_sem=None),
+        out / "toy.zarr", lambda held: held.update(versions={"w2s_jax": "0.1.0", "jax": "0.9.2"}, target_sem=None)
     )
 
 
