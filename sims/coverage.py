@@ -130,7 +130,7 @@ def resampled(spec: SweepSpec, sweeps: int, pool: int) -> Iterator[Sweeps]:
         yield tuple(
             Moments(
                 centre + first,
-                (square - first * first) * n / (n - 1),
+                np.maximum(square - first * first, 0) * n / (n - 1),  # rounded, it may fall below
                 (product - first * _ceiling(spec, means[0][0], first)) * n / (n - 1),
             )
             for centre, (first, square, product) in zip(centres, means)
