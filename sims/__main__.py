@@ -10,7 +10,7 @@ MINUTES = {
     "plan": "< 1",
     "risk_sweep": "2",
     "posterior_sweep": "2",
-    "theory_sweep": "3",
+    "theory_sweep": "5",
     "methods": "5",
     "incontext": "10",
     "alignment": "15 to 20",
