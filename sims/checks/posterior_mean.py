@@ -138,6 +138,7 @@ def _several(
         predict,
         (lambda key: _distance(weights(key).T)) if shared else weights,
         reduce=None if shared else _distance,
+        sharpen=10 if form == "sampled_misalignment" and shared else 1,
     )
 
 

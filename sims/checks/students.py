@@ -39,7 +39,7 @@ def _dimensions() -> list[Check]:
             ("hull_statistical_dimension",),
             lambda k=k: theory.hull_statistical_dimension(k),
             lambda key, k=k: _least_distance(key, k, 20_000),
-            sharpen=3 if k == 3 else 1,
+            sharpen=6 if k == 3 else 2,
         )
         for k in (2, 3, 4, 8, 16, 64)
     ]
