@@ -37,9 +37,9 @@ def accuracy_plane(results: Results) -> Figure:
     return figure
 
 
-def agreement(start: float, teacher: np.ndarray, place: np.ndarray) -> np.ndarray:
+def agreement(start: float, teacher: float, place: np.ndarray) -> np.ndarray:
     """The agreement at a place of its range."""
-    low, high = np.abs(start + teacher - 1), 1 - np.abs(start - teacher)
+    low, high = (float(end) for end in theory_zoo.agreement_range(start, teacher))
     return low + place * (high - low)
 
 
@@ -54,12 +54,13 @@ def _regions(panel: Axes, start: float, data: xr.Dataset) -> dict[str, Artist]:
     x, y = np.meshgrid(np.linspace(0.5, 0.95, 181), np.linspace(0.3, 1, 281))
     gain, beyond = (np.asarray(each) for each in _foretold(start, jnp.asarray(x), jnp.asarray(y)))
     level = np.where(beyond > 1e-4, 2.0, np.where(gain > 1e-4, 1.0, 0.0))
-    level[(y < np.abs(start + x - 1)) | (y > 1 - np.abs(start - x))] = np.nan
+    low, high = (np.asarray(end) for end in theory_zoo.agreement_range(start, jnp.asarray(x)))
+    level[(y < low) | (y > high)] = np.nan
     panel.contourf(x, y, level, levels=[-0.5, 0.5, 1.5, 2.5], colors=list(SHADES.values()))
     unrelated = theory_zoo.unrelated_agreement(start, jnp.asarray(x[0]))
     (line,) = panel.plot(x[0], unrelated, **{**style.THEORY, "linestyle": style.DASHED})
     teachers, places = data["teacher_accuracy"].values, data["agreement_place"].values
-    dots = [(teacher, agreement(start, teacher, place)) for teacher in teachers for place in places]
+    dots = [(teacher, agreement(start, float(teacher), place)) for teacher in teachers for place in places]
     panel.plot(*np.array(dots).T, color="black", marker=".", markersize=2.5, linestyle="none")
     panel.set(xlim=(0.5, 0.95), ylim=(0.3, 1))
     return {"theory: unrelated errors": line}

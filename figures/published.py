@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from figures import style
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.theory_zoo import copied_errors, mixed_label_student
+from w2s_jax.theory_zoo.true_labels import teacher_rates
 
 FOLDER = Path(__file__).with_name("published_runs")
 SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -115,22 +116,12 @@ def _copied(panel: Axes, rows: list[dict[str, str]]) -> dict[str, Artist]:
             for name in ("true_share", "accuracy", "right_where_teacher_wrong", "right_where_teacher_right")
         )
         panel.plot(x, 1 - wrong, color=color, marker=marker, linestyle="none")
-        teacher, seen = rates_of(accuracy[0], wrong[0], right[0])
+        teacher, seen = teacher_rates(*map(float, (accuracy[0], wrong[0], right[0])))
         student = mixed_label_student(shares, float(accuracy[-1]), float(accuracy[0]), seen)
         panel.plot(shares, copied_errors(student.accuracy, teacher, student.agreement), color=color, linewidth=0.8)
     panel.set(xlabel="share of true labels", ylabel="share of the teacher's errors repeated", ylim=(0, 1))
     style.title(panel, 2, "copied errors (lines: theory from f = 0 and accuracy at f = 1)")
     return {}
-
-
-def rates_of(accuracy: float, right_where_wrong: float, right_where_right: float) -> tuple[float, float]:
-    """The teacher's accuracy, and its agreement with a student, from the student's accuracies.
-
-    >>> [round(rate, 3) for rate in rates_of(0.65, 0.2, 0.9)]
-    [0.643, 0.864]
-    """
-    teacher = (accuracy - right_where_wrong) / (right_where_right - right_where_wrong)
-    return teacher, teacher * right_where_right + (1 - teacher) * (1 - right_where_wrong)
 
 
 def _prompts(panel: Axes, rows: list[dict[str, str]]) -> dict[str, Artist]:

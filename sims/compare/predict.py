@@ -15,7 +15,6 @@ whose shares follow from the rates, and the error of observed less predicted is 
 where student and teacher are right on the same inputs.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -101,9 +100,9 @@ def _on_path(row: Row) -> Prediction:
         check_rates(start, row.teacher, agreement)
     except ValueError as error:
         raise InputError(f"{row.label}: {error}") from error
-    form: Callable = _unrelated_path if inferred else _path_accuracy
+    form, slopes_of = (_unrelated_path, _unrelated_slopes) if inferred else (_path_accuracy, _path_slopes)
     rates = (start, row.teacher, seen) if inferred else (start, row.teacher, seen, agreement)
-    slopes = [float(slope) for slope in jax.grad(form, argnums=tuple(range(len(rates))))(*rates)]
+    slopes = [float(slope) for slope in slopes_of(*rates)]
     cells = _cells(start, row.teacher, agreement, row.student, seen)
     remark = "agreement inferred: unrelated errors" if inferred else ""
     if seen < agreement:
@@ -177,4 +176,6 @@ def _mixed_accuracy(true_share, ceiling, naive, seen):
     return mixed_label_student(true_share, ceiling, naive, seen).accuracy
 
 
+_path_slopes = jax.jit(jax.grad(_path_accuracy, argnums=(0, 1, 2, 3)))
+_unrelated_slopes = jax.jit(jax.grad(_unrelated_path, argnums=(0, 1, 2)))
 _mixed_slopes = jax.jit(jax.grad(_mixed_accuracy, argnums=(1, 2, 3)))

@@ -8,6 +8,7 @@ from sims.compare.predict import predict
 from sims.compare.table import Row, read_table
 from sims.tables.sources import Sources, markdown
 from w2s_jax.theory_zoo import copied_errors, mixed_label_student
+from w2s_jax.theory_zoo.true_labels import teacher_rates
 
 FOLDER = Path(__file__).parents[2] / "figures" / "published_runs"
 TASKS = {"boolq": "BoolQ", "sciq": "SciQ"}
@@ -57,9 +58,7 @@ def copied(sources: Sources) -> str:
     for task, label in TASKS.items():
         own = [{name: float(row[name]) for name in COLUMNS} for row in rows if row["task"] == task]
         naive, ceiling = own[0], own[-1]
-        wrong, right = naive["right_where_teacher_wrong"], naive["right_where_teacher_right"]
-        teacher = (naive["accuracy"] - wrong) / (right - wrong)
-        seen = teacher * right + (1 - teacher) * (1 - wrong)
+        teacher, seen = teacher_rates(*(naive[name] for name in COLUMNS[1:]))
         for row in own[1:]:
             student = mixed_label_student(row["true_share"], ceiling["accuracy"], naive["accuracy"], seen)
             foretold = float(copied_errors(student.accuracy, teacher, student.agreement))

@@ -29,7 +29,7 @@ class Lengths(NamedTuple):
     """With a prompt for each label."""
 
 
-class AccuracyPath(NamedTuple):
+class FineTuningPath(NamedTuple):
     """Naive fine-tuning in the metric of accuracy (theory_zoo.accuracy)."""
 
     start_accuracy: float
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     """With n labels."""
     lengths_in_the_limit: Lengths | None
     """With infinitely many labels, against the floor: `refinement_crossover`, in whole examples."""
-    path: AccuracyPath | None
+    path: FineTuningPath | None
     """Where the accuracies were given."""
     not_known: tuple[str, ...]
     """What the theory does not say."""
@@ -148,7 +148,7 @@ def plan(
     return _of_task(question, task_of(question), path)
 
 
-def _path(start: float, teacher: float, agreement: float) -> AccuracyPath:
+def _path(start: float, teacher: float, agreement: float) -> FineTuningPath:
     accuracy, progress, first, _, low, high = map(float, forms.path_of(start, teacher, agreement))
     if not low - 1e-6 <= agreement <= high + 1e-6:
         raise ValueError(
@@ -157,10 +157,10 @@ def _path(start: float, teacher: float, agreement: float) -> AccuracyPath:
         )
     stop = 1 - (1 - progress) * (1 - agreement)
     passes = accuracy > max(start, teacher) + 1e-6
-    return AccuracyPath(start, teacher, agreement, accuracy, progress, stop, first, first > 0, passes)
+    return FineTuningPath(start, teacher, agreement, accuracy, progress, stop, first, first > 0, passes)
 
 
-def _of_task(question: Question, task: Task, path: AccuracyPath | None) -> Plan:
+def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Plan:
     n = question.num_samples
     naive = forms.naive_of(task, n, np.asarray(PENALTIES))
     at = _refiner(task, n)

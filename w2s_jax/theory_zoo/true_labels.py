@@ -115,3 +115,27 @@ def copied_errors(accuracy: Shares, teacher_accuracy: Shares, agreement: Shares)
         raise ValueError("teacher_accuracy must be under 1, got 1: a perfect teacher has no errors to copy.")
     wrong = 1 - jnp.asarray(teacher_accuracy)
     return (wrong + jnp.asarray(agreement) - jnp.asarray(accuracy)) / (2 * wrong)
+
+
+def teacher_rates(accuracy: float, right_where_wrong: float, right_where_right: float) -> tuple[float, float]:
+    """The teacher's accuracy, and its agreement with a student, from how the student does where the teacher errs.
+
+        p_t = (p - w)/(r - w),    g = p_t r + (1 - p_t) (1 - w)
+
+    Args:
+        accuracy: p of the student, between the other two.
+        right_where_wrong: w, its accuracy where the teacher is wrong, in [0, 1].
+        right_where_right: r, its accuracy where the teacher is right, in [0, 1], another number than w.
+
+    Returns:
+        (accuracy of the teacher, agreement), shares.
+
+    Assumes: two classes.
+
+    Reference: textbook.
+
+    >>> [round(rate, 3) for rate in teacher_rates(0.65, 0.2, 0.9)]
+    [0.643, 0.864]
+    """
+    teacher = (accuracy - right_where_wrong) / (right_where_right - right_where_wrong)
+    return teacher, teacher * right_where_right + (1 - teacher) * (1 - right_where_wrong)
