@@ -13,6 +13,7 @@ from figures import assumptions, data, make, misfit, mixtures, oracles, scaling_
 from sims.theory_sweep import job
 from sims.theory_sweep.spec import TheorySpec
 from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
+from sims.theory_sweep.studies import accuracy_plane as plane_study
 from sims.theory_sweep.studies import misfit as misfit_study
 from sims.theory_sweep.studies import prompts as prompts_study
 from sims.theory_sweep.studies import scaling_laws as scaling_study
@@ -320,3 +321,19 @@ def test_spurious_shows_students_and_their_teacher_on_either_group(results, pane
             assert any(np.isclose(y[-1], float(end), rtol=1e-3) for y in drawn(panel))
         teacher = float(theory_zoo.spurious_teacher_risk(labelled, tested, *sizes, SPEC.noise_var))
         assert any(len(y) > 2 and np.allclose(y, teacher, rtol=1e-3) for y in drawn(panel))
+
+
+def test_the_accuracy_plane_shows_the_store_and_the_best_student(results, panels_of):
+    study = results.study("accuracy_plane").sel(quantity="best_accuracy")["mean"]
+    upper, lower = np.array(panels_of("accuracy_plane")).reshape(2, -1)
+    rates = plane_study.rates(SPEC)
+    for b, start in enumerate(SPEC.start_accuracy):
+        assert upper[b].collections  # the regions
+        dots = next(line for line in upper[b].lines if line.get_marker() == ".")
+        np.testing.assert_allclose(dots.get_ydata(), rates[2][b].ravel(), rtol=1e-6)
+        for teacher in SPEC.teacher_accuracy:
+            cells = study.sel(start_accuracy=start, teacher_accuracy=teacher)
+            assert shows(lower[b], cells.values - start)
+            low, high = theory_zoo.agreement_range(start, teacher)
+            best = theory_zoo.best_accuracy(start, teacher, low + 0.995 * (high - low)).accuracy - start
+            assert any(np.isclose(y[-1], float(best), atol=1e-6) for y in drawn(lower[b]) if len(y) == 100)
