@@ -12,6 +12,7 @@ from typing import Any
 
 from sims.engine import cli
 from sims.engine.checked import check_members
+from sims.methods import plugin
 from sims.methods.spec import PRESETS, ArenaSpec, presets
 from w2s_jax.names import LABELS
 
@@ -25,29 +26,40 @@ def start(spec: ArenaSpec, out: Path, options: Any = None) -> Path:
     return run(name, spec, prepare, out, options or ALONE)
 
 
-def show() -> None:
-    """Print the methods."""
-    from sims.methods.job import table
-
-    print(table())
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
+    return cli.guarded(lambda: _act(given))
+
+
+def _act(given: list[str]) -> int:
     about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
-    words = [part for word in given for part in word.split("=", 1)]
-    labels = next((after for word, after in itertools.pairwise(words) if word == "--labels"), "linear")
-    known = presets(labels) if labels in LABELS else PRESETS
+    given, own = _loaded(given)
+    labels = _value(given, "--labels") or "linear"
+    known = presets(labels, own) if labels in LABELS else PRESETS
     if "--list" not in given:
         return cli.main("methods", about, known, ArenaSpec, start, given)
+    check_members("labels", (labels,), LABELS)
+    cli.parse("methods", about, known, ArenaSpec, [word for word in given if word != "--list"])
+    from sims.methods.job import table
 
-    def act() -> None:
-        check_members("labels", (labels,), LABELS)
-        cli.parse("methods", about, known, ArenaSpec, [word for word in given if word != "--list"])
-        show()
+    print(table(own))
+    return 0
 
-    return cli.guarded(act)
+
+def _loaded(given: list[str]) -> tuple[list[str], str]:
+    """The arguments with the file of --plugin loaded and replaced by what a store knows of it; and that."""
+    path = _value(given, "--plugin")
+    if not path:
+        return given, ""
+    own = plugin.load(Path(path).expanduser())
+    return [own if word == path else f"--plugin={own}" if word == f"--plugin={path}" else word for word in given], own
+
+
+def _value(given: list[str], option: str) -> str:
+    """The first value of an option before the command line is parsed; empty where there is none."""
+    words = [part for word in given for part in word.split("=", 1)]
+    return next((after for word, after in itertools.pairwise(words) if word == option), "")
 
 
 if __name__ == "__main__":

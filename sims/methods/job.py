@@ -3,9 +3,12 @@
 import math
 from functools import partial
 
+import jax
+
 from sims.engine import runtime
 from sims.engine.checked import check_definitions
 from sims.engine.run import Job, bound
+from sims.methods import plugin
 from sims.methods.relaxed import NUM_LEVELS
 from sims.methods.replicate import block_sums, grid_of
 from sims.methods.results import assemble, relative_sem
@@ -17,13 +20,17 @@ from w2s_jax.names import LABELS
 def prepare(spec: ArenaSpec) -> Job:
     """The tasks, and the program that fills a block of them."""
     check_definitions(spec.definitions, DEFINITIONS)
+    tasks = grid_of(spec)
+    if own := plugin.name_of(spec.plugin):
+        one = jax.tree.map(lambda values: values[0], tasks)
+        plugin.check_runs(spec.method(own), spec.labels, one, spec.examples(own, "compute"), spec.num_icl)
     blocks = math.ceil(spec.replicates / spec.block_size)
     relaxed = len(spec.relaxed) * NUM_LEVELS
     values = sum(len(spec.method(name).candidates()) for name in spec.methods)
     each = {"linear": 0.01, "sign": 0.026}[spec.labels]  # seconds of a core for all methods on a task of 256 examples
     return Job(
         program=bound(block_sums, spec),
-        chunks=[grid_of(spec)],
+        chunks=[tasks],
         assemble=partial(assemble, spec),
         plan=[
             f"{len(spec.methods)} methods, {values} combinations of knobs, {spec.num_cells:,} tasks and {relaxed:,} "
@@ -36,11 +43,11 @@ def prepare(spec: ArenaSpec) -> Job:
     )
 
 
-def table() -> str:
+def table(own: str = "") -> str:
     """All methods: what they see, and whether that can be had of a language model, what they cost and tune, where they
-    come from, and where signs make a difference."""
+    come from, and where signs make a difference; then that of a plugin."""
     lines = []
-    for method in METHODS.values():
+    for method in (*METHODS.values(), *([plugin.find(own)] if own else [])):
         lines.append(f"{method.name}: {method.about}{' (reads the target)' * method.reads_target}")
         lines.append(f"    labels {', '.join(method.labels)}")
         lines += _facts(method)

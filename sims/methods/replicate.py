@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sims.methods.disguise import disguised, draw_disguise, put_back
 from sims.methods.relaxed import relaxed_tasks
 from sims.methods.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
 from w2s_jax.methods import View, draw_view, known
 from w2s_jax.methods.kinds import KINDS
-from w2s_jax.rng import replicate_key
+from w2s_jax.rng import replicate_key, stream
 from w2s_jax.tasks import make_task
 from w2s_jax.types import Dataset, Key, Task, stack
 
@@ -75,7 +76,7 @@ def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
     for budget in BUDGETS:
         chosen, all_tried = [], []
         for name in spec.methods:
-            coefs = _try(spec, name, first(view, spec.examples(name, budget)))
+            coefs = _try(spec, name, key, first(view, spec.examples(name, budget)))
             risks = jax.vmap(lambda coef: kind.risk(coef, target, task))(coefs)
             losses = kind.held_out(coefs, held)
             chosen.append(risks[jnp.argmin(losses)])
@@ -88,8 +89,15 @@ def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
     return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank))
 
 
-def _try(spec: ArenaSpec, name: str, view: View) -> Float[Array, "t d"]:
-    """The student with each combination of knob values."""
+def _try(spec: ArenaSpec, name: str, key: Key, view: View) -> Float[Array, "t d"]:
+    """The student with each combination of knob values; a plugin's has to work in disguise."""
+    if spec.is_own(name):
+        disguise = draw_disguise(stream(key, "disguise"), view)
+        return put_back(_students(spec, name, disguised(view, disguise)), disguise)
+    return _students(spec, name, view)
+
+
+def _students(spec: ArenaSpec, name: str, view: View) -> Float[Array, "t d"]:
     method = spec.method(name)
     tried = method.candidates()
     knobs = {knob: jnp.array([values[knob] for values in tried]) for knob in method.knobs}

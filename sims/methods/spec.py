@@ -13,6 +13,7 @@ from sims.engine.checked import (
     settle,
     unchecked,
 )
+from sims.methods import plugin
 from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WEAKNESSES, Labels, Weakness
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class ArenaSpec:
     """Seed of every random stream, >= 0."""
     block_size: int = setting(10, "[1, inf)")
     """Replicates in a block of work, >= 1; it changes no draw."""
+    plugin: str = setting("", free=True, later=True)
+    """A Python file with a method of your own, which is compared with the others (docs/my_method.py is a template). A
+    store keeps its name and the sha256 of the file, not the path."""
     definitions: int = setting(DEFINITIONS, "[1, 2]", "leave it out", before=1)
     """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
     `anchored_contrastive`, `experts` what is now `experts_from_source`, and `aux_confidence` warmed up more slowly."""
@@ -81,15 +85,19 @@ class ArenaSpec:
         """
         from w2s_jax.methods import METHODS
 
-        check_members("methods", self.methods, tuple(METHODS), dict.fromkeys(OF_WORLDS, "python -m sims.alignment"))
-        for name in self.methods:
-            if self.labels not in METHODS[name].labels:
-                has = METHODS[name].labels
+        own = plugin.name_of(self.plugin)
+        known = (*METHODS, *([own] * bool(own)))
+        check_members("methods", self.methods, known, dict.fromkeys(OF_WORLDS, "python -m sims.alignment"))
+        if own and own not in self.methods:
+            raise InputError(f"methods must name {own}, the method of --plugin, got {', '.join(self.methods)}; add it.")
+        for name in self.here:
+            has = self._any_labels(name).labels
+            if self.labels not in has:
                 raise InputError(
                     f"{name} must support {self.labels} labels, but it has {', '.join(has)} ones alone; leave it "
                     f"out or choose labels {has[0]}."
                 )
-        if all(METHODS[name].reads_target for name in self.methods):
+        if len(self.here) == len(self.methods) and all(self.method(name).reads_target for name in self.methods):
             raise InputError(
                 f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "
                 f"add naive_ft."
@@ -103,10 +111,26 @@ class ArenaSpec:
             )
 
     def method(self, name: str) -> "Method":
-        """A method, for the labels of this arena."""
+        """A method, for the labels of this arena.
+
+        Raises:
+            InputError: for that of a plugin which this process has not loaded.
+        """
+        return self._any_labels(name).on(self.labels)
+
+    def _any_labels(self, name: str) -> "Method":
         from w2s_jax.methods import METHODS
 
-        return METHODS[name].on(self.labels)
+        return plugin.find(self.plugin) if self.is_own(name) else METHODS[name]
+
+    def is_own(self, name: str) -> bool:
+        """Whether a method is that of the plugin."""
+        return bool(name) and name == plugin.name_of(self.plugin)
+
+    @property
+    def here(self) -> list[str]:
+        """Methods that this process can run: a store of a plugin is also read where its file is not."""
+        return [name for name in self.methods if not self.is_own(name) or plugin.is_loaded(self.plugin)]
 
     @property
     def num_cells(self) -> int:
@@ -121,7 +145,7 @@ class ArenaSpec:
     @property
     def matched_least(self) -> int:
         """Examples of the dearest method at equal compute."""
-        return min(self.examples(name, "compute") for name in self.methods)
+        return min(self.examples(name, "compute") for name in self.here)
 
     def examples(self, method: str, budget: str) -> int:
         """Examples that a method fits: all, or as many as it can afford at what naive fine-tuning on all costs."""
@@ -160,12 +184,12 @@ with unchecked():  # a test checks them
     )
 
 
-def presets(labels: Labels) -> dict[str, ArenaSpec]:
-    """The presets for one kind of labels, with the methods that support it."""
+def presets(labels: Labels, own: str = "") -> dict[str, ArenaSpec]:
+    """The presets for one kind of labels, with the methods that support it and that of a plugin."""
     found = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
-    methods = tuple(supporting(labels))
+    changes = {"labels": labels, "plugin": own, "methods": (*supporting(labels), *[plugin.name_of(own)] * bool(own))}
     with unchecked():
-        return {name: dataclasses.replace(spec, labels=labels, methods=methods) for name, spec in found.items()}
+        return {name: dataclasses.replace(spec, **changes) for name, spec in found.items()}
 
 
 PRESETS = presets("linear")
