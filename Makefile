@@ -27,9 +27,10 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv and install everything into it
 
-demo: $(STAMP) ## the quick risk sweep and the figures that it feeds (minutes on two cores)
+demo: $(STAMP) ## the quick risk sweep, its figures, and what they say (minutes on two cores)
 	$(RUN) -m sims.risk_sweep --preset quick --out $(RESULTS)
 	$(RUN) -m figures.make --results $(RESULTS) --out $(RESULTS)/figures
+	$(RUN) -m sims.risk_sweep.headline $(RESULTS)/risk_sweep.zarr
 
 language: $(STAMP) ## the alignment experiment on a real language model (downloads 98.4 MB once)
 	$(RUN) -m sims.language --preset quick --out $(RESULTS)

@@ -321,13 +321,15 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
         raise FigureError(f"--results must be a folder of stores, but {folder} is {what}; make one with: {example}")
     _check_out(out)
     stores, absent = _open_stores(names, folder, strict=strict)
+    lacking: list[str] = []
     missing, partial = {}, {}
     for name in names:
         entry = FIGURES[name]
         held = [stores[store] for store in entry.stores if store in stores]
+        if not held:
+            lacking.append(name)
+            continue
         try:
-            if not held:
-                raise _nothing_to_read(entry, absent)
             held += [stores[store] for store in entry.beside if store in stores]
             files = draw(entry, *held)
         except MissingResultError as error:
@@ -345,6 +347,11 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
             print(f"drawn without: {name}: {reason}")
     for name, reason in missing.items():
         print(f"not drawn: {name}: {reason}")
+    if lacking:
+        print(
+            f"not drawn, since their results are not there: {', '.join(lacking)}; "
+            f"python -m figures.make --results {folder} --list names the commands that make them"
+        )
     return 0
 
 

@@ -1,11 +1,12 @@
 """Turns finished sweeps into evidence: claims with their numbers, seed, configuration, commit and machine.
 
-    python -m sims.report --results DIR [--out docs/results]     the sweeps in DIR as evidence
+    python -m sims.report --results DIR [--out DIR/evidence]     the sweeps in DIR as evidence
+    python -m sims.report --results DIR --out docs/results       the same, over the evidence that is committed
     python -m sims.report --docs [--out docs/results]            the tables of all documents, from the evidence
 
-The first writes `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
+The first two write `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
 `<command>-<preset>.json`, the claims, evaluated on that table. A sweep that is no preset, not complete, or made by code
-with uncommitted changes is refused: a claim must name a command and a commit that anyone can run. The second
+with uncommitted changes is refused: a claim must name a command and a commit that anyone can run. The third
 fills every mark in the documents (sims/tables/marks.py). Tests do both again and compare.
 """
 
@@ -36,6 +37,8 @@ from sims.tables import Sources, marks
 from sims.theory_sweep.claims import theory_claims
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = Path("docs/results")
+"""The evidence that documents and tests read; it is written over only where --out names it."""
 CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "risk_sweep": risk_claims,
     "theory_sweep": theory_claims,
@@ -83,11 +86,19 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m sims.report", description="Turns finished sweeps into evidence.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the stores")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the evidence")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="folder of the evidence (default: RESULTS/evidence; with --docs the committed one, docs/results)",
+    )
     parser.add_argument("--docs", action="store_true", help="write the tables of all documents from the evidence")
     options = parser.parse_args(argv)
     try:
-        _documents(options.out) if options.docs else _stores(options.results, options.out)
+        if options.docs:
+            _documents(options.out or COMMITTED)
+        else:
+            _stores(options.results, options.out or options.results / "evidence")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -197,6 +197,13 @@ def test_a_finished_preset_becomes_evidence(toy, tmp_path, capsys):
     assert claim["value"] == float(held.data.risk.isel(chunk=0).max()) and claim["holds"]
 
 
+def test_evidence_is_not_written_over_what_is_committed_unless_asked(toy, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert report.main(["--results", str(toy)]) == 0
+    assert sorted(path.name for path in (toy / "evidence").glob("*")) == ["toy-smoke.csv", "toy-smoke.json"]
+    assert not list(tmp_path.rglob("docs"))
+
+
 @pytest.mark.parametrize(
     ("commit", "preset", "words"),
     [

@@ -17,14 +17,14 @@ from sims.engine.checked import check_definitions
 
 def start(spec: AlignmentSpec, out: Path, options: Any = None) -> Path:
     """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
-    from sims.alignment.job import prepare
+    from sims.alignment.job import outline, prepare
     from sims.engine.run import ALONE, run
     from sims.training import check_alone
 
     options = options or ALONE
     check_definitions(spec.definitions, DEFINITIONS)
     check_alone(options)
-    return run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options)
+    return run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options, outline)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     about = f"{__doc__}\n--show N prints N dialogues of each way of answering as words, and runs nothing."
     if not any(word.split("=")[0] == "--show" for word in given):
-        return cli.main("alignment", about, PRESETS, AlignmentSpec, start, given)
+        return cli.main("alignment", about, PRESETS, AlignmentSpec, start, given, "sims.alignment.headline")
 
     def act() -> None:
         count, rest = arguments.taken("--show", given)

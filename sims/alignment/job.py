@@ -10,7 +10,7 @@ from sims.alignment.spec import AlignmentSpec
 from sims.alignment.strong import NETWORKS, pretrained
 from sims.engine import runtime
 from sims.engine.checked import InputError
-from sims.engine.run import Job, bound, say
+from sims.engine.run import Job, Outline, bound, say
 from w2s_jax.alignment.world import FIRST_TAG, TARGET
 from w2s_jax.alignment.worlds import dialogues
 from w2s_jax.rng import seed_key
@@ -23,19 +23,27 @@ def prepare(spec: AlignmentSpec, out: Path) -> Job:
     mastery = examine(spec, strong)
     check_mastery(spec, mastery)
     middle = pretrained(spec, spec.middle_width, out) if "bootstrapping" in spec.methods else None
-    fits = spec.num_fits
+    fits, known = spec.num_fits, outline(spec)
     return Job(
         program=bound(run_seed, spec),
         chunks=[Networks(strong, middle, mastery)],
         assemble=partial(assemble, spec),
-        plan=[
-            f"{fits:,} fine-tunings of {spec.finetune_steps:,} steps x {spec.replicates:,} seeds",
-            f"{spec.replicates:,} blocks, one per seed, on {len(runtime.devices())} devices",
-        ],
-        seconds=120 + 1.5 * spec.replicates * fits,
+        plan=known.plan,
+        seconds=known.seconds,
         tasks_per_replicate=fits,
         unit="fine-tunings",
         doing=f"compiling, then {fits:,} fine-tunings of {spec.finetune_steps:,} steps a seed",
+    )
+
+
+def outline(spec: AlignmentSpec) -> Outline:
+    """What will run once the strong networks are there."""
+    return Outline(
+        plan=[
+            f"{spec.num_fits:,} fine-tunings of {spec.finetune_steps:,} steps x {spec.replicates:,} seeds",
+            f"{spec.replicates:,} blocks, one per seed, on {len(runtime.devices())} devices",
+        ],
+        seconds=120 + 1.5 * spec.replicates * spec.num_fits,
     )
 
 

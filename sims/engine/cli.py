@@ -48,6 +48,8 @@ class Command(Generic[Spec]):
     """Number of this process, from 0."""
     cluster: bool = False
     """Read these three off the cluster (SLURM, Open MPI, TPU, Kubernetes) instead."""
+    dry_run: bool = False
+    """Print what would run, the disk and the time that it takes, and write nothing."""
     compilation_cache: bool = True
     """Keep compiled programs for the next run, in ~/.cache/w2s_jax or JAX_COMPILATION_CACHE_DIR."""
 
@@ -59,8 +61,12 @@ def main(
     kind: type,
     start: Callable[[Any, Path, Any], Path],
     argv=None,
+    headline: str = "",
 ) -> int:
-    """Parse, check and run a sweep command; returns its exit code."""
+    """Parse, check and run a sweep command, and print its main numbers; returns its exit code.
+
+    `headline` is the module whose `main_numbers(data, spec)` gives the lines of these.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
 
     def act() -> None:
@@ -75,11 +81,23 @@ def main(
         target = make_target(command.target_sem, command.max_replicates, command.spec.replicates)
         out = output_folder(command.out)
         with runtime.restored():
-            runtime.configure(command.devices, command.compilation_cache)
+            runtime.configure(command.devices, command.compilation_cache and not command.dry_run)
             ranks = hosts.start(command.coordinator, command.num_processes, command.process_id, command.cluster)
-            start(command.spec, out, Options(ranks, target))
+            path = start(command.spec, out, Options(ranks, target, command.dry_run))
+            if headline and not command.dry_run and ranks.index == 0:
+                _tell(path, command.spec, headline)
 
     return guarded(act)
+
+
+def _tell(path: Path, spec: Any, headline: str) -> None:
+    """The main numbers of finished results, on stdout."""
+    import importlib
+
+    from w2s_jax.results import open_results
+
+    for line in importlib.import_module(headline).main_numbers(open_results(path).load(), spec):
+        print(line)
 
 
 def guarded(act: Callable[[], int | None]) -> int:

@@ -63,6 +63,13 @@ class Job(NamedTuple):
     """Sums that may be NaN by design, by name: all of it (True), or where the array is True. All others are finite."""
 
 
+class Outline(NamedTuple):
+    """What is about to run, where a job cannot be made without computing: a sweep that first trains its networks."""
+
+    plan: list[str]
+    seconds: float
+
+
 class Options(NamedTuple):
     """How a sweep is run: nothing that its identity knows of."""
 
@@ -70,20 +77,77 @@ class Options(NamedTuple):
     """The processes that share it; none: this one alone."""
     target: Target | None = None
     """How well its risks are to be known; none: its replicates and no more."""
+    dry: bool = False
+    """Whether its plan is printed and nothing is computed or written."""
 
 
 ALONE = Options()
 """One process and no target."""
 
 
-def run(name: str, spec: Any, prepare: Callable[[Any], Job], out: Path, options: Options = ALONE) -> Path:
+def run(
+    name: str,
+    spec: Any,
+    prepare: Callable[[Any], Job],
+    out: Path,
+    options: Options = ALONE,
+    outline: Callable[[Any], Outline] | None = None,
+) -> Path:
     """Run a sweep, or what is missing of it, into the store `out`/`name`.zarr and return its path.
 
     `spec` is a frozen dataclass with `replicates`, `block_size` and `seed`; `prepare` turns it into a job, and is not
     called where there is nothing to do. With several processes all of them call this; each returns when the results
-    are there.
+    are there. `outline` is needed for a dry run where `prepare` computes.
     """
-    return run_at(output_folder(out) / f"{name}.zarr", name, spec, prepare, options)
+    path = output_folder(out) / f"{name}.zarr"
+    if options.dry:
+        _tell_plan(path, name, spec, prepare, options, outline)
+        return path
+    return run_at(path, name, spec, prepare, options)
+
+
+def _tell_plan(
+    path: Path,
+    name: str,
+    spec: Any,
+    prepare: Callable[[Any], Job],
+    options: Options,
+    outline: Callable[[Any], Outline] | None,
+) -> None:
+    """Print what a run would do: it reads the store, if there is one, and writes nothing."""
+    path = followed(path)
+    if _is_done(path, spec, options.target, say):
+        return
+    if outline is not None:
+        known = outline(spec)
+        for line in (*known.plan, f"disk: {UNKNOWN}; {_time(known.seconds, hosts.alone())}"):
+            say(line)
+    else:
+        job = prepare(spec)
+        counts = precision.first_counts(precision.read_published(path), spec, len(job.chunks), options.target)
+        _announce(job, counts, hosts.alone(), say)
+    there = np.count_nonzero(Store.look(path).marks()) if path.exists() else 0
+    say(f"dry run: {path} {f'holds {there:,} blocks already' if there else 'is not there yet'}; nothing was written")
+
+
+UNKNOWN = "known when the networks are there"
+
+
+def _announce(job: Job, counts: np.ndarray, ranks: Ranks, tell: Callable[[str], None]) -> None:
+    """The plan, the disk and the time of a run."""
+    for line in job.plan:
+        tell(line)
+    tell(f"disk: at most {_disk_bytes(_leaf_shapes(job), counts) / 1e6:,.0f} MB; {_time(job.seconds, ranks)}")
+
+
+def _time(seconds: float, ranks: Ranks) -> str:
+    each = " a process" if ranks.count > 1 else ""
+    return f"time: about {duration(seconds / ranks.count)} on two cores{each}"
+
+
+def _disk_bytes(leaves: Leaves, counts: np.ndarray) -> int:
+    """What blocks and results take at most."""
+    return 2 * sum(leaf.nbytes for leaf in leaves.values()) * np.count_nonzero(counts)
 
 
 def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], options: Options = ALONE) -> Path:
@@ -106,13 +170,7 @@ def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], opti
         if path.exists():
             Store.look(path).check(work.leaves, len(job.chunks))
         counts = precision.first_counts(held, spec, len(job.chunks), target)
-        each = " a process" if ranks.count > 1 else ""
-        for line in job.plan:
-            tell(line)
-        tell(
-            f"disk: at most {work.disk_bytes(counts) / 1e6:,.0f} MB; "
-            f"time: about {duration(job.seconds / ranks.count)} on two cores{each}"
-        )
+        _announce(job, counts, ranks, tell)
         store, counts, looks = _rounds(work, counts, target)
         totals = counts.sum(axis=0)
         found = precision.publication(held, totals, looks, target)
@@ -161,10 +219,6 @@ class _Work(NamedTuple):
     lock: RunLock
     tell: Callable[[str], None]
 
-    def disk_bytes(self, counts: np.ndarray) -> int:
-        """What blocks and results take at most."""
-        return 2 * sum(leaf.nbytes for leaf in self.leaves.values()) * np.count_nonzero(counts)
-
 
 def _rounds(work: _Work, counts: np.ndarray, target: Target | None) -> tuple[Store, np.ndarray, list[precision.Look]]:
     """Fill the blocks, with a target round after round: the store, counts `[blocks chunks]`, how good its risks are.
@@ -199,7 +253,7 @@ def _rounds(work: _Work, counts: np.ndarray, target: Target | None) -> tuple[Sto
 
 def _filled(work: _Work, counts: np.ndarray, is_first: bool) -> Store:
     """The store once all of its blocks are there, of which this process computes its share."""
-    check_disk(work.path, work.disk_bytes(counts))
+    check_disk(work.path, _disk_bytes(work.leaves, counts))
     if work.ranks.index > 0:
         hosts.wait(functools.partial(_has_room, work.path, len(counts)), work.lock, work.ranks)
     origin = runtime.provenance()

@@ -16,17 +16,17 @@ from sims.incontext.spec import PRESETS, InContextSpec
 def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
     """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
     from sims.engine.run import ALONE, run
-    from sims.incontext.job import prepare
+    from sims.incontext.job import outline, prepare
     from sims.training import check_alone
 
     options = options or ALONE
     check_alone(options)
-    return run("incontext", spec, partial(prepare, out=out), out, options)
+    return run("incontext", spec, partial(prepare, out=out), out, options, outline)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return cli.main("incontext", __doc__, PRESETS, InContextSpec, start, argv)
+    return cli.main("incontext", __doc__, PRESETS, InContextSpec, start, argv, "sims.incontext.headline")
 
 
 if __name__ == "__main__":

@@ -16,17 +16,17 @@ from sims.language.spec import PRESETS, LanguageSpec
 def start(spec: LanguageSpec, out: Path, options: Any = None) -> Path:
     """Run a language sweep, or what is missing of it, into `out`/language.zarr."""
     from sims.engine.run import ALONE, run
-    from sims.language.job import prepare
+    from sims.language.job import outline, prepare
     from sims.training import check_alone
 
     options = options or ALONE
     check_alone(options)
-    return run("language", spec, partial(prepare, out=out), out, options)
+    return run("language", spec, partial(prepare, out=out), out, options, outline)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return cli.main("language", __doc__ or "", PRESETS, LanguageSpec, start, argv)
+    return cli.main("language", __doc__ or "", PRESETS, LanguageSpec, start, argv, "sims.language.headline")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from flax import nnx
 
 from sims.engine import runtime
 from sims.engine.checked import InputError
-from sims.engine.run import Job, bound, say
+from sims.engine.run import Job, Outline, bound, say
 from sims.language.gate import check_known
 from sims.language.models import read_model
 from sims.language.neutral import TEXTS
@@ -42,20 +42,34 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
         World(params, jax.tree.map(lambda leaf, voice=voice: jnp.asarray(leaf[voice]), tables), tuple(neutral))
         for voice in range(len(taught))
     ]
-    fits = sum(math.prod(spec.axes(method)) for method in spec.fitted)
+    fits, known = _fits(spec), outline(spec)
     return Job(
         program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
         chunks=worlds,
         assemble=partial(assemble, spec, checkpoint, taught),
-        plan=[
-            f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {len(worlds)} voices",
-            f"{spec.replicates * len(worlds)} blocks, one per seed and voice, on {len(runtime.devices())} devices",
-        ],
-        seconds=60.0 * (fits + 1) * spec.replicates * len(worlds),
+        plan=known.plan,
+        seconds=known.seconds,
         tasks_per_replicate=fits * len(worlds),
         unit="fine-tunings",
         doing=f"compiling, then {fits} fine-tunings a seed and voice",
     )
+
+
+def outline(spec: LanguageSpec) -> Outline:
+    """What will run once the model is read."""
+    fits, voices = _fits(spec), 1 if spec.questions else len(spec.voices)
+    return Outline(
+        plan=[
+            f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {voices} voices",
+            f"{spec.replicates * voices} blocks, one per seed and voice, on {len(runtime.devices())} devices",
+        ],
+        seconds=60.0 * (fits + 1) * spec.replicates * voices,
+    )
+
+
+def _fits(spec: LanguageSpec) -> int:
+    """Fine-tunings of a seed and voice."""
+    return sum(math.prod(spec.axes(method)) for method in spec.fitted)
 
 
 def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teaching]) -> Table:

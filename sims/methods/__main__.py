@@ -38,7 +38,7 @@ def _act(given: list[str]) -> int:
     labels = _value(given, "--labels") or "linear"
     known = presets(labels, own) if labels in LABELS else PRESETS
     if "--list" not in given:
-        return cli.main("methods", about, known, ArenaSpec, start, given)
+        return cli.main("methods", about, known, ArenaSpec, start, given, "sims.methods.headline")
     check_members("labels", (labels,), LABELS)
     cli.parse("methods", about, known, ArenaSpec, [word for word in given if word != "--list"])
     from sims.methods.job import table

@@ -38,7 +38,7 @@ def disguised(view: View, by: Disguise) -> View:
     """The same examples and models, in the other order."""
 
     def turned(rows: Array) -> Array:
-        return rows[..., by.features] * by.signs
+        return rows[..., by.features] * _signs(by, rows)
 
     source, prompts = view.source, view.prompts
     assert source is not None and prompts is not None and view.middle_coef is not None
@@ -56,4 +56,8 @@ def disguised(view: View, by: Disguise) -> View:
 
 def put_back(coef: Float[Array, "*t d"], by: Disguise) -> Float[Array, "*t d"]:
     """Coefficients of the disguised features as those of the features themselves."""
-    return jnp.zeros_like(coef).at[..., by.features].set(coef * by.signs)
+    return jnp.zeros_like(coef).at[..., by.features].set(coef * _signs(by, coef))
+
+
+def _signs(by: Disguise, rows: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    return jnp.broadcast_to(by.signs, rows.shape)

@@ -29,7 +29,7 @@ NAIVE = "naive_ft"
 DIGITS = 6
 TEXTS = ("name", "about", "reference", "in_practice", "labels", "sha256", "commit", "versions", "device", "created")
 NUMBERS = ("format", "seed", "replicates")
-RISKS = ("risk", "risk_sem", "naive_risk")
+RISKS = ("risk", "risk_sem", "naive_risk", "naive_risk_sem")
 FIELDS = (*TEXTS, *NUMBERS, "sees", *RISKS, "score")
 """What a submission holds: texts, whole numbers, a list of sights, for each budget a list of numbers, one a task, and
 for each budget the score with the standard error of its logarithm."""
@@ -68,7 +68,6 @@ def write_up(store: Path, own: str) -> dict[str, Any]:
     name, method = plugin.name_of(own), spec.method(plugin.name_of(own))
     if method.reads_target:
         raise InputError(f"{name} must not see true_labels, which no one has; leave that out of its sees.")
-    scores = scores_of(store, spec)
     found = {
         **{field: getattr(method, field) for field in ("name", "about", "reference", "in_practice")},
         "sees": list(method.sees),
@@ -78,10 +77,7 @@ def write_up(store: Path, own: str) -> dict[str, Any]:
         "format": FORMAT,
         "seed": spec.seed,
         "replicates": int(data.num_replicates),
-        "risk": _by_budget(data.risk_mean, name),
-        "risk_sem": _by_budget(data.risk_sem, name),
-        "naive_risk": _by_budget(data.risk_mean, NAIVE),
-        "score": {budget: score._asdict() for budget, score in scores.items()},
+        **numbers_of(store, spec),
     }
     found["versions"] = str(found["versions"])
     return check(found, str(store))
@@ -96,6 +92,18 @@ def check_preset(store: Path, spec: ArenaSpec) -> None:
             f"a submission must be of the tasks and the seed of the preset {PRESET}, with {NAIVE} among its methods, "
             f"but {store} is not; run python -m sims.methods --plugin FILE --preset {PRESET}."
         )
+
+
+def numbers_of(store: Path, spec: ArenaSpec) -> dict[str, Any]:
+    """The fields of a submission that are numbers of its method, from a finished store."""
+    data, name = xr.open_zarr(store, consolidated=False).load(), plugin.name_of(spec.plugin)
+    return {
+        "risk": _by_budget(data.risk_mean, name),
+        "risk_sem": _by_budget(data.risk_sem, name),
+        "naive_risk": _by_budget(data.risk_mean, NAIVE),
+        "naive_risk_sem": _by_budget(data.risk_sem, NAIVE),
+        "score": {budget: score._asdict() for budget, score in scores_of(store, spec).items()},
+    }
 
 
 def _by_budget(values: xr.DataArray, method: str) -> dict[str, list[float]]:
@@ -164,7 +172,7 @@ def check(found: Any, where: str) -> dict[str, Any]:
             values: Any = found[field].get(budget) if isinstance(found[field], dict) else None
             sizes = isinstance(values, list) and len(values) == tasks
             must(sizes, f"{field} at the same {budget}, {tasks} numbers, one a task,", _short(values))
-            least = 0 if field == "risk_sem" else 1e-300
+            least = 0 if field.endswith("_sem") else 1e-300
             good = all(isinstance(x, int | float) and least <= x < np.inf for x in values)
             must(good, f"{field} at the same {budget}, positive and finite numbers,", _short(values))
     for budget in BUDGETS:

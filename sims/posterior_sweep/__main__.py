@@ -22,7 +22,7 @@ def start(spec: PosteriorSpec, out: Path, options: Any = None) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return cli.main("posterior_sweep", __doc__, PRESETS, PosteriorSpec, start, argv)
+    return cli.main("posterior_sweep", __doc__, PRESETS, PosteriorSpec, start, argv, "sims.posterior_sweep.headline")
 
 
 if __name__ == "__main__":

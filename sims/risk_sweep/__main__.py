@@ -18,7 +18,7 @@ def start(spec: SweepSpec, out: Path, options: Any = None) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return cli.main("risk_sweep", __doc__, PRESETS, SweepSpec, start, argv)
+    return cli.main("risk_sweep", __doc__, PRESETS, SweepSpec, start, argv, "sims.risk_sweep.headline")
 
 
 if __name__ == "__main__":

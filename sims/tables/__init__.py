@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sims.tables import alignment, arena, language, networks, published, speed, theory, values
+from sims.tables import alignment, arena, language, leaderboard, networks, published, speed, theory, values
 from sims.tables.sources import Sources
 
 TABLES: dict[str, Callable[..., str]] = {
@@ -11,6 +11,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "alignment_examples": alignment.examples,
     "alignment_naming": alignment.naming,
     "arena": arena.methods,
+    "leaderboard": leaderboard.board,
+    "submissions": leaderboard.submissions,
     "network_risk": networks.risk,
     "network_kl": networks.divergence,
     "network_speed": speed.networks,

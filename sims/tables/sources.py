@@ -12,6 +12,7 @@ import xarray as xr
 from sims import evidence
 from sims.engine.checked import InputError
 from sims.engine.runtime import check_commit
+from sims.methods.submission import read
 
 
 class Missing(Exception):
@@ -61,6 +62,15 @@ class Sources:
         found = json.loads(self._path("language_known.json").read_text())
         check_commit("language_known", found["commit"])
         return found
+
+    def submissions(self, labels: str | None = None) -> list[dict[str, Any]]:
+        """What docs/leaderboard holds, with labels of a kind or all, checked; by file."""
+        if self.fresh is not None:
+            return []
+        every = [read(path) for path in sorted((self.folder.parent / "leaderboard").glob("*.json"))]
+        for found in every:
+            check_commit(found["name"], found["commit"])
+        return [found for found in every if labels in (None, found["labels"])]
 
     def formulas(self) -> None:
         """Closed forms are worked out where documents are written, not where it is noted what a sweep's tables read."""

@@ -22,7 +22,7 @@ def start(spec: TheorySpec, out: Path, options: Any = None) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return cli.main("theory_sweep", __doc__, PRESETS, TheorySpec, start, argv)
+    return cli.main("theory_sweep", __doc__, PRESETS, TheorySpec, start, argv, "sims.theory_sweep.headline")
 
 
 if __name__ == "__main__":
