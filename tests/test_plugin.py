@@ -297,7 +297,7 @@ def test_a_submission_is_run_again_on_other_draws(capsys, submitted, file, tmp_p
     assert verified(better) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: a submission must come out again, but its risk at the same examples in task")
-    assert last.endswith("with seed 3; submit what its method finds.")
+    assert " with seed 3, more than " in last and last.endswith(" apart; submit what its method finds.")
     (other := tmp_path / "other.py").write_text(TEMPLATE + "# one more remark\n")
     assert_refused(capsys, verified(lambda found: None, other), "--plugin must be the file that was submitted")
     assert_refused(capsys, verified(lambda found: None, seed="3"), "--seed must be another than that of the submission")
@@ -320,5 +320,7 @@ def test_a_method_made_for_the_seed_of_the_submission_is_found_out(capsys, own, 
     capsys.readouterr()
     code = verify.main([str(submitted), "--plugin", str(file), "--seed", "12", "--replicates", "40"])
     last = capsys.readouterr().err.splitlines()[-1]
-    assert code == 2 and last.startswith("error: a submission must come out again, but its score at the same examples")
-    assert "with seed 12;" in last
+    assert code == 2 and last.startswith(
+        "error: a submission must come out again, but its logarithm of the score at the same ex"
+    )
+    assert "with seed 12, more than" in last

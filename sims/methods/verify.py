@@ -28,6 +28,8 @@ from sims.methods.submission import NAIVE, RISKS, Score, numbers_of, preset_of, 
 
 SAME = 0.02
 """Share by which a number may be off on the same draws: machines round otherwise, and then choose other knobs."""
+LEAST = 1e-6
+"""Risks and errors below this are rounding."""
 FALSE_ALARM = 1e-4
 """Chance that a score which does reproduce is refused."""
 MOST_ERRORS = 6.0
@@ -58,7 +60,8 @@ def verify(path: Path, file: Path, seed: int, replicates: int | None, out: Path)
     other = dataclasses.replace(alike, seed=seed, replicates=replicates or alike.replicates)
     again = numbers_of(start(alike, out / "same_draws"), alike)
     for field, budget in itertools.product(RISKS, BUDGETS):
-        _must_agree(path, f"{field} at the same {budget}", found[field][budget], again[field][budget], SAME, alike)
+        pair = [np.array(numbers[field][budget]) for numbers in (found, again)]
+        _must_agree(path, f"{field} at the same {budget}", *pair, SAME * np.maximum(pair[1], LEAST), alike)
     ours = numbers_of(start(other, out / "other_draws"), other)
     return [_scores_agree(path, found, ours, other, budget) for budget in BUDGETS]
 
@@ -68,25 +71,25 @@ def _scores_agree(path: Path, found: dict[str, Any], ours: dict[str, Any], spec:
     scores = [Score(**numbers["score"][budget]) for numbers in (found, ours)]
     blocks = -(-spec.replicates // spec.block_size)
     most = float(stats.t.isf(FALSE_ALARM / 2, blocks - 1)) * np.hypot(*(score.log_sem for score in scores))
-    given, again = (score.ratio for score in scores)
-    _must_agree(path, f"score at the same {budget}", [given], [again], np.expm1(most), spec)
+    logs = [np.log([score.ratio]) for score in scores]
+    _must_agree(path, f"logarithm of the score at the same {budget}", *logs, np.array([most]), spec)
     for field in ("risk", "naive_risk"):
+        pair = [np.array(numbers[field][budget]) for numbers in (found, ours)]
         errors = np.hypot(*(numbers[f"{field}_sem"][budget] for numbers in (found, ours)))
-        most = MOST_ERRORS * errors / ours[field][budget] + SAME
-        _must_agree(path, f"{field} at the same {budget}", found[field][budget], ours[field][budget], most, spec)
+        _must_agree(path, f"{field} at the same {budget}", *pair, MOST_ERRORS * errors + SAME * pair[1], spec)
+    given, again = (score.ratio for score in scores)
     return f"same {budget}: {given:.4f} of naive_ft's risk submitted, {again:.4f} found on other draws"
 
 
-def _must_agree(path: Path, what: str, given: Any, again: Any, most: Any, spec: ArenaSpec) -> None:
-    """Refuse numbers that are further apart than the share `most` of what was found again."""
-    given, again = (np.array(values, float) for values in (given, again))
-    off = np.abs(given - again) / np.maximum(again, 1e-9) / most
+def _must_agree(path: Path, what: str, given: np.ndarray, again: np.ndarray, most: np.ndarray, spec: ArenaSpec) -> None:
+    """Refuse numbers that are further apart than `most`."""
+    off = np.abs(given - again) / most
     at = int(off.argmax())
     if not off[at] <= 1:
         where = f" in task {at}" * (len(given) > 1)
         raise InputError(
             f"a submission must come out again, but its {what}{where} is {given[at]:.4g} in {path} and {again[at]:.4g} "
-            f"with seed {spec.seed}; submit what its method finds."
+            f"with seed {spec.seed}, more than {most[at]:.2g} apart; submit what its method finds."
         )
 
 

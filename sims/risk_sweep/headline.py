@@ -40,7 +40,7 @@ PICTURES = ("trap_and_escape.png", "risk_vs_weak_accuracy.png")
 def main_numbers(data: xr.Dataset, spec: SweepSpec) -> Iterator[str]:
     """Risks of the cell with their intervals, the floor by theory, and the performance gap recovered (PGR)."""
     cell = nearest(data, CELL)
-    count = int(cell.num_replicates)
+    count = int(cell.num_replicates.max())
     yield f"excess risk at {where(cell, CELL)}: mean over {count:,} replicates, 95% interval"
     for method, name in NAMES.items():
         if method not in spec.methods:
@@ -58,7 +58,7 @@ def _pgr(cell: xr.Dataset, method: str) -> str:
         return ""
     mean = cell.risk_mean.sel({"method": trio}).values
     cov = cell.risk_cov.sel({"method": trio, "method_2": trio}).values
-    gap, low, high = (float(x) for x in statistics.pgr_interval(mean, cov, int(cell.num_replicates)))
+    gap, low, high = (float(x) for x in statistics.pgr_interval(mean, cov, int(cell.num_replicates.max())))
     return f"  PGR {gap:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(gap) else ""
 
 
