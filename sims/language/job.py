@@ -23,6 +23,10 @@ from sims.language.tables import Table, make_table, stacked
 from sims.language.teaching import Teaching, in_voice, of_own
 from sims.language.weaker import weaker_answers
 from w2s_jax.checkpoints import Checkpoint
+from w2s_jax.training import Params
+
+OPERATIONS_PER_SECOND = 2.3e11
+"""Two cores of an AMD EPYC in a block of `quick`, by the count of `_operations`."""
 
 
 def prepare(spec: LanguageSpec, out: Path) -> Job:
@@ -51,11 +55,23 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
             f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {len(worlds)} voices",
             f"{spec.replicates * len(worlds)} blocks, one per seed and voice, on {len(runtime.devices())} devices",
         ],
-        seconds=60.0 * (fits + 1) * spec.replicates * len(worlds),
+        seconds=_operations(spec, params, tables, fits) * spec.replicates * len(worlds) / OPERATIONS_PER_SECOND,
         tasks_per_replicate=fits * len(worlds),
         unit="fine-tunings",
         doing=f"compiling, then {fits} fine-tunings a seed and voice",
     )
+
+
+def _operations(spec: LanguageSpec, params: Params, tables: Table, fits: int) -> float:
+    """Roughly what a block computes: two operations a weight and token, thrice that where it is trained on."""
+    questions, asked = tables.asked.ids.shape[-2:]
+    trained = fits * spec.finetune_steps * spec.finetune_batch * (asked + spec.answer_tokens)
+    prompts = len(spec.teachers) * len(spec.num_icl)
+    claimed = sum(rows.ids.shape[-1] + math.prod(tables.values.ids.shape[-2:]) for rows in tables.openings)
+    judged = questions * (asked + spec.answer_tokens) + spec.held_out_questions * claimed
+    read = (fits + 1 + prompts) * judged + prompts * spec.groups * tables.contexts.ids.shape[-1]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return 2.0 * weights * (3 * trained + read)
 
 
 def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teaching]) -> Table:
