@@ -3,7 +3,7 @@
     python -m benchmarks.language [--model smollm2-135m] [--json FILE] [--quick]
 
 PyTorch's side is the library transformers, uncompiled, where both are installed; each contender has a process of its
-own and all cores. A share of the matrix products counts what a token needs of them, two operations a weight.
+own and all cores. A share of the matrix products counts two operations a weight that a token is multiplied by.
 """
 
 # pyright: reportMissingImports=false
@@ -91,14 +91,14 @@ def rows_of(model: str, size: Size, seconds: float) -> list[dict]:
 
     rows = []
     for (part, contender), timing in timed.items():
-        passes = 3 if part == "training" else 1  # gradients take twice the forward pass
+        operations = 2 * products(part, size, about["block_weights"], about["head_weights"])
         rows.append({
             "part": part,
             "contender": contender,
             **about,
             **size._asdict(),
             "tokens_per_second": rate(part, contender),
-            "fraction_of_matmul": rate(part, contender) * passes * 2 * about["weights"] / ceiling,
+            "fraction_of_matmul": operations * timing.units / timing.median_seconds / ceiling,
             "matmul_flops_per_second": ceiling,
             "ratio_to_transformers": rate(part, contender) / rate(part, CONTENDERS[1]) if rival else None,
             "compile_seconds": timing.compile_seconds,
@@ -112,13 +112,25 @@ def rows_of(model: str, size: Size, seconds: float) -> list[dict]:
     return rows
 
 
+def products(part: str, size: Size, blocks: int, head: int) -> int:
+    """Weights, each as often as a token is multiplied by it; the head reads only those places whose logits are needed.
+
+    >>> products("prefill", Size(rows=2, places=10, written=3), 100, 7)
+    2014
+    """
+    if part == "training":
+        return 3 * size.rows * size.places * (blocks + head)  # gradients take twice the forward pass
+    written = size.written if part == "decoding" else 1
+    return size.rows * ((size.places + written - 1) * blocks + written * head)
+
+
 def has_rival() -> bool:
     """Whether the other side is installed."""
     return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 
 def save(model: str, folder: str) -> dict[str, Any]:
-    """The model as a folder that both can read; what it is called, and the weights that a token is multiplied by."""
+    """The model as a folder that both can read; what it is called, and the weights of its blocks and of its head."""
     import jax
 
     from w2s_jax import checkpoints
@@ -127,7 +139,8 @@ def save(model: str, folder: str) -> dict[str, Any]:
     checkpoints.save(folder, checkpoint)
     found = checkpoint.model
     blocks = sum(leaf.size for leaf in jax.tree.leaves(found.decoder.blocks) if leaf.ndim == 3)  # stacked over layers
-    return {"model": checkpoint.name, "weights": int(blocks + found.embedding.num_embeddings * found.config.width)}
+    head = found.embedding.num_embeddings * found.config.width
+    return {"model": checkpoint.name, "block_weights": int(blocks), "head_weights": int(head)}
 
 
 def time_here(part: str, contender: str, folder: str, size: Size, seconds: float) -> Timing:

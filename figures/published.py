@@ -3,7 +3,6 @@
 The tables and their sources are in figures/published_runs/README.md; docs/published.md reads the figure.
 """
 
-import argparse
 import csv
 import sys
 from collections import defaultdict
@@ -15,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import style
+from figures import alone, style
 from w2s_jax.statistics import confidence_interval
 from w2s_jax.theory_zoo import copied_errors, mixed_label_student
 from w2s_jax.theory_zoo.true_labels import teacher_rates
@@ -146,20 +145,7 @@ def _prompts(panel: Axes, rows: list[dict[str, str]]) -> dict[str, Artist]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m figures.published", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("results/figures"), help="folder of the figure")
-    out = parser.parse_args(argv).out
-    with style.style():
-        files = style.encode(theory_and_runs())
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for kind, data in files.items():
-            (out / f"theory_and_runs.{kind}").write_bytes(data)
-            print(out / f"theory_and_runs.{kind}")
-    except OSError as error:
-        print(f"error: --out must be a folder that can be written, got {out}: {error.strerror}.", file=sys.stderr)
-        return 2
-    return 0
+    return alone.command("published", theory_and_runs, __doc__, argv)
 
 
 if __name__ == "__main__":

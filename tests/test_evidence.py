@@ -4,7 +4,6 @@ import csv
 import json
 import math
 
-import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,7 +18,6 @@ from sims.posterior_sweep.claims import fit_exponent
 from sims.sweeps import SWEEPS
 from tests.conftest import ROOT
 from tests.toy_sweep import SWEEP, ToySpec
-from w2s_jax import theory
 
 RESULTS = ROOT / "docs" / "results"
 NOT_RUN = {"language"}
@@ -73,16 +71,6 @@ def test_evidence_belongs_to_its_preset(stem):
         runtime.check_commit(stem, found["commit"])
 
 
-@pytest.fixture
-def compiled(monkeypatch):
-    """Closed forms that the claims of the theory sweep need at many cells: a program each, not one an operation."""
-    for name in ("em_first_step_risk", "em_limit_risk", "hull_misfit", "span_bias", "span_risk"):
-        monkeypatch.setattr(theory, name, jax.jit(getattr(theory, name)))
-    exact = jax.jit(theory.mixed_misalignment, static_argnums=2)
-    monkeypatch.setattr(theory, "mixed_misalignment", lambda task, length, kind: exact(task, float(length), kind))
-
-
-@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("stem", HERE)
 def test_claims_follow_from_the_table(stem):
     stated = about(stem)["claims"]

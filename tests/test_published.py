@@ -5,7 +5,7 @@ import doctest
 import numpy as np
 import pytest
 
-from figures import published, style
+from figures import published, style, zoo
 from tests.conftest import ROOT
 from tests.panels import assert_legible, laid_out
 
@@ -53,11 +53,12 @@ def test_the_worked_case_of_the_guide(runs):
     assert f"teacher at {mean(own, 'teacher'):.1%}" in guide and f"ceiling at {mean(own, 'ceiling'):.1%}" in guide
 
 
-def test_the_figure_is_drawn_and_written(tmp_path, capsys, few_pixels):
+@pytest.mark.parametrize(("module", "name"), [(published, "theory_and_runs"), (zoo, "theory_zoo")])
+def test_figures_without_results_are_drawn_and_written(module, name, tmp_path, capsys, few_pixels):
     with style.style():
-        assert_legible(laid_out(published.theory_and_runs), "theory_and_runs")
-    assert published.main(["--out", str(tmp_path / "deep")]) == 0
-    assert (tmp_path / "deep" / "theory_and_runs.png").stat().st_size > 1000
+        assert_legible(laid_out(getattr(module, name)), name)
+    assert module.main(["--out", str(tmp_path / "deep")]) == 0
+    assert (tmp_path / "deep" / f"{name}.png").stat().st_size > 1000
     (tmp_path / "file").write_text("")
-    assert published.main(["--out", str(tmp_path / "file")]) == 2
+    assert module.main(["--out", str(tmp_path / "file")]) == 2
     assert "--out must be a folder that can be written" in capsys.readouterr().err

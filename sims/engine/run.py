@@ -67,7 +67,8 @@ class Outline(NamedTuple):
     """What is about to run, where a job cannot be made without computing: a sweep that first trains its networks."""
 
     plan: list[str]
-    seconds: float
+    seconds: float | None
+    """As of a job; None where it depends on a model that is not read yet."""
 
 
 class Options(NamedTuple):
@@ -120,7 +121,8 @@ def _tell_plan(
         return
     if outline is not None:
         known = outline(spec)
-        for line in (*known.plan, f"disk: {UNKNOWN}; {_time(known.seconds, hosts.alone())}"):
+        time = f"time: {UNKNOWN}" if known.seconds is None else _time(known.seconds, hosts.alone())
+        for line in (*known.plan, f"disk: {UNKNOWN}; {time}"):
             say(line)
     else:
         job = prepare(spec)

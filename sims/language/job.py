@@ -23,6 +23,10 @@ from sims.language.tables import Table, make_table, stacked
 from sims.language.teaching import Teaching, in_voice, of_own
 from sims.language.weaker import weaker_answers
 from w2s_jax.checkpoints import Checkpoint
+from w2s_jax.training import Params
+
+OPERATIONS_PER_SECOND = 2.3e11
+"""Two cores of an AMD EPYC in a block of `quick`, by the count of `_operations`."""
 
 
 def prepare(spec: LanguageSpec, out: Path) -> Job:
@@ -42,13 +46,13 @@ def prepare(spec: LanguageSpec, out: Path) -> Job:
         World(params, jax.tree.map(lambda leaf, voice=voice: jnp.asarray(leaf[voice]), tables), tuple(neutral))
         for voice in range(len(taught))
     ]
-    fits, known = _fits(spec), outline(spec)
+    fits = _fits(spec)
     return Job(
         program=bound(partial(run_seed, graph, checkpoint.tokenizer.stop), spec),
         chunks=worlds,
         assemble=partial(assemble, spec, checkpoint, taught),
-        plan=known.plan,
-        seconds=known.seconds,
+        plan=outline(spec).plan,
+        seconds=_operations(spec, params, tables, fits) * spec.replicates * len(worlds) / OPERATIONS_PER_SECOND,
         tasks_per_replicate=fits * len(worlds),
         unit="fine-tunings",
         doing=f"compiling, then {fits} fine-tunings a seed and voice",
@@ -63,13 +67,25 @@ def outline(spec: LanguageSpec) -> Outline:
             f"{fits} fine-tunings of {spec.finetune_steps} steps x {spec.replicates} seeds x {voices} voices",
             f"{spec.replicates * voices} blocks, one per seed and voice, on {len(runtime.devices())} devices",
         ],
-        seconds=60.0 * (fits + 1) * spec.replicates * voices,
+        seconds=None,
     )
 
 
 def _fits(spec: LanguageSpec) -> int:
     """Fine-tunings of a seed and voice."""
     return sum(math.prod(spec.axes(method)) for method in spec.fitted)
+
+
+def _operations(spec: LanguageSpec, params: Params, tables: Table, fits: int) -> float:
+    """Roughly what a block computes: two operations a weight and token, thrice that where it is trained on."""
+    questions, asked = tables.asked.ids.shape[-2:]
+    trained = fits * spec.finetune_steps * spec.finetune_batch * (asked + spec.answer_tokens)
+    prompts = len(spec.teachers) * len(spec.num_icl)
+    claimed = sum(rows.ids.shape[-1] + math.prod(tables.values.ids.shape[-2:]) for rows in tables.openings)
+    judged = questions * (asked + spec.answer_tokens) + spec.held_out_questions * claimed
+    read = (fits + 1 + prompts) * judged + prompts * spec.groups * tables.contexts.ids.shape[-1]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return 2.0 * weights * (3 * trained + read)
 
 
 def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teaching]) -> Table:

@@ -184,7 +184,12 @@ SMOKE = LanguageSpec(
     finetune_batch=4,
     min_known=0.0,
 )
-QUICK = LanguageSpec(methods=("source", "ceiling", "naive_ft", "icl_refine", "prompt_only"))
+QUICK = LanguageSpec(
+    methods=("source", "ceiling", "naive_ft", "icl_refine", "prompt_only"),
+    train_questions=32,
+    held_out_questions=32,
+    finetune_steps=16,
+)
 PAPER = LanguageSpec(
     voices=("pirate", "letter", "hedge", "excited"),
     capability=(0.2, 0.5, 0.8, 1.0),

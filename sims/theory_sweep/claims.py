@@ -1,5 +1,6 @@
 """What a finished theory sweep claims: each study against its closed form."""
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -24,6 +25,10 @@ from sims.theory_sweep.studies import (
 from sims.theory_sweep.studies.prompts import PROMPTS_AT_ONCE
 from w2s_jax import theory, theory_zoo
 
+_compiled = functools.cache(jax.jit)
+"""A closed form at many cells is one program, and not one for each of its operations."""
+_exact_misalignment = jax.jit(theory.mixed_misalignment, static_argnames="prompts")
+
 TELLING = 100
 """A mean that fewer simulated prompts than about this make up has no normal error."""
 
@@ -42,7 +47,7 @@ def _hull(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
         z = []
         for num_concepts in spec.hull_num_concepts:
             task = hull.task(spec, law, num_concepts)
-            noise = spec.noise_var + float(theory.hull_misfit(task))
+            noise = spec.noise_var + float(_compiled(theory.hull_misfit)(task))
             limit = theory.hull_statistical_dimension(num_concepts) if law == "vertex" else num_concepts - 1
             mean, sem = _cell(data, "hull", "distance", law=law, num_concepts=num_concepts, sample_size=size)
             z.append((mean / (noise * limit / size) - 1, sem / (noise * limit / size)))
@@ -61,9 +66,9 @@ def _em_ladder(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
         return abs(mean / expected - 1), sem / expected
 
     if 1 in spec.em_steps:
-        gap, sem = against(1, float(theory.em_first_step_risk(task, size)))
+        gap, sem = against(1, float(_compiled(theory.em_first_step_risk)(task, size)))
         yield Claim("EM, T = 1: |risk / that of one-example refinement - 1|", gap, "<=", 5 * sem, sem)
-    gap, sem = against(steps, float(theory.em_limit_risk(task, size)))
+    gap, sem = against(steps, float(_compiled(theory.em_limit_risk)(task, size)))
     yield Claim(f"EM, T = {steps}, n = {size}: |risk / (tr J I^-1 J'/n) - 1|", gap, "<=", 0.05, sem)
 
 
@@ -130,9 +135,9 @@ def _proportional(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
         for penalty in proportional.PENALTIES:
             mean, sem = _cell(data, "proportional", "risk", aspect_ratio=ratio, penalty=penalty)
             if penalty > 0:
-                gaps.append(abs(mean / float(theory.ridge_risk(task, n, penalty)) - 1))
+                gaps.append(abs(mean / float(_compiled(theory.ridge_risk)(task, n, penalty)) - 1))
             elif np.isfinite(mean):
-                z.append(abs(mean - float(theory.least_squares_risk(task, n))) / sem)
+                z.append(abs(mean - float(_compiled(theory.least_squares_risk)(task, n))) / sem)
     text = f"penalty > 0, d/n in [{min(spec.aspect_ratio)}, {max(spec.aspect_ratio)}], d = {proportional.DIM}"
     yield Claim(f"{text}: largest |risk / Marchenko-Pastur - 1|", max(gaps), "<=", 0.05)
     yield Claim("no penalty, away from d = n: largest |z| against the exact risk", max(z), "<=", 5)
@@ -141,7 +146,7 @@ def _proportional(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
 def _accuracy_plane(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
     rates = accuracy_plane.rates(spec)
     simulated = data["accuracy_plane_mean"].sel(accuracy_plane_quantity="best_accuracy")
-    best = np.asarray(jax.jit(theory_zoo.best_accuracy)(*map(jnp.asarray, rates)).accuracy)
+    best = np.asarray(_compiled(theory_zoo.best_accuracy)(*map(jnp.asarray, rates)).accuracy)
     text = "accuracy plane: largest |best accuracy - that foretold from three rates|"
     yield worst(text, np.abs(simulated - best), "<=", 0.002)
     beyond = best - np.maximum(rates[0], rates[1])
@@ -158,8 +163,8 @@ def _scaling_laws(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
         for teacher in scaling_laws.TEACHERS:
             given = *spectrum, spec.noise_var, grown[teacher]
             limits = (
-                theory_zoo.feature_ridge_risk(*given),
-                theory_zoo.feature_ridge_student_risk(*given, grown["student"]),
+                _compiled(theory_zoo.feature_ridge_risk)(*given),
+                _compiled(theory_zoo.feature_ridge_student_risk)(*given, grown["student"]),
             )
             for quantity, limit in zip(scaling_laws.QUANTITIES, limits):
                 mean, sem = _cell(data, "scaling_laws", quantity, teacher=teacher, sample_size=size)
@@ -192,9 +197,9 @@ def _self_training(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
                 for j in range(self_training.GENERATIONS + 1)
             ]
             for j, (mean, sem) in enumerate(path):
-                expected = float(theory_zoo.self_training_risk(law, j))
+                expected = float(_compiled(theory_zoo.self_training_risk)(law, j))
                 gaps.append(max(abs(mean - expected) - 5 * sem, 0.0) / expected)
-            best = min(int(theory_zoo.self_training_best_generation(law)), self_training.GENERATIONS)
+            best = min(int(_compiled(theory_zoo.self_training_best_generation)(law)), self_training.GENERATIONS)
             turns.append(path[best][0] - min(mean for mean, _ in path) - 5 * path[best][1])
     text = f"self-training, d = {self_training.DIM}: largest |risk / limit - 1|, five standard errors taken off"
     yield Claim(text, max(gaps), "<=", 0.04)
@@ -212,8 +217,8 @@ def _spurious(data: xr.Dataset, spec: TheorySpec) -> Iterator[Claim]:
             for minority in spurious.MINORITY:
                 pool = spurious.groups(view, minority)
                 expected = {
-                    "teacher": theory_zoo.spurious_teacher_risk(labelled, tested, *sizes, spec.noise_var),
-                    "student": theory_zoo.spurious_student_risk(
+                    "teacher": _compiled(theory_zoo.spurious_teacher_risk)(labelled, tested, *sizes, spec.noise_var),
+                    "student": _compiled(theory_zoo.spurious_student_risk)(
                         labelled, pool, tested, *sizes, spurious.NUM_PSEUDO, spec.noise_var
                     ),
                 }
@@ -264,7 +269,7 @@ def _fresh(data: xr.Dataset, study: str, target: np.ndarray, **where) -> tuple[f
 def _against_exact(data: xr.Dataset, study: str, task, num_icl: int, **where) -> float:
     """|z| of the shared misalignment against the exact integral for two concepts; 0 where hardly a prompt has any."""
     mean, sem = _cell(data, study, "shared_misalignment", **where, num_icl=num_icl)
-    exact = float(theory.mixed_misalignment(task, num_icl, "shared"))
+    exact = float(_exact_misalignment(task, float(num_icl), prompts="shared"))
     sem = max(sem, 1e-5 * exact)  # what single precision leaves of a mean that has all but ceased to vary
     telling = exact * PROMPTS_AT_ONCE * int(data.num_replicates) >= TELLING
     return abs(mean - exact) / sem if telling else 0.0
