@@ -29,7 +29,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(name, capsys, tmp_path):
     assert not list(tmp_path.iterdir()) and not said.out
     disk = "disk: known when the networks are there" if name in NETWORKS else "disk: at most"
     assert re.search(r"\d blocks", said.err) and disk in said.err and "time: about" in said.err
-    assert said.err.endswith(f"{sweep.path(tmp_path / 'out')} is not there yet; nothing was written\n")
+    assert said.err.endswith(f"{sweep.path(tmp_path / 'out')} is not there; nothing was written\n")
 
 
 def test_a_dry_run_says_what_is_there(capsys, finished, tmp_path):

@@ -86,6 +86,10 @@ ALONE = Options()
 """One process and no target."""
 
 
+UNKNOWN = "known when the networks are there"
+"""Disk and time of a dry run, where they depend on what is not."""
+
+
 def run(
     name: str,
     spec: Any,
@@ -121,25 +125,22 @@ def _tell_plan(
         return
     if outline is not None:
         known = outline(spec)
-        time = f"time: {UNKNOWN}" if known.seconds is None else _time(known.seconds, hosts.alone())
-        for line in (*known.plan, f"disk: {UNKNOWN}; {time}"):
+        minutes = f"time: {UNKNOWN}" if known.seconds is None else _time(known.seconds, hosts.alone())
+        for line in (*known.plan, f"disk: {UNKNOWN}; {minutes}"):
             say(line)
     else:
         job = prepare(spec)
         counts = precision.first_counts(precision.read_published(path), spec, len(job.chunks), options.target)
-        _announce(job, counts, hosts.alone(), say)
-    there = np.count_nonzero(Store.look(path).marks()) if path.exists() else 0
-    say(f"dry run: {path} {f'holds {there:,} blocks already' if there else 'is not there yet'}; nothing was written")
+        _announce(job, _disk_bytes(_leaf_shapes(job), counts), hosts.alone(), say)
+    there = f"holds {np.count_nonzero(Store.look(path).marks()):,} blocks already" if path.exists() else "is not there"
+    say(f"dry run: {path} {there}; nothing was written")
 
 
-UNKNOWN = "known when the networks are there"
-
-
-def _announce(job: Job, counts: np.ndarray, ranks: Ranks, tell: Callable[[str], None]) -> None:
+def _announce(job: Job, disk: int, ranks: Ranks, tell: Callable[[str], None]) -> None:
     """The plan, the disk and the time of a run."""
     for line in job.plan:
         tell(line)
-    tell(f"disk: at most {_disk_bytes(_leaf_shapes(job), counts) / 1e6:,.0f} MB; {_time(job.seconds, ranks)}")
+    tell(f"disk: at most {disk / 1e6:,.0f} MB; {_time(job.seconds, ranks)}")
 
 
 def _time(seconds: float, ranks: Ranks) -> str:
@@ -172,7 +173,7 @@ def run_at(path: Path, name: str, spec: Any, prepare: Callable[[Any], Job], opti
         if path.exists():
             Store.look(path).check(work.leaves, len(job.chunks))
         counts = precision.first_counts(held, spec, len(job.chunks), target)
-        _announce(job, counts, ranks, tell)
+        _announce(job, _disk_bytes(work.leaves, counts), ranks, tell)
         store, counts, looks = _rounds(work, counts, target)
         totals = counts.sum(axis=0)
         found = precision.publication(held, totals, looks, target)

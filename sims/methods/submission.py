@@ -185,7 +185,7 @@ def check(found: Any, where: str) -> dict[str, Any]:
 
 
 def geometric_mean(risk: Any, naive: Any) -> float:
-    """Of the ratios of two lists of risks.
+    """Geometric mean of the ratios of two lists of risks.
 
     >>> round(geometric_mean([1.0, 0.25], [1.0, 1.0]), 6)
     0.5
