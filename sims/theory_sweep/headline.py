@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import xarray as xr
 
 from sims.theory_sweep.spec import TheorySpec
@@ -18,4 +19,5 @@ def main_numbers(data: xr.Dataset, spec: TheorySpec) -> Iterator[str]:
         for name in mean[f"{study}_quantity"].values:
             own = {f"{study}_quantity": name}
             value, error = (float(part.isel(last).sel(own)) for part in (mean, sem))
-            yield f"  {name!s:<44} {value:.4g} ± {1.96 * error:.2g}"
+            if np.isfinite(value):  # some quantities have no value in some cells
+                yield f"  {name!s:<44} {value:.4g} ± {1.96 * error:.2g}"
