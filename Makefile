@@ -12,8 +12,9 @@ CANDIDATES := $(or $(PYTHON),python3.12 python3.13 python3.14 python3.11 python3
 VENV ?= .venv
 EXTRAS ?=
 RESULTS ?= results
-# Files go to workers whole, because module fixtures hold finished sweeps; most of a test's time is compilation.
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# Files go to workers whole, because module fixtures hold finished sweeps, in the order of tests/conftest.py; most of a
+# test's time is compilation.
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # In the mode of users (no x64, no checked annotations): what kernels promise in any mode, and their examples.
 USER_TESTS := tests/test_contract.py tests/test_contract_modes.py tests/test_inputs.py \

@@ -20,6 +20,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+DEAREST = (
+    *("verify", "rerun", "alignment_sweep", "theory_sweep", "promises", "language_sweep", "arena", "incontext_sweep"),
+    *("accelerators", "contract", "evidence", "readme"),
+)
+"""Files of tests that take longest: they are begun first, so that no worker has one left when the others are done."""
 SLOW_TIMEOUT = 1200
 """Seconds after which a slow test counts as hung, the fixtures it is the first to ask for included."""
 
@@ -36,7 +41,9 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A slow test may share a busy machine: what is no hang within pyproject's limit for the others may be one here."""
+    """The dearest files first; and on a busy machine what is a hang of a fast test may be none of a slow one."""
+    places = {f"test_{name}.py": place for place, name in enumerate(DEAREST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))

@@ -1,4 +1,4 @@
-"""Every sweep's program lowers for GPUs and TPUs (none is needed): single precision, and nothing that a host computes."""
+"""Every sweep's program lowers for GPUs and TPUs (none is needed): single precision, nothing that a host computes."""
 
 import dataclasses
 import re
