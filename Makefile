@@ -4,7 +4,7 @@
 #   make PYTHON=python3.13 test    with a Python of your choice, for the first call
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo language test test-slow lint format clean
+.PHONY: help setup demo docs language test test-slow lint format clean
 SHELL := /bin/sh
 
 PYTHON ?=
@@ -32,6 +32,10 @@ demo: $(STAMP) ## the quick risk sweep, its figures, and what they say (minutes 
 	$(RUN) -m sims.risk_sweep --preset quick --out $(RESULTS)
 	$(RUN) -m figures.make --results $(RESULTS) --out $(RESULTS)/figures
 	$(RUN) -m sims.risk_sweep.headline $(RESULTS)/risk_sweep.zarr
+
+docs: $(STAMP).docs ## the documentation site, tutorials run, in site/index.html (minutes on two cores)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -W ignore -m mkdocs build --strict --quiet
+	@echo "site/index.html is built; its search needs a server: $(RUN) -m http.server --directory site"
 
 language: $(STAMP) ## the alignment experiment on a real language model (downloads 98.4 MB once)
 	$(RUN) -m sims.language --preset quick --out $(RESULTS)
@@ -83,4 +87,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing w2s_jax and what it needs into $(VENV) (a minute or two the first time)"
 	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt -e ".[sims,tests$(EXTRAS:%=,%)]"
 	$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true  # once, where processes may not write byte code
+	@touch $@
+
+# What the site needs beside it.
+$(STAMP).docs: $(STAMP)
+	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt -e ".[docs]"
 	@touch $@

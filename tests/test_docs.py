@@ -1,0 +1,140 @@
+"""The documents: every figure is shown with its words, examples run, commands exist, headings are in order."""
+
+import importlib.util
+import itertools
+import re
+import shutil
+
+import jax
+import pytest
+import yaml
+
+from figures.make import FIGURES
+from figures.stores import COMMANDS
+from sims.__main__ import MINUTES
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("tutorials/*.md"))]
+COMMITTED = sorted(path.stem for path in (DOCS / "figures").glob("*.png"))
+IMAGE = re.compile(r"^!\[([^\]]*)\]\((?:docs/)?figures/(\w+)\.png\)\n\n(.*?)\n\n", re.MULTILINE | re.DOTALL)
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", (DOCS / "gallery.md").read_text(), re.MULTILINE | re.DOTALL))
+
+
+def prose(path) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def by_name(path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_gallery_shows_every_committed_figure_once():
+    assert sorted(SECTIONS) == COMMITTED
+    for name, section in SECTIONS.items():
+        assert [shown for _, shown, _ in IMAGE.findall(section)] == [name]
+        assert all(f"\n- {part}: " in section for part in ("Made by", "Data", "Look for")), name
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMITTED) & set(FIGURES)))
+def test_the_gallery_says_what_the_code_says(name):
+    entry, ((_, _, claim),) = FIGURES[name], IMAGE.findall(SECTIONS[name])
+    assert claim == f"*{entry.claim}*"
+    made = re.search(r"- Made by: (.*)", SECTIONS[name])[1]
+    for store in entry.stores:
+        command = COMMANDS[store].removesuffix(" --out {folder}").format(folder="results")
+        assert f"`{command}`" in made
+        sweep = re.search(r"-m sims\.(\w+)", command)
+        assert sweep is None or f"({MINUTES[sweep[1]]} minutes" in made
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_every_picture_has_words_and_a_caption_with_its_command(path):
+    images = IMAGE.findall(path.read_text() + "\n\n")
+    assert len(images) == len(re.findall(r"^!\[", path.read_text(), re.MULTILINE))
+    for words, name, caption in images:
+        assert len(words) > 20 and not words.startswith("The same"), name
+        assert caption.startswith("*") and caption.endswith("*"), name
+        if path.stem != "gallery":
+            assert "`python -m " in caption and "gallery.md" in caption, name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_headings_go_down_one_level_at_a_time(path):
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose(path), re.MULTILINE)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_commands_that_are_named_exist(path):
+    for name in set(re.findall(r"python -m ((?:sims|figures|benchmarks|w2s_jax)[\w.]*\w)", path.read_text())):
+        assert name.endswith(("NAME", "COMMAND")) or importlib.util.find_spec(name), name
+
+
+def test_the_readme_is_read_in_a_minute():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("place", ["docs/index.md", "docs/methods.md", "docs/design.md"])
+def test_the_examples_of_the_documents_run(place, finished, tmp_path, monkeypatch, capsys):
+    if place == "docs/design.md":
+        shutil.copytree(finished("risk_sweep").out, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    with jax.numpy_rank_promotion("allow"):
+        for example in re.findall(r"```python\n(.*?)```", (ROOT / place).read_text(), re.DOTALL):
+            exec(compile(example, place, "exec"), names)
+    assert "index" not in place or capsys.readouterr().out.count("\n") == 3
+
+
+def test_every_example_is_run_by_a_test():
+    with_examples = {by_name(path) for path in PAGES if "```python\n" in path.read_text()}
+    elsewhere = {"README.md", "docs/planning.md"}  # test_readme, test_published
+    assert with_examples == {"docs/index.md", "docs/methods.md", "docs/design.md"} | elsewhere
+
+
+def test_every_work_that_is_cited_is_in_the_bibliography():
+    sources = [
+        *DOCS.glob("*.md"),
+        *(ROOT / "w2s_jax").rglob("*.py"),
+        *(ROOT / "figures" / "published_runs").glob("*.md"),
+    ]
+    cited = {number for path in sources for number in re.findall(r"\b[12][0-9]{3}\.[0-9]{5}\b", path.read_text())}
+    assert cited == set(re.findall(r"arxiv\.org/abs/([12][0-9]{3}\.[0-9]{5})", (DOCS / "bibliography.md").read_text()))
+
+
+# --- the site ---------------------------------------------------------------------------------------------------------
+
+
+class Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose tags name Python objects, without them."""
+
+
+Loader.add_multi_constructor("", lambda loader, tag, node: None)
+
+
+def leaves(nav):
+    for entry in nav:
+        found = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        yield from leaves(found) if isinstance(found, list) else [found]
+
+
+def test_every_document_and_tutorial_is_in_the_navigation():
+    listed = set(leaves(yaml.load((ROOT / "mkdocs.yml").read_text(), Loader)["nav"]))
+    there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    there |= {f"tutorials/{path.stem}.md" for path in (DOCS / "tutorials").glob("*.py")}
+    assert there <= listed
+    assert all(name.startswith("reference/") for name in listed - there)
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "tutorials").glob("*.py")), ids=by_name)
+def test_a_tutorial_is_a_script_of_cells(path):
+    cells = re.split(r"^# %%", path.read_text(), flags=re.MULTILINE)[1:]
+    assert cells[0].startswith(" [markdown]\n# # ")
+    for before, after in itertools.pairwise(cells):
+        if "plt.show()" in before:
+            assert re.match(r' alt="[^"]{20,}"', before) and after.startswith(" [markdown]\n# *"), "a caption follows"
+    compile(path.read_text(), path.name, "exec")

@@ -1,0 +1,113 @@
+"""The site that `make docs` built, where it was: links, anchors, words for pictures, size, nothing from the network."""
+
+import importlib.util
+import itertools
+import json
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import w2s_jax as w2s
+from tests.conftest import ROOT
+from tests.test_house import public_functions
+
+SITE = ROOT / "site"
+MAX_BYTES = 25_000_000
+pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="no site: run make docs")
+
+
+class Page(HTMLParser):
+    """What a page links to and loads, the anchors that it has, its headings, and its pictures."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links, self.loaded, self.anchors, self.headings, self.pictures, self.text = [], [], set(), [], [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        """Note an element."""
+        held = dict(attrs)
+        self.anchors |= {held[name] for name in ("id", "name") if held.get(name)}
+        if tag == "a" and "href" in held:
+            self.links.append(held["href"])
+        if tag in ("script", "img", "iframe") and "src" in held:
+            self.loaded.append(held["src"])
+        if tag == "link" and held.get("rel") != "canonical":
+            self.loaded.append(held["href"])
+        if tag == "img":
+            self.pictures.append((held["src"], held.get("alt", "")))
+        if tag in ("h1", "h2", "h3", "h4", "h5"):
+            self.headings.append(int(tag[1]))
+
+
+@cache
+def page(path: Path) -> Page:
+    return Page(path)
+
+
+def pages() -> list[Path]:
+    return [path for path in sorted(SITE.rglob("*.html")) if path.name != "404.html"]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SITE))
+
+
+def test_links_lead_to_a_file_and_an_anchor_of_the_site():
+    lost = []
+    for path in pages():
+        for link in page(path).links:
+            parts = urlsplit(link)
+            if parts.scheme or not (parts.path or parts.fragment):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            anchor = unquote(parts.fragment)
+            if not target.exists() or (anchor and anchor not in page(target).anchors and not anchor.startswith("__")):
+                lost.append(f"{name_of(path)}: {link}")
+    assert not lost
+
+
+def test_nothing_is_loaded_from_another_place():
+    far = {(name_of(path), source) for path in pages() for source in page(path).loaded if urlsplit(source).netloc}
+    assert not far
+
+
+def test_pictures_have_words_and_headings_are_in_order():
+    for path in pages():
+        assert all(len(words) > 20 for _, words in page(path).pictures), name_of(path)
+        levels = page(path).headings
+        assert levels.count(1) == 1, name_of(path)
+        assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), (name_of(path), levels)
+
+
+def test_no_formula_is_left_as_latex():
+    for name in ("theory.html", "theory_zoo.html", "methods.html", "alignment.html"):
+        text = (SITE / name).read_text()
+        assert "<math" in text and "arithmatex" not in text and "\\frac" not in text and "\\beta" not in text
+
+
+def test_the_reference_has_every_public_function_and_command():
+    anchors = set().union(*(page(path).anchors for path in (SITE / "reference").glob("*.html")))
+    functions = {f"{function.__module__}.{function.__name__}" for _, function in public_functions()}
+    functions = {name for name in functions if not name.split(".")[-1].startswith("_")}
+    assert not functions - anchors
+    assert w2s.__version__ and (SITE / "reference" / "commands.html").read_text().count("usage: ") >= 18
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+def test_every_variable_of_a_store_is_described(finished):
+    described = (SITE / "reference" / "stores.html").read_text()
+    for name, array in finished("risk_sweep").data.data_vars.items():
+        assert str(name).startswith("uses_") or (
+            f"<code>{name}</code>" in described and array.attrs["long_name"] in described
+        ), name
+
+
+def test_the_site_is_small_and_can_be_searched():
+    assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) < MAX_BYTES
+    index = json.loads((SITE / "search" / "search_index.json").read_text())
+    assert not [entry for entry in index["docs"] if entry["location"].startswith("source/")]
