@@ -1,4 +1,4 @@
-"""The site that `make docs` built, where it was: links, anchors, words for pictures, size, nothing from the network."""
+"""The site that `make docs` built: links, anchors, words for pictures, size; nothing from the network; its hooks."""
 
 import importlib.util
 import itertools
@@ -16,7 +16,7 @@ from tests.test_house import public_functions
 
 SITE = ROOT / "site"
 MAX_BYTES = 25_000_000
-pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="no site: run make docs")
+built = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="no site: run make docs")
 
 
 class Page(HTMLParser):
@@ -56,6 +56,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(SITE))
 
 
+@built
 def test_links_lead_to_a_file_and_an_anchor_of_the_site():
     lost = []
     for path in pages():
@@ -71,11 +72,13 @@ def test_links_lead_to_a_file_and_an_anchor_of_the_site():
     assert not lost
 
 
+@built
 def test_nothing_is_loaded_from_another_place():
     far = {(name_of(path), source) for path in pages() for source in page(path).loaded if urlsplit(source).netloc}
     assert not far
 
 
+@built
 def test_pictures_have_words_and_headings_are_in_order():
     for path in pages():
         assert all(len(words) > 20 for _, words in page(path).pictures), name_of(path)
@@ -84,12 +87,14 @@ def test_pictures_have_words_and_headings_are_in_order():
         assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), (name_of(path), levels)
 
 
+@built
 def test_no_formula_is_left_as_latex():
     for name in ("theory.html", "theory_zoo.html", "methods.html", "alignment.html"):
         text = (SITE / name).read_text()
         assert "<math" in text and "arithmatex" not in text and "\\frac" not in text and "\\beta" not in text
 
 
+@built
 def test_the_reference_has_every_public_function_and_command():
     anchors = set().union(*(page(path).anchors for path in (SITE / "reference").glob("*.html")))
     functions = {f"{function.__module__}.{function.__name__}" for _, function in public_functions()}
@@ -98,7 +103,7 @@ def test_the_reference_has_every_public_function_and_command():
     assert w2s.__version__ and (SITE / "reference" / "commands.html").read_text().count("usage: ") >= 18
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+@built
 def test_every_variable_of_a_store_is_described(finished):
     described = (SITE / "reference" / "stores.html").read_text()
     for name, array in finished("risk_sweep").data.data_vars.items():
@@ -107,7 +112,72 @@ def test_every_variable_of_a_store_is_described(finished):
         ), name
 
 
+@built
 def test_the_site_is_small_and_can_be_searched():
     assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) < MAX_BYTES
     index = json.loads((SITE / "search" / "search_index.json").read_text())
     assert not [entry for entry in index["docs"] if entry["location"].startswith("source/")]
+
+
+# --- hooks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hook():
+    """`hook(name)` is a module of docs/hooks."""
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+
+    def load(name: str):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("folders", "packages", "words"),
+    [
+        (
+            ("figures/a.png", "results/a.json"),
+            ("no_such_package",),
+            "extras sims and docs, but no_such_package",
+        ),
+        (("figures/a.png",), (), "shows the committed results, but"),
+        (("results/a.json",), (), "shows the committed figures, but"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(hook, tmp_path, folders, packages, words):
+    for name in folders:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    sentence = hook("preconditions").missing(tmp_path, packages)
+    assert words in sentence and sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_formula_that_is_not_known_is_named(hook):
+    mathematics = hook("mathematics")
+    assert mathematics.drawn(r"\lVert b \rVert / 2", "inline").count('stretchy="false"') == 3
+    with pytest.raises(Exception, match=r"must be LaTeX that latex2mathml knows, got .*nosuch"):
+        mathematics.drawn(r"\nosuch{x}", "inline")
+
+
+def test_a_tutorial_is_run_and_shown(hook):
+    text, pictures = hook("tutorials").page("# %% [markdown]\n# # Title\n\n# %%\nprint(6 * 7)\n", "small")
+    assert text.startswith("# Title\n\n```python\nprint(6 * 7)\n```\n\n```text\n42\n```") and not pictures
+    with pytest.raises(Exception, match=r"docs/tutorials/small\.py must run, but it ended with ZeroDivisionError"):
+        hook("tutorials").page("# %%\n1 / 0\n", "small")
+
+
+def test_examples_of_docstrings_become_code(hook):
+    doctests = hook("doctests")
+    assert doctests.fenced("Words.\n\n>>> 1 + 1\n2\n\nMore.") == "Words.\n\n```pycon\n>>> 1 + 1\n2\n```\n\nMore."
+
+
+def test_links_out_of_the_documents_are_known(hook):
+    sources = hook("sources")
+    assert sources.outside("../tests/test_house.py", "theory.md") == "tests/test_house.py"
+    assert sources.outside("../theory.md", "tutorials/index.md") is None
+    assert sources.outside("../tests/nothing.py", "theory.md") is None

@@ -11,7 +11,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = 100
+COLUMNS = 88
 COMMANDS = ("figures.make", "figures.published", "benchmarks.run", "benchmarks.accelerator", "benchmarks.networks")
 """Commands outside sims/ that have options."""
 TITLES = {
