@@ -12,7 +12,14 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 88
-COMMANDS = ("figures.make", "figures.published", "benchmarks.run", "benchmarks.accelerator", "benchmarks.networks")
+COMMANDS = (
+    "figures.make",
+    "figures.published",
+    "figures.zoo",
+    "benchmarks.run",
+    "benchmarks.accelerator",
+    "benchmarks.networks",
+)
 """Commands outside sims/ that have options."""
 TITLES = {
     "theory": "Theory: closed forms",
