@@ -78,6 +78,7 @@ def test_the_readme_is_read_in_a_minute():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["docs/index.md", "docs/methods.md", "docs/design.md"])
 def test_the_examples_of_the_documents_run(place, finished, tmp_path, monkeypatch, capsys):
     if place == "docs/design.md":
