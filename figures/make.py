@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """A figure: the function that draws it, the store that it reads, its claim, and further stores that it reads.
 
-    It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`.
+    It is drawn from those of its stores that are there, of which there must be one; each is an argument of `draw`. A
+    schematic has no store.
     """
 
     draw: "Callable[..., Canvas]"
-    store: str
+    store: str | None
     claim: str
     others: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ class Entry(NamedTuple):
     @property
     def stores(self) -> tuple[str, ...]:
         """All stores that it is drawn from."""
-        return (self.store, *self.others)
+        return (self.store, *self.others) if self.store else ()
 
 
 def _drawn_by(place: str) -> "Callable[..., Canvas]":
@@ -50,6 +51,16 @@ def _drawn_by(place: str) -> "Callable[..., Canvas]":
 _ALIGNMENT = tuple(f"alignment_{task}" for task in TASKS)
 
 FIGURES: dict[str, Entry] = {
+    "framework": Entry(
+        _drawn_by("framework.framework"),
+        None,
+        "Source, concepts and teacher: naive fine-tuning is a segment with a floor, refinement a posterior that moves.",
+    ),
+    "trap_and_escape": Entry(
+        _drawn_by("trap_and_escape.trap_and_escape"),
+        "risk_sweep",
+        "Naive fine-tuning is trapped between teacher and source at every weak accuracy; refinement escapes.",
+    ),
     "risk_vs_sample_size": Entry(
         _drawn_by("risk_lines.risk_vs_sample_size"),
         "risk_sweep",
@@ -59,6 +70,16 @@ FIGURES: dict[str, Entry] = {
         _drawn_by("risk_lines.risk_vs_weak_accuracy"),
         "risk_sweep",
         "A better teacher lowers the floor slowly, the risk of refinement fast; a confused one must pass a threshold.",
+    ),
+    "risk_vs_sample_size_grid": Entry(
+        _drawn_by("risk_lines.risk_vs_sample_size_grid"),
+        "risk_sweep",
+        "The same for nine methods and every kind of teacher.",
+    ),
+    "risk_vs_weak_accuracy_grid": Entry(
+        _drawn_by("risk_lines.risk_vs_weak_accuracy_grid"),
+        "risk_sweep",
+        "The same for nine methods and every kind of teacher.",
     ),
     "risk_vs_concept_shift": Entry(
         _drawn_by("risk_lines.risk_vs_concept_shift"),
@@ -74,6 +95,11 @@ FIGURES: dict[str, Entry] = {
         _drawn_by("phase.phase_diagram"),
         "risk_sweep",
         "Where naive fine-tuning wins, where refinement does and by how much, with the border that theory predicts.",
+    ),
+    "phase_diagram_grid": Entry(
+        _drawn_by("phase.phase_diagram_grid"),
+        "risk_sweep",
+        "The same for every kind of teacher.",
     ),
     "refinement_exponent": Entry(
         _drawn_by("posterior.refinement_exponent"),
@@ -301,7 +327,7 @@ def _list(names: list[str], folder: Path) -> int:
         entry = FIGURES[name]
         absent = [store for store in entry.stores if not path_of(store, folder).exists()]
         commands = "; ".join(command_for(store, folder) for store in absent)
-        if len(absent) == len(entry.stores):
+        if absent and len(absent) == len(entry.stores):
             state = f"needs{' one of' * bool(entry.others)}: {commands}"
         else:
             state = "ready" + f", but lacks: {commands}" * bool(absent)
@@ -326,7 +352,7 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
     for name in names:
         entry = FIGURES[name]
         held = [stores[store] for store in entry.stores if store in stores]
-        if not held:
+        if entry.store and not held:
             lacking.append(name)
             continue
         try:
@@ -369,14 +395,14 @@ def _open_stores(
         except MissingResultError as error:
             absent[store] = error
     for name in names if strict else ():  # before anything is drawn
-        if not set(FIGURES[name].stores) & set(stores):
+        if FIGURES[name].store and not set(FIGURES[name].stores) & set(stores):
             raise _nothing_to_read(FIGURES[name], absent)
     return stores, absent
 
 
 def _nothing_to_read(entry: Entry, absent: dict[str, MissingResultError]) -> MissingResultError:
     """Why a figure has no store; the command that is named makes the first of those that would do."""
-    first = absent[entry.store]
+    first = absent[entry.stores[0]]
     if not entry.others:
         return first
     return MissingResultError(f"this figure needs one of {', '.join(entry.stores)}, but {first}")
