@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from figures.stores import COMMANDS, TASKS, FigureError, MissingResultError, command_for, path_of
+from figures.stores import COMMANDS, TASKS, FigureError, MissingResultError, command_for, path_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -325,7 +325,7 @@ def _suggest(name: str) -> str:
 def _list(names: list[str], folder: Path) -> int:
     for name in names:
         entry = FIGURES[name]
-        absent = [store for store in entry.stores if not path_of(store, folder).exists()]
+        absent = [store for store in entry.stores if not _is_there(store, folder)]
         commands = "; ".join(command_for(store, folder) for store in absent)
         if absent and len(absent) == len(entry.stores):
             state = f"needs{' one of' * bool(entry.others)}: {commands}"
@@ -357,7 +357,7 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
             continue
         try:
             held += [stores[store] for store in entry.beside if store in stores]
-            files = draw(entry, *held)
+            files = _drawn(entry, held)
         except MissingResultError as error:
             if strict:
                 raise
@@ -379,6 +379,24 @@ def _make(names: list[str], folder: Path, out: Path, *, strict: bool) -> int:
             f"python -m figures.make --results {folder} --list names the commands that make them"
         )
     return 0
+
+
+def _is_there(store: str, folder: Path) -> bool:
+    """Whether a store lies in the folder, or its committed table."""
+    return path_of(store, folder).exists() or table_of(store, folder).exists()
+
+
+def _drawn(entry: Entry, held: list["Results"]) -> dict[str, bytes]:
+    """The files of a figure; of committed tables that hold less than it reads, one sentence."""
+    try:
+        return draw(entry, *held)
+    except (KeyError, ValueError) as error:
+        from figures.tables import lacks
+
+        sentence = lacks(error, held)
+        if sentence is None:
+            raise
+        raise sentence from error
 
 
 def _open_stores(

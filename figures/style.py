@@ -5,7 +5,7 @@ No pyplot and no global state: figures are plain `matplotlib.figure.Figure` obje
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -65,7 +65,7 @@ class Look(NamedTuple):
     label: str
     color: str
     line: Any
-    marker: str
+    marker: Any
 
 
 # Okabe and Ito's palette for what is drawn most, the others found by search: methods that meet in a figure differ by
@@ -94,15 +94,15 @@ METHODS: dict[str, Look] = {
     # of the arena, which has methods side by side
     "early_stopping": Look("early stopping", "#B8860B", (0, (5, 1.5)), "+"),
     "ensemble": Look("ensemble of teachers", "#5392FC", "-", "3"),
-    "experts": Look("co-supervised experts", "#5E3C08", (0, (5, 1.5)), "$e$"),
+    "experts": Look("co-supervised experts", "#5E3C08", (0, (5, 1.5)), (4, 1, 0)),
     "experts_from_source": Look("experts, from the source", "#A6761D", (0, (3, 1, 1, 1)), "4"),
     "selective": Look("selective", "#B5C684", (0, (6, 1.5)), "|"),
-    "contrastive": Look("contrastive", "#511903", (0, (5, 1.5)), "$r$"),
-    "anchored_contrastive": Look("contrastive, anchored", "#42232D", "-", "$c$"),
-    "product_loss": Look("product loss", "#117733", (0, (1, 1.2)), "$p$"),
-    "confidence_window": Look("confidence window", "#6A51A3", (0, (6, 1.5)), "$w$"),
-    "entropy_loss": Look("entropy loss", "#A0A0C8", (0, (3, 1, 1, 1)), "$n$"),
-    "reverse_kl": Look("reverse KL", "#88CCEE", "-", "$k$"),
+    "contrastive": Look("contrastive", "#511903", (0, (5, 1.5)), (5, 1, 180)),
+    "anchored_contrastive": Look("contrastive, anchored", "#42232D", "-", (6, 1, 0)),
+    "product_loss": Look("product loss", "#117733", (0, (1, 1.2)), (8, 2, 0)),
+    "confidence_window": Look("confidence window", "#6A51A3", (0, (6, 1.5)), (4, 1, 45)),
+    "entropy_loss": Look("entropy loss", "#A0A0C8", (0, (3, 1, 1, 1)), (5, 2, 0)),
+    "reverse_kl": Look("reverse KL", "#88CCEE", "-", (3, 1, 0)),
     "control": Look("control (true, own style)", "#7F634C", (0, (5, 1.5, 1, 1.5)), "_"),
 }
 SPARE_COLORS = ("#AA4499", "#6699CC", "#661100", "#888888")
@@ -220,12 +220,17 @@ def title(axes: Axes, index: int, text: str) -> None:
     axes.set_title(f"$\\bf{{{chr(ord('a') + index)}}}$  {text}", loc="left", pad=4)
 
 
-def apart(places: list[float], step: float) -> np.ndarray:
-    """These heights, moved as little as it takes from the top down for each to be a step under the one above it."""
-    found = np.array(places, float)
-    order = np.argsort(-found)
+def apart(places: Sequence[float], sizes: float | Sequence[float]) -> np.ndarray:
+    """Heights in [0, 1] of texts of these sizes near these places, moved where two would overlap."""
+    sizes = np.broadcast_to(sizes, len(places)).astype(float)
+    found = np.minimum(places, 1 - sizes / 2)
+    order = np.argsort(-found, kind="stable")
     for above, below in itertools.pairwise(order):
-        found[below] = min(found[below], found[above] - step)
+        found[below] = min(found[below], found[above] - (sizes[above] + sizes[below]) / 2)
+    if len(order) and found[order[-1]] < sizes[order[-1]] / 2:
+        found[order[-1]] = sizes[order[-1]] / 2
+        for below, above in itertools.pairwise(order[::-1]):
+            found[above] = max(found[above], found[below] + (sizes[above] + sizes[below]) / 2)
     return found
 
 
