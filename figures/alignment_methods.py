@@ -19,7 +19,7 @@ NEAR = 0.06
 """Methods whose means of both scores are this near have one label."""
 LEFT = 0.66
 """Style up to which a name is written inside the panel."""
-LINE = 0.062
+LINE = 0.054
 """Height of a line of a label, in heights of a panel."""
 
 
@@ -42,7 +42,7 @@ def alignment_methods(*stores: Results) -> Figure:
     columns = min(2, len(stores))
     rows = -(-len(stores) // columns)
     width = style.DOUBLE_COLUMN if columns > 1 else style.SINGLE_COLUMN
-    figure, axes = style.new_figure(width, 0.5 + 2.45 * rows, rows, columns)
+    figure, axes = style.new_figure(width, 0.5 + 2.85 * rows, rows, columns)
     levels, lines = set(), False
     for index, (panel, results) in enumerate(zip(axes.ravel(), stores)):
         capability = results.nearest(capability=CAPABILITY)["capability"]
@@ -112,7 +112,7 @@ def _name(panel: Axes, found: list[Group]) -> None:
         (1.04, 1.0, [group for group in found if group.x >= LEFT]),
     ):
         heights = [min((group.y - low) / (high - low), top) for group in chosen]
-        places = style.apart(heights, [LINE * len(group.names) + 0.02 for group in chosen])
+        places = style.apart(heights, [LINE * len(group.names) + 0.004 for group in chosen])
         for group, place in zip(chosen, places):
             panel.annotate(
                 "\n".join(group.names),

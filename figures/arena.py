@@ -1,5 +1,7 @@
 """Methods side by side: which one wins where, what each costs, and its risk under relaxed assumptions."""
 
+from string import ascii_uppercase
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -23,6 +25,11 @@ REFERENCE = {"weak_accuracy": 0.7, "concept_shift": 0.5}
 """The cell of the table's performance gap recovered, or the nearest that there is."""
 HEAT = LinearSegmentedColormap.from_list("heat", ["#FFFFFF", "#FBE3C4", "#E9A15B", "#B4532A", "#5B1A18"])
 SHADES = LinearSegmentedColormap.from_list("shades", ["#6FB1DC", "#D3E5F3", "#FFFFFF"])
+
+
+LETTERS = {"source": "S", "naive_ft": "N", "icl_refine": "R", "hull": "H", "reverse_kl": "K", "em_prior": "M"}
+LETTERS |= {"contrastive": "C", "anchored_contrastive": "A"}
+"""Letters of the methods that win most."""
 
 
 def label_of(method: str) -> str:
@@ -93,11 +100,12 @@ def competing(data: xr.Dataset) -> np.ndarray:
 
 
 def letters_of(methods: list[str]) -> dict[str, str]:
-    """A letter for each method: the first of its label that none before it has."""
-    found: dict[str, str] = {}
+    """A letter for each method: its own in `LETTERS`, or the first of its label that no other has."""
+    found = {method: LETTERS[method] for method in methods if method in LETTERS}
     for method in methods:
-        known = [c.upper() for c in label_of(method) if c.isalpha()] + list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        found[method] = next(letter for letter in known if letter not in found.values())
+        known = [c.upper() for c in label_of(method) if c.isalpha()] + list(ascii_uppercase)
+        free = (letter for letter in known if letter not in (*LETTERS.values(), *found.values()))
+        found.setdefault(method, next(free))
     return found
 
 
