@@ -19,7 +19,7 @@ NEAR = 0.06
 """Methods whose means of both scores are this near have one label."""
 LEFT = 0.66
 """Style up to which a name is written inside the panel."""
-LINE = 0.054
+LINE = 0.06
 """Height of a line of a label, in heights of a panel."""
 
 
@@ -42,7 +42,7 @@ def alignment_methods(*stores: Results) -> Figure:
     columns = min(2, len(stores))
     rows = -(-len(stores) // columns)
     width = style.DOUBLE_COLUMN if columns > 1 else style.SINGLE_COLUMN
-    figure, axes = style.new_figure(width, 0.5 + 2.85 * rows, rows, columns)
+    figure, axes = style.new_figure(width, 0.5 + 3.0 * rows, rows, columns)
     levels, lines = set(), False
     for index, (panel, results) in enumerate(zip(axes.ravel(), stores)):
         capability = results.nearest(capability=CAPABILITY)["capability"]

@@ -124,7 +124,7 @@ def _drawn(entry: Entry, held: list["Results"]) -> dict[str, bytes]:
     """The files of a figure; of committed tables that hold less than it reads, one sentence."""
     try:
         return draw(entry, *held)
-    except (KeyError, ValueError) as error:
+    except Exception as error:
         from figures.tables import lacks
 
         sentence = lacks(error, held)
