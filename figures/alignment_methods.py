@@ -64,7 +64,10 @@ def alignment_methods(*stores: Results) -> Figure:
         f"crosses: 95% intervals over {seeds} seeds; dotted: style of the target concept{absent(stores)}",
     ]
     parts += ["lines: to what a method reaches at equal compute"] * lines
-    figure.supxlabel("\n".join(parts) if columns > 1 else "\n".join(parts).replace("; ", "\n"), fontsize=6.5)
+    figure.supxlabel(
+        "\n".join(parts) if columns > 1 else "\n".join(parts).replace("; ", "\n").replace(", longest", "\nlongest"),
+        fontsize=6.5,
+    )
     return figure
 
 
