@@ -1,5 +1,7 @@
 """Methods side by side: which one wins where, what each costs, and its risk under relaxed assumptions."""
 
+from string import ascii_uppercase
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -25,6 +27,11 @@ HEAT = LinearSegmentedColormap.from_list("heat", ["#FFFFFF", "#FBE3C4", "#E9A15B
 SHADES = LinearSegmentedColormap.from_list("shades", ["#6FB1DC", "#D3E5F3", "#FFFFFF"])
 
 
+LETTERS = {"source": "S", "naive_ft": "N", "icl_refine": "R", "hull": "H", "reverse_kl": "K", "em_prior": "M"}
+LETTERS |= {"contrastive": "C", "anchored_contrastive": "A"}
+"""Letters of the methods that win most."""
+
+
 def label_of(method: str) -> str:
     """A method's name in these figures."""
     return LABELS.get(method, style.look(method).label)
@@ -44,35 +51,79 @@ def labels_of(results: Results) -> str:
 
 
 def method_arena(results: Results) -> Figure:
-    """The method of lowest risk in each cell, among those that do not read the target, and that risk."""
+    """The letter of the method of lowest risk in each cell, among those that do not read the target, and the ranks."""
     results.require_many("weak_accuracy", "concept_shift")
     results = by_name(results)
-    data = results.data.isel(method=~results.data["reads_target"].values, method_2=~results.data["reads_target"].values)
+    rivals = competing(results.data)
+    data = results.data.isel(method=rivals, method_2=rivals)
     weaknesses, budgets = results.weaknesses, [str(b) for b in data["budget"].values]
-    width = max(4.8, min(style.DOUBLE_COLUMN, 0.7 + 1.26 * len(weaknesses)))
+    width = max(4.8, min(style.DOUBLE_COLUMN, 1.9 + 1.1 * len(weaknesses)))
+    ratios = [1.0] * len(weaknesses) + [1.25]
     figure, axes = style.new_figure(
-        width, 1.1 + 1.35 * len(budgets), len(budgets), len(weaknesses), sharex=True, sharey=True
+        width, 1.0 + 1.4 * len(budgets), len(budgets), len(weaknesses) + 1, width_ratios=ratios
     )
-    winners: list[str] = []
-    doubt = False
+    maps, winners, doubt = {}, set(), False
     for row, budget in enumerate(budgets):
         for column, weakness in enumerate(weaknesses):
             cut = data.sel(weakness=weakness, budget=budget)
-            found, certain = _winners(cut, results.num_replicates)
-            _map(axes[row, column], cut, found, certain)
-            winners += [str(name) for name in np.unique(found)]
-            doubt |= not certain.all()
-            style.title(axes[row, column], row * len(weaknesses) + column, weakness)
-            if row == len(budgets) - 1:
-                axes[row, column].set_xlabel("weak accuracy")
-        axes[row, 0].set_ylabel(f"{BUDGETS.get(budget, budget)}\nconcept shift")
+            maps[row, column] = _winners(cut, results.num_replicates, paired=not results.table)
+            winners |= set(maps[row, column][0].ravel())
+            doubt |= not maps[row, column][1].all()
     order = [str(m) for m in data["method"].values if m in winners]
-    handles = {label_of(m): Patch(facecolor=_pale(m), edgecolor="0.3", linewidth=0.4) for m in order}
+    letters = letters_of(order)
+    for (row, column), (found, certain) in maps.items():
+        panel = axes[row, column]
+        _map(panel, data, found, certain, letters)
+        panel.tick_params(labelbottom=row == len(budgets) - 1, labelleft=column == 0)
+        style.title(panel, row * len(ratios) + column, weaknesses[column])
+        panel.set_xlabel("weak accuracy" if row == len(budgets) - 1 else "")
+        panel.set_ylabel(f"{BUDGETS.get(budgets[row], budgets[row])}\nconcept shift" if column == 0 else "")
+    for row, budget in enumerate(budgets):
+        panel = axes[row, -1]
+        _ranks(panel, data.sel(budget=budget))
+        style.title(panel, row * len(ratios) + len(weaknesses), "mean rank")
+        panel.set_xlabel("1 is the best" if row == len(budgets) - 1 else "")
+    handles = {f"{letters[m]}: {label_of(m)}": Patch(facecolor=_pale(m), edgecolor="0.3", linewidth=0.4) for m in order}
     if doubt:
         handles["not significantly ahead of the next"] = Patch(facecolor="white", edgecolor="0.25", hatch="////", lw=0)
-    heading = f"numbers: its mean {RISKS[labels_of(results)]}, knobs tuned on weak labels\n{_setting(results)}"
-    style.legend_below(figure, handles, 3 if len(weaknesses) > 3 else 2, heading)
+    heading = (
+        f"letter: the method of lowest mean {RISKS[labels_of(results)]}, knobs tuned on weak labels; bars: 95%"
+        f"\n{_setting(results)}"
+    )
+    style.legend_below(figure, handles, 4 if len(weaknesses) > 3 else 2, heading)
     return figure
+
+
+def competing(data: xr.Dataset) -> np.ndarray:
+    """Which methods have a rank, as all have that do not read the target."""
+    return np.isfinite(data["rank_mean"].isel(budget=0).values)
+
+
+def letters_of(methods: list[str]) -> dict[str, str]:
+    """A letter for each method: its own in `LETTERS`, or the first of its label that no other has."""
+    found = {method: LETTERS[method] for method in methods if method in LETTERS}
+    for method in methods:
+        known = [c.upper() for c in label_of(method) if c.isalpha()] + list(ascii_uppercase)
+        free = (letter for letter in known if letter not in (*LETTERS.values(), *found.values()))
+        found.setdefault(method, next(free))
+    return found
+
+
+def _ranks(panel: Axes, data: xr.Dataset) -> None:
+    """Mean ranks of all methods as ticks, with those of naive fine-tuning and refinement named."""
+    names, ranks = [str(m) for m in data["method"].values], data["rank_mean"].values
+    panel.plot(ranks, np.zeros(len(ranks)), color="0.6", marker="|", markersize=7, linestyle="none")
+    for height, method in ((-1, "naive_ft"), (1, "icl_refine")):
+        if method not in names:
+            continue
+        place, how = names.index(method), style.look(method)
+        rank, error = ranks[place], 1.96 * data["rank_sem"].values[place]
+        panel.errorbar(rank, height, xerr=error, color=how.color, marker=how.marker, markersize=4.5, elinewidth=0.8)
+        words = {"color": how.color, "fontsize": 6, "ha": "center", "va": "bottom" if height > 0 else "top"}
+        panel.text(0.5, 0.5 + 0.32 * height, f"{label_of(method)}\n{rank:.1f}", transform=panel.transAxes, **words)
+    panel.set(xlim=(0.5, len(names) + 0.5), ylim=(-3.4, 3.4), yticks=[])
+    panel.spines["left"].set_visible(False)
+    style.mark_values(panel, [1, len(names) // 2, len(names)])
 
 
 def method_table(results: Results, cost: Results | None = None) -> Figure:
@@ -195,41 +246,35 @@ AXES = {
 }
 
 
-def _winners(cut: xr.Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Names of the best methods `[accuracy shift]`, and whether each is significantly ahead of the next at 95%."""
+def _winners(cut: xr.Dataset, count: int, *, paired: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the best methods `[accuracy shift]`, and whether each is significantly ahead of the next at 95%.
+
+    Without the covariances of all pairs, which a committed table does not hold, none is called doubtful.
+    """
     dims = ("weak_accuracy", "concept_shift")
     mean = cut["risk_mean"].sel(tuning="weak_labels").transpose(*dims, "method").values
-    cov = cut["risk_cov"].transpose(*dims, "method", "method_2").values
     order = np.argsort(mean, axis=-1)
-    found, certain = np.empty(mean.shape[:2], object), np.zeros(mean.shape[:2], bool)
+    found, certain = np.empty(mean.shape[:2], object), np.ones(mean.shape[:2], bool)
+    cov = cut["risk_cov"].transpose(*dims, "method", "method_2").values if paired else None
     for at in np.ndindex(found.shape):
         best, second = order[at][:2]
-        summary = Summary(np.asarray(float(count)), mean[at], cov[at] * (count - 1))
-        gap, sem = paired_difference(summary, int(second), int(best))
-        low, _ = confidence_interval(gap, sem, count)
-        found[at], certain[at] = str(cut["method"].values[best]), bool(low > 0)
+        found[at] = str(cut["method"].values[best])
+        if cov is not None:
+            summary = Summary(np.asarray(float(count)), mean[at], cov[at] * (count - 1))
+            gap, sem = paired_difference(summary, int(second), int(best))
+            low, _ = confidence_interval(gap, sem, count)
+            certain[at] = bool(low > 0)
     return found, certain
 
 
-def _map(panel: Axes, cut: xr.Dataset, found: np.ndarray, certain: np.ndarray) -> None:
-    risk = cut["risk_mean"].sel(tuning="weak_labels")
-    accuracies, shifts = cut["weak_accuracy"].values, cut["concept_shift"].values
+def _map(panel: Axes, data: xr.Dataset, found: np.ndarray, certain: np.ndarray, letters: dict[str, str]) -> None:
+    accuracies, shifts = data["weak_accuracy"].values, data["concept_shift"].values
     for (i, j), name in np.ndenumerate(found):
         hatch = None if certain[i, j] else "////"
-        panel.add_patch(
-            Rectangle(
-                (i - 0.5, j - 0.5),
-                1,
-                1,
-                facecolor=_pale(name),
-                edgecolor="0.45" if hatch else "white",
-                hatch=hatch,
-                lw=0.5,
-            )
-        )
-        value = risk.sel({"method": name}).isel(weak_accuracy=i, concept_shift=j).item()
+        look = {"facecolor": _pale(name), "edgecolor": "0.45" if hatch else "white", "hatch": hatch, "lw": 0.5}
+        panel.add_patch(Rectangle((i - 0.5, j - 0.5), 1, 1, **look))
         box = {"facecolor": _pale(name), "edgecolor": "none", "pad": 0.6}
-        panel.text(i, j, f"{value:.2g}" if value >= 0.001 else "<.001", ha="center", va="center", fontsize=5, bbox=box)
+        panel.text(i, j, letters[name], ha="center", va="center", fontsize=7, weight="bold", bbox=box)
     panel.set_xticks(range(len(accuracies)), [f"{a:g}" for a in accuracies])
     panel.set_yticks(range(len(shifts)), [f"{s:g}" for s in shifts])
     panel.set(xlim=(-0.5, len(accuracies) - 0.5), ylim=(-0.5, len(shifts) - 0.5))

@@ -105,6 +105,11 @@ def with_priors(task: Task, weak_prior: np.ndarray, target_prior: np.ndarray | N
     return tasks if target_prior is None else tasks._replace(target_prior=target_prior)
 
 
+def one(tasks: Task, index: int) -> Task:
+    """The tasks `[*b]` at one place of the first axis of a batch `[n *b]`."""
+    return jax.tree.map(lambda leaf: leaf[index], tasks)
+
+
 def repeat(tasks: Task, count: int) -> Task:
     """Every task of a batch `[*b]`, repeated `count` times as `[*b count]`: once for each point of a curve."""
     axis = tasks.noise_var.ndim

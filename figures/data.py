@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from figures.stores import FigureError, MissingResultError, command_for, path_of
+from figures.stores import FigureError, MissingResultError, command_for, path_of, table_of
 from w2s_jax.tasks import NEEDS_EXTRA_DIM, WEAKNESSES, Weakness, make_task
 from w2s_jax.types import Task
 
@@ -42,6 +42,8 @@ class Results(NamedTuple):
     name: str
     data: xr.Dataset
     config: dict[str, Any]
+    table: bool = False
+    """Whether it is a committed table, which may hold less than a figure reads."""
 
     @property
     def num_concepts(self) -> int:
@@ -172,13 +174,17 @@ def _builder(weaknesses: tuple[Weakness, ...], num_concepts: int, dim: int, nois
 
 
 def open_results(folder: Path, store: str) -> Results:
-    """The finished store of that name in a folder, read into memory.
+    """The finished store of that name in a folder, read into memory; else the committed table of the store there.
 
     Raises:
         MissingResultError: if it is not there, or not finished.
         FigureError: if it cannot be read.
     """
     path = path_of(store, folder)
+    if not path.exists() and table_of(store, folder).exists():
+        from figures.tables import open_table
+
+        return open_table(store, folder)
     if not path.exists():
         raise MissingResultError(f"there is no {path}; make it with: {command_for(store, folder)}")
     if path.suffix == ".json":

@@ -40,3 +40,8 @@ def command_for(store: str, folder: Path) -> str:
 def path_of(store: str, folder: Path) -> Path:
     """Where a store lies in a folder: measured times are a file of JSON, all others zarr groups."""
     return folder / f"{store}.{'json' if store in TIMINGS else 'zarr'}"
+
+
+def table_of(store: str, folder: Path) -> Path:
+    """Where the committed table of a store lies in a folder; the tables are those of the preset `quick`."""
+    return folder / f"{store}-quick.csv"

@@ -22,7 +22,7 @@ import xarray as xr
 
 from sims import evidence
 from sims.alignment.claims import alignment_claims
-from sims.engine.checked import InputError, identity
+from sims.engine.checked import InputError, identity, to_json
 from sims.engine.claims import Claim
 from sims.engine.runtime import check_commit
 from sims.engine.store import Store, completed, read_config
@@ -72,6 +72,7 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
     about, rows = evidence.table(watched)
     claims = evaluate(evidence.build(about, rows), name, preset)
     about = {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims, **about}
+    about["config"] = json.loads(to_json(spec))
     return preset, about, rows
 
 

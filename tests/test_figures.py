@@ -180,7 +180,7 @@ def test_what_has_results_is_drawn_and_the_rest_is_named(folder, capsys, monkeyp
     stub(monkeypatch)
     code, out, _ = run(capsys, "--results", folder)
     assert code == 0
-    drawn = [name for name, entry in make.FIGURES.items() if entry.store == "risk_sweep"]
+    drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", None)]
     written = {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
     assert {path.name for path in (folder / "figures").iterdir()} == written
     assert str(folder / "figures" / "phase_diagram.pdf") in out
@@ -243,7 +243,7 @@ def test_method_that_a_figure_needs_and_the_store_lacks(tmp_path, capsys, monkey
 def test_curves_show_the_store_at_the_cut():
     held = results()
     with style.style():
-        figure = risk_lines.risk_vs_weak_accuracy(held)
+        figure = risk_lines.risk_vs_weak_accuracy_grid(held)
     panel = figure.axes[held.weaknesses.index("rotated")]
     drawn = {line.get_label(): line for line in panel.lines}
     cut = held.at(weakness="rotated", sample_size=64, concept_shift=0.25, num_icl=4)
@@ -261,7 +261,7 @@ def test_curves_show_the_store_at_the_cut():
 
 def test_closed_forms_are_not_drawn_for_random_tasks():
     with style.style():
-        figure = risk_lines.risk_vs_weak_accuracy(results(task_law="random"))
+        figure = risk_lines.risk_vs_weak_accuracy_grid(results(task_law="random"))
     assert not [line for axes in figure.axes for line in axes.lines if line.get_color() == "black"]
 
 
@@ -308,6 +308,6 @@ def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
     capsys.readouterr()
     code, printed, _ = run(capsys, "--results", tmp_path)
     assert code == 0
-    drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", "posterior_sweep")]
+    drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", "posterior_sweep", None)]
     assert printed.count("not drawn") == 1
     assert_drawn(tmp_path, drawn)

@@ -224,29 +224,37 @@ def test_table_holds_every_method_of_every_task(figures, stores):
 
 def test_methods_are_points_of_style_and_content_with_intervals_and_a_line_to_equal_compute(figures, stores):
     figure = figures["alignment_methods"]
-    for column, task in enumerate(TASKS):
-        capabilities = stores[task].data["capability"].values
-        held = stores[task].at(temperature=1, capability=capabilities[len(capabilities) // 2]).isel(num_icl=-1)
-        for row, split in enumerate(alignment.SPLITS):
-            panel, cut = figure.axes[4 * row + column], held.sel(split=split)
-            for method in METHODS:
-                own, color = cut.sel({"method": method}), style.look(method).color
-                lines = [line.get_xydata().T for line in panel.lines if line.get_color() == color]
-                x, y, x_matched, y_matched = (
-                    own[name].mean().item() for name in ("style", "content", "compute_style", "compute_content")
-                )
-                point, across = ([x], [y]), (interval(own["style"].values), [y, y])
-                along, led = ([x, x], interval(own["content"].values)), ([x, x_matched], [y, y_matched])
-                seen = [
-                    any(found.shape == np.shape(line) and np.allclose(found, line) for found in lines)
-                    for line in (point, across, along, led)
-                ]
-                assert seen == [True, True, True, method in DEAR], (task, split, method)
-            assert any(np.allclose(line.get_xdata(), cut["target_style"].item()) for line in panel.lines)
+    for index, task in enumerate(TASKS):
+        capability = stores[task].nearest(capability=alignment_methods.CAPABILITY)["capability"]
+        cut = stores[task].at(temperature=1, capability=capability, split="held_out").isel(num_icl=-1)
+        panel = figure.axes[index]
+        for method in METHODS:
+            own, color = cut.sel({"method": method}), style.look(method).color
+            lines = [line.get_xydata().T for line in panel.lines if line.get_color() == color]
+            x, y, x_matched, y_matched = (
+                own[name].mean().item() for name in ("style", "content", "compute_style", "compute_content")
+            )
+            point, across = ([x], [y]), (interval(own["style"].values), [y, y])
+            along, led = ([x, x], interval(own["content"].values)), ([x, x_matched], [y, y_matched])
+            seen = [
+                any(found.shape == np.shape(line) and np.allclose(found, line) for found in lines)
+                for line in (point, across, along, led)
+            ]
+            assert seen == [True, True, True, method in DEAR], (task, method)
+        assert any(np.allclose(line.get_xdata(), cut["target_style"].item()) for line in panel.lines)
+        content = cut["content"].mean("seed")
+        refined, naive = (content.sel({"method": m}).item() for m in ("icl_refine", "naive_ft"))
+        assert f"content {refined:.0%} refined, {naive:.0%} naive" in panel.get_title(loc="left")
     said = words(figure)
     for text in ("style score", "rate of female subjects", "at equal compute", "95% intervals", "weak teacher"):
         assert text in said
     assert all(alignment.label_of(method) in said for method in METHODS)
+
+
+def test_methods_that_coincide_are_named_together():
+    marks = {"one": (0.9, 0.99), "two": (0.5, 0.5), "three": (0.88, 1.0), "four": (0.9, 0.8)}
+    found = alignment_methods.groups(marks)
+    assert [group.names for group in found] == [["one", "three"], ["two"], ["four"]]
 
 
 def test_examples_are_drawn_beside_exact_bayes(figures, stores):

@@ -76,10 +76,21 @@ def test_the_lowest_risk_wins_and_the_ceiling_does_not_compete(results):
 
 def test_the_arena_names_winners_alone(figures):
     said = texts(figures["method_arena"])
-    assert {"convex hull of the concepts", "early stopping", "not significantly ahead of the next"} <= set(said)
-    assert "naive fine-tuning" not in said and "ceiling (true labels)" not in said
-    assert said.count("0.1") == 2 * 2 * 6 and said.count("0.2") == 2 * 6  # a risk in each cell of both budgets
+    assert {"H: convex hull of the concepts", "E: early stopping", "not significantly ahead of the next"} <= set(said)
+    assert not any("source" in text or "ceiling" in text for text in said)
+    assert said.count("H") == 2 * 2 * 6 and said.count("E") == 2 * 6  # a letter in each cell of both budgets
+    assert said.count("naive fine-tuning\n3.0") == 2  # its mean rank under both budgets
     assert any("n = 256, d = 16, K = 4, prompts of 8, 50 replicates" in text for text in said)
+
+
+def test_letters_are_of_the_names_and_differ():
+    letters = arena.letters_of(["experts", "hull", "experts_from_source", "contrastive"])
+    assert letters == {"experts": "O", "hull": "H", "experts_from_source": "E", "contrastive": "C"}
+
+
+def test_a_committed_table_calls_no_winner_doubtful(results):
+    said = texts(laid_out(arena.method_arena, results._replace(data=results.data.drop_vars("risk_cov"), table=True)))
+    assert "not significantly ahead of the next" not in said and "H: convex hull of the concepts" in said
 
 
 def test_the_table_is_ordered_by_rank_and_tells_gaps_and_costs(figures):
@@ -123,7 +134,7 @@ def test_old_stores_are_drawn_by_the_names_of_now(results, definitions):
         config={key: value for key, value in results.config.items() if key != "definitions" or definitions},
     )
     for draw in (arena.method_arena, arena.method_table, arena.robustness):
-        said = texts(draw(held))
+        said = [text.removeprefix("C: ").removeprefix("A: ") for text in texts(draw(held))]  # its letter in the arena
         assert ("contrastive" in said, "contrastive, anchored" in said) == (definitions == 2, definitions is None)
         assert not any(text.endswith(" *") for text in said)
 
@@ -151,7 +162,7 @@ def of_signs(tmp_path_factory):
 
 def test_figures_of_signs_say_so(of_signs):
     signs, cost = (data.open_results(of_signs, store) for store in ("methods_sign", "methods_cost"))
-    assert any("numbers: its mean share of wrong signs" in text for text in texts(arena.method_arena(signs)))
+    assert any("lowest mean share of wrong signs" in text for text in texts(arena.method_arena(signs)))
     assert "share of wrong signs" in texts(arena.robustness(signs))
     said = texts(arena.method_table(signs, cost))
     assert {"0.34", "0.012", "1"} <= set(said) and "time of a fit,\nnaive's = 1" in said

@@ -1,0 +1,64 @@
+"""Colours: methods that meet in a figure can be told apart, by the colour-blind as well."""
+
+import itertools
+
+import pytest
+from coloraide import Color
+from matplotlib.colors import to_hex
+
+from figures import (
+    alignment,
+    alignment_overview,
+    assumptions,
+    calibration,
+    language,
+    misfit,
+    network_risk,
+    networks,
+    phase,
+    risk_lines,
+    scaling_laws,
+    style,
+    trap_and_escape,
+)
+
+LEAST = 12.0
+"""CIEDE2000 between any two colours that meet."""
+SIGHTS = ("normal", "deutan", "protan")
+"""Normal sight, deuteranopia and protanopia, simulated in full strength."""
+METHODS = {
+    "risk lines": risk_lines.SHOWN,
+    "front": risk_lines.FRONT,
+    "trap and escape": trap_and_escape.NAMES,
+    "relaxed assumptions": assumptions.METHODS,
+    "misfit": misfit.LEARNERS,
+    "networks": network_risk.LABELS,
+    "worlds of tokens": ("weak", *alignment.ORDER, *alignment_overview.MORE),
+    "phase diagram": phase.RIVALS,
+    "scaling laws": scaling_laws.LEARNERS.values(),
+}
+COLOURS = {name: {m: style.look(m).color for m in methods} for name, methods in METHODS.items()}
+COLOURS["distributions of a prompt"] = {name: how.color for name, how in networks.LAWS.items()}
+COLOURS["calibration"] = {name: color for name, (color, _, _) in calibration.RULES.items()}
+COLOURS["fates of an answer"] = {name: to_hex(color) for name, color in language.FATES.items()}
+
+
+def seen(color: str, sight: str) -> Color:
+    return Color(color) if sight == "normal" else Color(color).filter(sight)
+
+
+def difference(one: str, other: str, sight: str) -> float:
+    return seen(one, sight).delta_e(seen(other, sight), method="2000")
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("figure", COLOURS)
+def test_colours_that_meet_differ_in_every_sight(figure, sight):
+    pairs = itertools.combinations(COLOURS[figure].items(), 2)
+    near = {(a, b): round(difference(x, y, sight), 1) for (a, x), (b, y) in pairs}
+    assert {pair: value for pair, value in near.items() if value < LEAST} == {}
+
+
+def test_the_measure_rejects_colours_that_look_alike_to_some():
+    assert difference("#8C8C8C", "#009E73", "normal") > 2 * LEAST
+    assert difference("#8C8C8C", "#009E73", "deutan") < LEAST
