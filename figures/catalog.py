@@ -210,7 +210,7 @@ FIGURES: dict[str, Entry] = {
     "alignment_methods": Entry(
         _drawn_by("alignment_methods.alignment_methods"),
         _ALIGNMENT[0],
-        "What a student of each method keeps of its knowledge and takes of the style, and at the same compute.",
+        "What a student of each method keeps of its knowledge and takes of the style.",
         _ALIGNMENT[1:],
     ),
     "icl_examples": Entry(
