@@ -222,15 +222,15 @@ def title(axes: Axes, index: int, text: str) -> None:
 
 def apart(places: Sequence[float], sizes: float | Sequence[float]) -> np.ndarray:
     """Heights in [0, 1] of texts of these sizes near these places, moved where two would overlap."""
-    sizes = np.broadcast_to(sizes, len(places)).astype(float)
-    found = np.minimum(places, 1 - sizes / 2)
+    high = np.broadcast_to(sizes, len(places)).astype(float)
+    found = np.minimum(places, 1 - high / 2)
     order = np.argsort(-found, kind="stable")
     for above, below in itertools.pairwise(order):
-        found[below] = min(found[below], found[above] - (sizes[above] + sizes[below]) / 2)
-    if len(order) and found[order[-1]] < sizes[order[-1]] / 2:
-        found[order[-1]] = sizes[order[-1]] / 2
+        found[below] = min(found[below], found[above] - (high[above] + high[below]) / 2)
+    if len(order) and found[order[-1]] < high[order[-1]] / 2:
+        found[order[-1]] = high[order[-1]] / 2
         for below, above in itertools.pairwise(order[::-1]):
-            found[above] = max(found[above], found[below] + (sizes[above] + sizes[below]) / 2)
+            found[above] = max(found[above], found[below] + (high[above] + high[below]) / 2)
     return found
 
 
