@@ -81,4 +81,9 @@ def _alt(cell: NotebookNode, name: str) -> str:
 
 def on_page_markdown(markdown, page, **_):
     """Links to the script of a tutorial, which readers of the repository follow, lead to its page."""
-    return markdown if page.file.generated_by else SCRIPT.sub(r"](\1.md)", markdown)
+    here = page.file.src_uri.startswith("tutorials/")
+
+    def moved(match: re.Match) -> str:
+        return f"]({match[1]}.md)" if here or match[1].startswith("tutorials/") else match[0]
+
+    return markdown if page.file.generated_by else SCRIPT.sub(moved, markdown)
