@@ -16,7 +16,7 @@ import sims.posterior_sweep.job
 import sims.risk_sweep.job
 import sims.theory_sweep.job
 from sims.language.spec import SMOKE
-from tests.tiny import ARENA, NETWORKS, TINY
+from tests.tiny import ARENA, NETWORKS, TINY, cheaply
 from tests.tiny_checkpoints import tiny, write_folder
 
 PLATFORMS = ("cuda", "tpu")
@@ -65,10 +65,10 @@ def test_simulations_lower(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_training_and_judging_of_networks_lower(name, finished):
+def test_training_and_judging_of_networks_lower(name, tmp_path):
     module = getattr(sims, name.split("_")[0]).job
-    with jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(module.prepare(TINY[name].spec, finished(name).out)))
+    with cheaply(), jax.enable_x64(False):
+        assert_fit_for_accelerators(lowered(module.prepare(TINY[name].spec, tmp_path)))
 
 
 @pytest.mark.slow

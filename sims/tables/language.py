@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from sims.evidence import DIGITS
 from sims.tables.sources import Sources, markdown
 from w2s_jax.statistics import group_means
 
@@ -71,4 +72,6 @@ def _mean(values: xr.DataArray, facts: xr.DataArray) -> str:
     """Mean and standard error over facts; the questions of one fact in several seeds are one observation."""
     flat = (part.transpose("seed", "question").values.reshape(-1) for part in (values, facts))
     means = group_means(*flat)
-    return f"{means.mean():.2f} ± {means.std(ddof=1) / np.sqrt(len(means)):.2f}"
+    # What a committed table rounds away must not decide which way a half is rounded.
+    mean, error = (round(float(x), DIGITS) for x in (means.mean(), means.std(ddof=1) / np.sqrt(len(means))))
+    return f"{mean:.2f} ± {error:.2f}"
