@@ -135,19 +135,27 @@ def _curves(panel: Axes, data: xr.Dataset, exact: dict[str, tuple[np.ndarray, np
 
 def _exact(results: Results, axis: str, cut: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Closed forms of the four risks, (x, `[weakness x]`), with a gap around n = d, where least squares diverges."""
-    held = results.data[axis].values
-    ends = float(held.min()), float(held.max())
-    dense = (np.geomspace if axis == "sample_size" else np.linspace)(*ends, 201)
-    where = {**cut, axis: dense}
-    tasks = results.tasks(where["weak_accuracy"], np.broadcast_to(where["concept_shift"], dense.shape))
-    n = np.broadcast_to(np.asarray(where["sample_size"], float), tasks.noise_var.shape)
-    hole = np.where(_near_dimension(results, n), np.nan, 1.0) if axis == "sample_size" else 1.0
+    dense, tasks, n, hole = _between(results, axis, cut, 201)
     return {
         "weak": (dense, curves.evaluate(theory.weak_bias, tasks)),
         "naive_ft": (dense, curves.ridge_at_best(tasks, n, results.data["penalty"].values)),
         "icl_refine_fresh": (dense, hole * curves.refined(tasks, n, cut["num_icl"], "fresh")),
         "ceiling": (dense, hole * curves.least_squares(curves.perfect(tasks), n)),
     }
+
+
+def _between(
+    results: Results, axis: str, cut: dict[str, Any], points: int
+) -> tuple[np.ndarray, Task, np.ndarray, np.ndarray | float]:
+    """Values along an axis, their tasks, sample sizes, and a factor that is NaN where n is near d."""
+    held = results.data[axis].values
+    ends = float(held.min()), float(held.max())
+    dense = (np.geomspace if axis == "sample_size" else np.linspace)(*ends, points)
+    where = {**cut, axis: dense}
+    tasks = results.tasks(where["weak_accuracy"], np.broadcast_to(where["concept_shift"], dense.shape))
+    n = np.broadcast_to(np.asarray(where["sample_size"], float), tasks.noise_var.shape)
+    hole = np.where(_near_dimension(results, n), np.nan, 1.0) if axis == "sample_size" else 1.0
+    return dense, tasks, n, hole
 
 
 def _near_dimension(results: Results, n: np.ndarray) -> np.ndarray:
@@ -241,13 +249,7 @@ def _broken(data: xr.Dataset, dim: int) -> xr.Dataset:
 
 
 def _closed_forms(results: Results, axis: str, cut: dict[str, Any]) -> list[Overlay]:
-    held = results.data[axis].values
-    ends = float(held.min()), float(held.max())
-    dense = (np.geomspace if axis == "sample_size" else np.linspace)(*ends, 100)
-    where = {**cut, axis: dense}
-    tasks = results.tasks(where["weak_accuracy"], np.broadcast_to(where["concept_shift"], dense.shape))
-    n = np.broadcast_to(np.asarray(where["sample_size"], float), tasks.noise_var.shape)
-    hole = np.where(_near_dimension(results, n), np.nan, 1.0) if axis == "sample_size" else 1.0
+    dense, tasks, n, hole = _between(results, axis, cut, 100)
     fine_tuned = "theory: naive fine-tuning, ceiling"
     naive = curves.ridge_at_best(tasks, n, results.data["penalty"].values)
     found = [
