@@ -182,9 +182,9 @@ def open_results(folder: Path, store: str) -> Results:
     """
     path = path_of(store, folder)
     if not path.exists() and table_of(store, folder).exists():
-        from figures.tables import open_table
+        from figures import tables
 
-        return open_table(store, folder)
+        return Results(store, *tables.read(store, folder), table=True)
     if not path.exists():
         raise MissingResultError(f"there is no {path}; make it with: {command_for(store, folder)}")
     if path.suffix == ".json":

@@ -127,7 +127,7 @@ def _drawn(entry: Entry, held: list["Results"]) -> dict[str, bytes]:
     except Exception as error:
         from figures.tables import lacks
 
-        sentence = lacks(error, held)
+        sentence = lacks(error, [results.name for results in held if results.table])
         if sentence is None:
             raise
         raise sentence from error

@@ -4,22 +4,23 @@ The tables of docs/results (sims/evidence.py) stand in for a store that is not t
 """
 
 from pathlib import Path
+from typing import Any
 
-from figures.data import Results
+import xarray as xr
+
 from figures.stores import MissingResultError, command_for, table_of
 from sims import evidence
 from sims.engine.checked import InputError
 
 
-def open_table(store: str, folder: Path) -> Results:
-    """The table of a store, whose arrays are read when they are asked for."""
+def read(store: str, folder: Path) -> tuple[xr.Dataset, dict[str, Any]]:
+    """The table of a store, whose arrays are read when they are asked for, and the sweep's configuration."""
     found = evidence.load(folder, table_of(store, folder).stem)
-    return Results(store, found.data, found.about["config"], table=True)
+    return found.data, found.about["config"]
 
 
-def lacks(error: Exception, held: list[Results]) -> MissingResultError | None:
-    """What a figure reads and the committed tables lack, as a sentence; None if the error is another one."""
-    tables = [results.name for results in held if results.table]
+def lacks(error: Exception, tables: list[str]) -> MissingResultError | None:
+    """What a figure reads and these committed tables lack, as a sentence; None if the error is another one."""
     if isinstance(error, MissingResultError) or not tables or not isinstance(error, InputError | KeyError):
         return None
     names = ", ".join(tables)
