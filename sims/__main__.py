@@ -14,7 +14,7 @@ MINUTES = {
     "methods": "5",
     "incontext": "10",
     "alignment": "15 to 20",
-    "language": "?",
+    "language": "30 to 60",
     "compare": "1",
     "verify": "3",
     "report": "1",
