@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 88
 COMMANDS = (
     "figures.make",
+    "figures.explorer",
     "figures.published",
     "figures.zoo",
     "benchmarks.run",

@@ -1,17 +1,14 @@
 # %% [markdown]
 # # Your own teacher and estimator
 #
-# A teacher is a vector of coefficients, an estimator a function from data to coefficients. This page puts one of
-# each into
-# the simulator, compares the estimator with naive fine-tuning and refinement on the same data, and checks it against
-# a
-# closed form.
+# A teacher is a vector of coefficients, an estimator a function from data to coefficients. This page puts one of each
+# into the simulator, compares the estimator with naive fine-tuning and refinement on the same data, and checks it
+# against a closed form.
 #
 # ## A teacher and a target
 #
 # Give `make_task` the coefficients of your teacher (`weak_coef`) and, if the target is not a single concept, the
-# weights of
-# the concepts in it (`target_prior`).
+# weights of the concepts in it (`target_prior`).
 
 # %%
 import jax
@@ -29,10 +26,8 @@ print("risk of the source: ", round(float(w2s.excess_risk(task.source_coef, task
 # ## An estimator
 #
 # Ours is given the list of concepts, and fits their span alone: least squares in $K$ coordinates in place of $d$. It
-# reads
-# the moments of a data set, like every estimator of the package: `gram` is $\Phi'\Phi/n$ and `cross` is $\Phi'y/n$.
-# There is
-# no class to inherit from and nothing to register.
+# reads the moments of a data set, like every estimator of the package: `gram` is $\Phi'\Phi/n$ and `cross` is
+# $\Phi'y/n$. There is no class to inherit from and nothing to register.
 
 
 # %%
@@ -49,8 +44,7 @@ print(span_least_squares(data, task.concepts).round(2))
 # ## A fair comparison
 #
 # All three students see the same weak examples in each of 500 replicates, so that differences are paired: their
-# standard
-# errors are smaller than those of the risks.
+# standard errors are smaller than those of the risks.
 
 
 # %%
@@ -76,9 +70,8 @@ print(f"naive less span    {float(gap.mean[0]):.4f} +- {float(statistics.sem(gap
 # %% [markdown]
 # ## Is it right?
 #
-# This estimator has a closed form ([theory 3.8](../theory.md#38-misfit)), exact at every $n$. A simulation that is
-# more than
-# a few standard errors away from its theory has a bug, or the theory does.
+# This estimator has a closed form ([theory 3.8](../theory.md#38-misfit)), exact at every $n$. A simulation that is more
+# than a few standard errors away from its theory has a bug, or the theory does.
 
 # %%
 found = statistics.summarize(risks["span"][:, None])
@@ -89,8 +82,7 @@ print("theory:", round(float(theory.span_risk(task, 200)), 4), " z =", round(flo
 # ## Its derivative
 #
 # The estimator is differentiable, because it is JAX. Which coordinate of the teacher should be improved first? The
-# gradient
-# of the mean risk in the teacher's coefficients says so: negative where a larger coefficient would help.
+# gradient of the mean risk in the teacher's coefficients says so: negative where a larger coefficient would help.
 
 
 # %%

@@ -2,8 +2,7 @@
 # # Sweep, store, figure
 #
 # A sweep runs every method on a grid of tasks and writes a *store*: a labelled array on disk, with the mean, the
-# interval and
-# the seed of every cell. This page runs a small one, opens it and draws from it.
+# interval and the seed of every cell. This page runs a small one, opens it and draws from it.
 #
 # ## Run a sweep
 #
@@ -31,14 +30,13 @@ print("exit code", risk_sweep([*options, *methods]))
 
 # %% [markdown]
 # The same command again does no work: the store is complete. A run that was killed goes on where it was. With
-# `--target-sem 0.02` replicates are added until every standard error is below 2% of its risk
-# ([running sweeps](../running.md)).
+# `--target-sem 0.02` replicates are added until every standard error is below 2% of its risk ([running
+# sweeps](../running.md)).
 #
 # ## Open the store
 #
 # `open_results` gives an `xarray.Dataset`. Every variable has a name in words and a unit;
-# [stores](../reference/stores.md) lists
-# them for all sweeps.
+# [stores](../reference/stores.md) lists them for all sweeps.
 
 # %%
 results = open_results(f"{out}/risk_sweep.zarr")
@@ -53,8 +51,7 @@ for method in results.method.values:
 # ## Compare two methods
 #
 # All methods of a replicate see the same draws, and the store keeps their covariance. So the difference of two risks
-# has a
-# standard error of its own, which is mostly smaller than either.
+# has a standard error of its own, which is mostly smaller than either.
 
 # %%
 pair = ["naive_ft", "icl_refine_fresh"]
@@ -67,9 +64,8 @@ print(f"naive fine-tuning less refinement: {difference:.3f} +- {error:.3f}")
 # %% [markdown]
 # ## Draw
 #
-# `python -m figures.make --results DIR` draws the figures of the [gallery](../gallery.md) from your own stores. A
-# plot of
-# your own is a few lines:
+# `python -m figures.make --results DIR` draws the figures of the [gallery](../gallery.md) from your own stores. A plot
+# of your own is a few lines:
 
 # %% alt="Excess risk of naive fine-tuning and of refinement against weak accuracy, with intervals"
 figure, axes = plt.subplots(figsize=(4.5, 3), layout="constrained")
@@ -82,14 +78,12 @@ plt.show()
 
 # %% [markdown]
 # *Risk against the teacher's accuracy, from the store above: means of 200 replicates with 95% intervals, 256 weak
-# labels,
-# prompts of 8 examples.*
+# labels, prompts of 8 examples.*
 #
 # ## Where a number comes from
 #
-# A store knows its configuration, seed, versions and commit. `python -m sims.inspect STORE` prints them and checks
-# that every
-# block can be read.
+# A store knows its configuration, seed, versions and commit. `python -m sims.inspect STORE` prints them and checks that
+# every block can be read.
 
 # %%
 print("exit code", inspect([f"{out}/risk_sweep.zarr"]))

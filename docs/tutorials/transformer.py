@@ -1,11 +1,9 @@
 # %% [markdown]
 # # A transformer as refiner
 #
-# Theory takes the strong model for an exact Bayesian, who weighs concepts by a posterior. Does a trained network do
-# the same?
-# This page trains a tiny transformer for less than a minute, asks it what it infers from weak examples, and lets it
-# refine
-# labels. `python -m sims.incontext` is the same at full size: [transformers that refine](../transformers.md).
+# Theory takes the strong model for an exact Bayesian, who weighs concepts by a posterior. Does a trained network do the
+# same? This page trains a tiny transformer for less than a minute, asks it what it infers from weak examples, and lets
+# it refine labels. `python -m sims.incontext` is the same at full size: [transformers that refine](../transformers.md).
 #
 # ## Train it
 #
@@ -45,8 +43,7 @@ print("loss at first and at last:", metrics.loss[:20].mean().round(2), metrics.l
 # ## Compare it with exact Bayes
 #
 # `BayesPredictor` answers as theory assumes, with the same signature. The distance between the two is a
-# Kullback-Leibler
-# divergence in nats, for each number of examples in the context.
+# Kullback-Leibler divergence in nats, for each number of examples in the context.
 
 # %%
 bayes = incontext.BayesPredictor(task, bins)
@@ -59,8 +56,7 @@ print("nats from Bayes after 0, 1, 2, ... examples:", apart.round(2))
 # ## Show it weak examples
 #
 # The prompt now comes from the weak teacher, which the network has never seen. Which weights on the concepts do its
-# answers
-# imply?
+# answers imply?
 
 # %%
 queries = w2s.sample_features(jax.random.key(2), 64, 4)
@@ -79,8 +75,7 @@ for name, predictor in (("network", network), ("Bayes", bayes)):
 # %% [markdown]
 # ## Refine with it
 #
-# A student of the same linear kind as before learns from the network's answers in place of the teacher's labels.
-# Every
+# A student of the same linear kind as before learns from the network's answers in place of the teacher's labels. Every
 # example has a fresh prompt of weak examples before it.
 
 
@@ -101,6 +96,6 @@ for name, coef in (("naive", naive), ("refined", refined)):
 # %% [markdown]
 # ## What this does not show
 #
-# A network this small, trained this briefly, is only roughly Bayesian, and one run has no interval. The
-# [full experiment](../transformers.md) measures where trained networks agree with the theory and where they do not.
-# Next: [your own language model](language_model.md).
+# A network this small, trained this briefly, is only roughly Bayesian, and one run has no interval. The [full
+# experiment](../transformers.md) measures where trained networks agree with the theory and where they do not. Next:
+# [your own language model](language_model.md).

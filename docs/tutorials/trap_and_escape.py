@@ -9,10 +9,8 @@
 # ## A task
 #
 # The strong model knows $K = 4$ concepts, which are vectors in $d = 32$ dimensions. It weighs them by a prior.
-# Alignment
-# means to move all weight to one concept, the target. The teacher shows a vector that correlates 0.7 with the target
-# and
-# errs in a direction that no concept has.
+# Alignment means to move all weight to one concept, the target. The teacher shows a vector that correlates 0.7 with the
+# target and errs in a direction that no concept has.
 
 # %%
 import jax
@@ -27,17 +25,14 @@ print("risk of the teacher:            ", round(float(w2s.excess_risk(task.weak_
 print("risk of the strong model so far:", round(float(w2s.excess_risk(task.source_coef, task.target_coef)), 3))
 
 # %% [markdown]
-# *Excess risk* is the mean squared distance of a student's predictions from the target's. Both models are far from
-# it,
+# *Excess risk* is the mean squared distance of a student's predictions from the target's. Both models are far from it,
 # in different directions.
 #
 # ## The trap
 #
-# Naive fine-tuning is ridge regression on weak labels, pulled back to where the strong model stood. With endless
-# labels
+# Naive fine-tuning is ridge regression on weak labels, pulled back to where the strong model stood. With endless labels
 # it moves on the straight line from the strong model to its teacher, and the penalty says how far. The point of that
-# line
-# that is nearest to the target is the **floor**: no penalty goes lower.
+# line that is nearest to the target is the **floor**: no penalty goes lower.
 
 # %%
 penalties = jnp.logspace(-2, 2, 25)
@@ -73,11 +68,9 @@ for n in sizes:
 # %% [markdown]
 # ## The escape
 #
-# The strong model can do more than imitate. It reads a few weak examples as a *prompt* and asks itself which of its
-# own
+# The strong model can do more than imitate. It reads a few weak examples as a *prompt* and asks itself which of its own
 # concepts they come from. The teacher's error belongs to no concept, so it weighs little in this question. Then the
-# model
-# writes new labels from the concept that it found, and is fine-tuned on these. `w2s.refine` is all of that in one
+# model writes new labels from the concept that it found, and is fine-tuned on these. `w2s.refine` is all of that in one
 # call.
 
 # %%
@@ -122,9 +115,8 @@ for axes in (left, right):
 plt.show()
 
 # %% [markdown]
-# *Left: more weak labels take naive fine-tuning to its floor and no further. Right: with 1,024 labels, longer
-# prompts take
-# refinement far below it (squares: means over 20 data sets; line: closed form).*
+# *Left: more weak labels take naive fine-tuning to its floor and no further. Right: with 1,024 labels, longer prompts
+# take refinement far below it (squares: means over 20 data sets; line: closed form).*
 #
 # ## A slope
 #
