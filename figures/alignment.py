@@ -42,12 +42,25 @@ REFERENCES = {"source": style.DASHED, "control": style.look("control").line, "ce
 PAD = 0.04
 
 
+def label_of(method: str) -> str:
+    """What a method is called in a legend."""
+    return LABELS.get(method, style.look(method).label)
+
+
+NAME_HEIGHT = 0.096
+"""Height of a name beside a panel, in heights of the panel."""
+NAMED_BESIDE = {label_of(m) for m in ORDER} - {label_of(m) for m in alignment_published.METHODS}
+"""What the legend leaves out: methods that are named beside their curves, and that no published panel shows."""
+
+
 class Drawn(NamedTuple):
     """What a panel shows: places on its axes that must lie inside the frame, and its entries of the legend."""
 
     x: np.ndarray
     y: np.ndarray
     handles: dict[str, Artist]
+    ends: dict[str, tuple[str, float]]
+    """What is drawn, by name: its colour, and its height at the right end."""
 
 
 def strong_against_weak(results: Results) -> Figure:
@@ -73,6 +86,7 @@ def strong_against_weak(results: Results) -> Figure:
             style.title(panel, _letter(row, column, len(sets)), SPLITS[split])
             panel.set_xlabel("weak content, measured")
             handles |= one.handles
+        _name_beside(panels[score, "held_out"], drawn[-1].ends)
         panels[score, "train"].set_ylabel(f"strong: {name_of(task, score)}")
     for column, name in enumerate(sets):
         for row, score in enumerate(shown):
@@ -81,8 +95,10 @@ def strong_against_weak(results: Results) -> Figure:
             low, high = paper_scores.scale(task, score) or (0, 1)
             index = 4 + len(sets) * row + column if len(sets) > 1 else _letter(row, 2, 1)
             heading = name.removesuffix("_test").replace("_", " ")
-            style.title(panel, index, f"paper, {heading} ({low:g}–{high:g})")
+            words = f"paper, {heading} ({low:g}–{high:g})" if len(sets) > 1 else f"paper ({low:g}–{high:g})\n{heading}"
+            style.title(panel, index, words)
             panel.set_ylabel(f"strong: {name_of(task, score)}" if column == 0 else "")
+    handles = {name: handle for name, handle in handles.items() if name not in NAMED_BESIDE}
     handles["95% interval"] = Patch(facecolor="0.55", alpha=0.4, linewidth=0)
     longest, seeds = cut["num_icl"].item(), cut.sizes["seed"]
     over = f"intervals over {seeds} seed{'s' * (seeds > 1)}, in the paper over questions"
@@ -101,11 +117,6 @@ def name_of(task: str, score: str) -> str:
     if (task, score) == ("bias", "style"):
         return "rate of female subjects"
     return f"{score} score"
-
-
-def label_of(method: str) -> str:
-    """What a method is called in a legend."""
-    return LABELS.get(method, style.look(method).label)
 
 
 def at_temperature_one(results: Results) -> xr.Dataset:
@@ -144,23 +155,24 @@ def _simulated(panel: Axes, cut: xr.Dataset, score: str) -> Drawn:
     cut = cut.sortby("capability")
     x = cut["weak_content"].transpose("seed", "capability").values.mean(axis=0)
     handles: dict[str, Artist] = {}
-    heights = [np.zeros(0)]
+    heights, ends = [np.zeros(0)], {}
     for method in (method for method in ORDER if method in cut["method"].values):
-        values = cut[score].sel({"method": method})
+        values, name = cut[score].sel({"method": method}), label_of(method)
         if method in REFERENCES:
             how = style.look(method)._replace(line=REFERENCES[method])
             heights.append(_level(panel, values.isel(capability=0), how))
-            handles[label_of(method)] = Line2D([], [], color=how.color, linestyle=how.line)
+            handles[name] = Line2D([], [], color=how.color, linestyle=how.line)
         elif bool(cut["uses_capability"].sel({"method": method})):
-            line = networks.line(panel, x, values, style.look(method))
-            handles[label_of(method)] = line
+            handles[name] = line = networks.line(panel, x, values, style.look(method))
             heights.append(np.asarray(line.get_ydata()))
+        else:
+            continue
+        ends[name] = (style.look(method).color, float(heights[-1][-1]))
     if score == "content":
         panel.axline((0, 0), slope=1, **style.THEORY)
         handles["strong = weak"] = Line2D([], [], **style.THEORY)
     else:
-        line = networks.line(panel, x, cut["weak_style"], style.look("weak"))
-        handles["weak teacher"] = line
+        handles["weak teacher"] = line = networks.line(panel, x, cut["weak_style"], style.look("weak"))
         bayes = cut["bayes_style"].transpose("seed", "capability").values.mean(axis=0)
         target = cut["target_style"].item()
         panel.plot(x, bayes, linestyle=style.DASHED, **style.THEORY)
@@ -168,7 +180,15 @@ def _simulated(panel: Axes, cut: xr.Dataset, score: str) -> Drawn:
         handles["exact Bayes, style"] = Line2D([], [], linestyle=style.DASHED, **style.THEORY)
         handles["target concept, style"] = Line2D([], [], linestyle=style.DOTTED, **style.THEORY)
         heights += [np.asarray(line.get_ydata()), bayes, np.array([target])]
-    return Drawn(x, np.concatenate(heights), handles)
+    return Drawn(x, np.concatenate(heights), handles, ends)
+
+
+def _name_beside(panel: Axes, ends: dict[str, tuple[str, float]]) -> None:
+    """Names to the right of a panel in the colours of what they name, each with a line to where that ends."""
+    low, high = panel.get_ylim()
+    heights = [(height - low) / (high - low) for _, height in ends.values()]
+    for (name, (color, _)), start, place in zip(ends.items(), heights, style.apart(heights, NAME_HEIGHT)):
+        style.name_beside(panel, name, color, start, place)
 
 
 def _level(panel: Axes, values: xr.DataArray, how: Any) -> np.ndarray:

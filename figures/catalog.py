@@ -141,6 +141,11 @@ FIGURES: dict[str, Entry] = {
         "theory_sweep",
         "A student's gain over its teacher equals its misfit to it, and is larger where its class is only convex.",
     ),
+    "misfit_grid": Entry(
+        _drawn_by("misfit.misfit_grid"),
+        "theory_sweep",
+        "The same for every kind of teacher, and sign accuracy.",
+    ),
     "proportional_limit": Entry(
         _drawn_by("assumptions.proportional_limit"),
         "theory_sweep",
@@ -179,7 +184,12 @@ FIGURES: dict[str, Entry] = {
     "network_vs_theory": Entry(
         _drawn_by("network_risk.network_vs_theory"),
         "incontext",
-        "Naive networks end at their teacher's risk, refined ones fall with the prompt, as in the linear theory.",
+        "Naive networks end at their teacher's risk, refined ones below it, in the order of the linear theory.",
+    ),
+    "network_prompt_length": Entry(
+        _drawn_by("network_risk.network_prompt_length"),
+        "incontext",
+        "With longer prompts the risk of refined networks falls, as exact Bayes after the same prompts does.",
     ),
     "alignment_persona": Entry(
         _drawn_by("alignment.strong_against_weak"),

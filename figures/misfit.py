@@ -1,5 +1,6 @@
 """Misfit: a student's gain over its teacher equals its distance from it; and the risk that results."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from w2s_jax.statistics import pgr_interval
 NUM_CONCEPTS, DIM, SAMPLE_SIZE, CONCEPT_SHIFT = 4, 16, 1024, 0.5
 """As in sims/theory_sweep/studies/misfit.py."""
 STUDENTS = ("span", "hull")
+FRONT = ("rotated", "confused", "opposed")
+"""Kinds of weak teacher in front; `misfit_grid` has all."""
 LEARNERS = ("weak", *STUDENTS, "ceiling")
 STRICT = 1e-3
 """Where theory puts the gain that much over the misfit, in squared label units, a point is marked."""
@@ -38,23 +41,32 @@ class Limits(NamedTuple):
 
 
 def misfit(results: Results) -> Figure:
-    """Gain against misfit, performance gap recovered and sign accuracy, a column for each kind of weak teacher."""
+    """Gain against misfit, and the performance gap recovered, for three kinds of weak teacher."""
+    return _figure(results, FRONT, (_gain, _gap_recovered))
+
+
+def misfit_grid(results: Results) -> Figure:
+    """The same for every kind of teacher, and sign accuracy."""
+    return _figure(results, None, (_gain, _gap_recovered, _sign_accuracy))
+
+
+def _figure(results: Results, wanted: tuple[str, ...] | None, rows: tuple[Callable, ...]) -> Figure:
+    """A column for each kind of weak teacher, all of the store where none are wanted, and a row for each quantity."""
     study = results.study("misfit")
-    weaknesses = [str(w) for w in study["weakness"].values]
+    held = [str(w) for w in study["weakness"].values]
+    weaknesses = [w for w in wanted or held if w in held] or held
     accuracies, count = study["weak_accuracy"].values, results.num_replicates
     limits = _limits(weaknesses, np.linspace(accuracies.min(), accuracies.max(), 71), results.config["noise_var"])
-    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 5.2, 3, len(weaknesses))
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.9 + 1.45 * len(rows), len(rows), len(weaknesses))
     handles: dict[str, Artist] = {}
     for column, weakness in enumerate(weaknesses):
         data = study.sel(weakness=weakness)
-        handles |= _gain(axes[0, column], data, limits, column, count)
-        handles |= _gap_recovered(axes[1, column], data, limits, column, count)
-        handles |= _sign_accuracy(axes[2, column], data, count)
-        axes[0, column].set_xlabel("misfit")
-        for row, panel in enumerate(axes[:, column]):
+        for row, draw in enumerate(rows):
+            panel = axes[row, column]
+            handles |= draw(panel, data, limits, column, count)
             style.title(panel, row * len(weaknesses) + column, weakness)
+            panel.set_xlabel("weak accuracy a" if row else "misfit (squared label units)" if wanted else "misfit")
             if row > 0:
-                panel.set_xlabel("weak accuracy a")
                 panel.set_xlim(accuracies.min() - 0.06, accuracies.max() + 0.06)
                 panel.xaxis.set_major_locator(MaxNLocator(4))
     for panels in axes[1:]:
@@ -62,9 +74,9 @@ def misfit(results: Results) -> Figure:
         for panel in panels:
             panel.set_ylim(low, high)
             panel.tick_params(labelleft=panel is panels[0])
-    axes[0, 0].set_ylabel("gain over the teacher\n(squared label units)")
-    axes[1, 0].set_ylabel("performance gap\nrecovered")
-    axes[2, 0].set_ylabel("sign accuracy")
+    names = ("gain over the teacher\n(squared label units)", "performance gap\nrecovered", "sign accuracy")
+    for panel, name in zip(axes[:, 0], names):
+        panel.set_ylabel(name)
     heading = (
         f"n = {SAMPLE_SIZE}, d = {DIM}, K = {NUM_CONCEPTS}, concept shift {CONCEPT_SHIFT:g}, "
         f"noise variance {results.config['noise_var']:g}; bars: 95% interval, paired"
@@ -131,7 +143,7 @@ def _gap_recovered(axes: Axes, data: xr.Dataset, limits: Limits, column: int, co
     return handles
 
 
-def _sign_accuracy(axes: Axes, data: xr.Dataset, count: int) -> dict[str, Artist]:
+def _sign_accuracy(axes: Axes, data: xr.Dataset, _limits: Limits, _column: int, count: int) -> dict[str, Artist]:
     handles: dict[str, Artist] = {}
     accuracies = data["weak_accuracy"].values
     for name in LEARNERS:

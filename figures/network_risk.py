@@ -47,50 +47,67 @@ class Overlay(NamedTuple):
 
 
 def network_vs_theory(results: Results) -> Figure:
-    """Excess risk at zero context, by sample size and by prompt length; a column per weak accuracy."""
-    results.require_many("sample_size", "num_icl")
+    """Excess risk at zero context by sample size, a column per weak accuracy."""
+    return _figure(results, "sample_size")
+
+
+def network_prompt_length(results: Results) -> Figure:
+    """The same by the number of weak examples in the prompt."""
+    return _figure(results, "num_icl")
+
+
+def _figure(results: Results, dim: str) -> Figure:
+    """Every method along one axis, named beside the last panel, with theory in the same colours."""
+    results.require_many(dim)
     cut = results.nearest(**CUT) | {"sample_size": results.data["sample_size"].values.max().item()}
     accuracies = sorted({results.nearest(weak_accuracy=a)["weak_accuracy"] for a in ACCURACIES})
     columns = len(accuracies)
     # in a single column the legend is one as well
-    width, height = (style.DOUBLE_COLUMN, 5.6) if columns > 1 else (style.SINGLE_COLUMN, 7.2)
-    figure, axes = style.new_figure(width, height, 2, columns, sharex="row", sharey=True)
+    width, height = (style.DOUBLE_COLUMN, 3.2) if columns > 1 else (style.SINGLE_COLUMN, 4.4)
+    figure, axes = style.new_figure(width, height, 1, columns, sharex=True, sharey=True)
     axes[0, 0].set_yscale("log")
     handles: dict[str, Artist] = {}
-    overlays: list[Overlay] = []
-    for row, dim in enumerate(("sample_size", "num_icl")):
-        data = results.at(**{name: value for name, value in cut.items() if name != dim})
-        x, beside = _theory(results, cut, np.array(accuracies), dim)
-        overlays += beside
-        for column, accuracy in enumerate(accuracies):
-            panel, cell = axes[row, column], data.sel(weak_accuracy=accuracy)
-            # the first panel has every marker: a method that does not read a dim is a plain line along it
-            handles = _networks(panel, cell, dim) | _beside(panel, x, beside, column) | handles
-            claim = "" if row else f"\n{_advantage(results.at(weak_accuracy=accuracy, **cut)['risk_last'])}"
-            style.title(panel, row * columns + column, f"weak accuracy {accuracy:g}{claim}")
-            networks.mark_counts(panel, results.data[dim].values)
-            panel.set_xlabel("labelled examples n" if dim == "sample_size" else "weak examples in the prompt")
-    drawn = results.at(concept_shift=cut["concept_shift"]).sel({"method": list(LABELS), "weak_accuracy": accuracies})
-    shown = np.stack([drawn[name].mean("seed").values for name in ("risk", "risk_last")])
-    _fit(axes[0, 0], shown, overlays)
-    axes[0, 0].set_ylabel(f"prompts of {cut['num_icl']:g} examples\n{style.RISK}")
-    axes[1, 0].set_ylabel(f"n = {cut['sample_size']:g}\n{style.RISK}")
-    where = f"{results.config['weakness']} teacher, concept shift {cut['concept_shift']:g}"
-    paired = f"risks after all fine-tuning steps; in the titles at n = {cut['sample_size']:g}, by seed"
-    networks.legend(figure, results, handles, f"{where}, {networks.sizes(results)}\n{paired}", narrow=1)
+    data = results.at(**{name: value for name, value in cut.items() if name != dim})
+    x, overlays = _theory(results, cut, np.array(accuracies), dim)
+    for column, accuracy in enumerate(accuracies):
+        panel, cell = axes[0, column], data.sel(weak_accuracy=accuracy)
+        _networks(panel, cell, dim)
+        handles = _beside(panel, x, overlays, column) | handles
+        claim = _advantage(results.at(weak_accuracy=accuracy, **cut)["risk_last"])
+        style.title(panel, column, f"weak accuracy {accuracy:g}\n{claim}")
+        networks.mark_counts(panel, results.data[dim].values)
+        panel.set_xlabel("labelled examples n" if dim == "sample_size" else "weak examples in the prompt")
+    drawn = data.sel({"method": list(LABELS), "weak_accuracy": accuracies})
+    _fit(axes[0, 0], np.stack([drawn[name].mean("seed").values for name in ("risk", "risk_last")]), overlays)
+    axes[0, 0].set_ylabel(style.RISK)
+    _name_beside(axes[0, -1], data.sel(weak_accuracy=accuracies[-1]), dim)
+    held = f"prompts of {cut['num_icl']:g}" if dim == "sample_size" else f"n = {cut['sample_size']:g}"
+    where = f"{results.config['weakness']} teacher, concept shift {cut['concept_shift']:g}, {held}"
+    gap = f"at n = {cut['sample_size']:g} and prompts of {cut['num_icl']:g}"
+    paired = f"risks after all fine-tuning steps\ngap: naive less refined by fresh prompts, {gap}"
+    paired = paired if columns > 1 else paired.replace(", at", "\nat")
+    networks.legend(figure, results, handles, f"{where}\n{networks.sizes(results)}\n{paired}", narrow=1)
     return figure
 
 
-def _networks(axes: Axes, cell: xr.Dataset, dim: str) -> dict[str, Artist]:
-    handles: dict[str, Artist] = {}
-    for method, label in LABELS.items():
+def _name_beside(panel: Axes, data: xr.Dataset, dim: str) -> None:
+    """The name of each network to the right of the last panel, with a line to the end of its curve."""
+    last = data.isel({dim: -1})
+    ends = {LABELS[m]: (m, float(last["risk_last"].sel({"method": m}).mean("seed"))) for m in LABELS}
+    ends["naive fine-tuning, best step"] = ("naive_ft", float(last["risk"].sel({"method": "naive_ft"}).mean("seed")))
+    low, high = np.log(panel.get_ylim())
+    heights = [np.clip((np.log(end) - low) / (high - low), 0, 1) for _, end in ends.values()]
+    for (name, (method, _)), start, place in zip(ends.items(), heights, style.apart(heights, 0.078)):
+        style.name_beside(panel, name, style.look(method).color, float(start), float(place))
+
+
+def _networks(axes: Axes, cell: xr.Dataset, dim: str) -> None:
+    for method in LABELS:
         row = cell.sel({"method": method})
         marker = None if row[f"uses_{dim}"] else ""
-        handles[label] = networks.line(axes, cell[dim].values, row["risk_last"], style.look(method), marker)
+        networks.line(axes, cell[dim].values, row["risk_last"], style.look(method), marker)
     best = cell["risk"].sel({"method": "naive_ft"}).mean("seed")
-    how = {"color": style.look("naive_ft").color, "linestyle": "-.", "linewidth": 1.2}
-    (handles["naive fine-tuning at its best step"],) = axes.plot(cell[dim].values, best, **how)
-    return handles
+    axes.plot(cell[dim].values, best, color=style.look("naive_ft").color, linestyle="-.", linewidth=1.2)
 
 
 def _beside(axes: Axes, x: np.ndarray, overlays: list[Overlay], column: int) -> dict[str, Artist]:
@@ -121,7 +138,7 @@ def _theory(
         Overlay(
             "theory: ridge, best penalty (naive)", "naive_ft", style.DASHED, curves.ridge_at_best(tasks, n, PENALTIES)
         ),
-        Overlay("theory: floor over all penalties (naive)", "naive_ft", style.DOTTED, curves.floor(tasks)),
+        Overlay("theory: floor of all penalties (naive)", "naive_ft", style.DOTTED, curves.floor(tasks)),
     ]
     exact = results.at(concept_shift=cut["concept_shift"], weak_accuracy=accuracies)["bayes_misalignment"].mean("seed")
     exact = exact.transpose("prompts", "weak_accuracy", "num_icl")
@@ -130,7 +147,7 @@ def _theory(
     for prompts, method in REFINED.items():
         values = np.broadcast_to(exact.sel(prompts=prompts).values, n.shape)
         name = "shared prompt" if prompts == "shared" else "fresh prompts"
-        found.append(Overlay(f"exact Bayes after the same {name}", method, style.DASHED, values))
+        found.append(Overlay(f"exact Bayes, the same {name}", method, style.DASHED, values))
     return x, found
 
 
@@ -139,7 +156,7 @@ def _advantage(risk: xr.DataArray) -> str:
     pair = summarize(risk.sel({"method": list(RIVALS)}).transpose("seed", "method").values)
     gap, error = paired_difference(pair, 0, 1)
     low, high = confidence_interval(gap, error, pair.count)
-    return f"naive − fresh: {gap:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    return f"gap {gap:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 
 
 def _fit(axes: Axes, risks: np.ndarray, overlays: list[Overlay]) -> None:

@@ -234,6 +234,13 @@ def apart(places: Sequence[float], sizes: float | Sequence[float]) -> np.ndarray
     return found
 
 
+def name_beside(axes: Axes, name: str, color: str, start: float, place: float) -> None:
+    """A name to the right of a panel at the height `place`, with a line from `start`; heights are shares of it."""
+    look = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 0}
+    place_of = {"xycoords": "axes fraction", "textcoords": "axes fraction"}
+    axes.annotate(name, (1, start), (1.08, place), color=color, fontsize=6.5, va="center", arrowprops=look, **place_of)
+
+
 def legend_in(axes: Axes, handles: dict[str, Artist], title: str = "") -> None:
     """The legend in a panel of its own; it does not move the others."""
     band = Patch(facecolor="0.55", alpha=0.4, linewidth=0)

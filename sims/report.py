@@ -1,13 +1,13 @@
 """Turns finished sweeps into evidence: claims with their numbers, seed, configuration, commit and machine.
 
     python -m sims.report --results DIR [--out DIR/evidence]     the sweeps in DIR as evidence
-    python -m sims.report --results DIR --out docs/results       the same, over the evidence that is committed
     python -m sims.report --docs [--out docs/results]            the tables of all documents, from the evidence
 
-The first two write `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
+The first writes `<command>-<preset>.csv`, the numbers that claims and documents read (sims/evidence.py), and
 `<command>-<preset>.json`, the claims, evaluated on that table. A sweep that is no preset, not complete, or made by code
-with uncommitted changes is refused: a claim must name a command and a commit that anyone can run. The third
-fills every mark in the documents (sims/tables/marks.py). Tests do both again and compare.
+with uncommitted changes is refused: a claim must name a command and a commit that anyone can run. What is committed
+in docs/results also holds what figures read: `python -m figures.evidence` writes it. The second fills every
+mark in the documents (sims/tables/marks.py). Tests do both again and compare.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import xarray as xr
@@ -51,15 +51,37 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
 }
 
 
-def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
-    """(preset, claims and where they come from, rows of the table) of a finished sweep."""
+class Report(NamedTuple):
+    """A finished sweep whose numbers are watched: what claims and documents read of it is noted."""
+
+    name: str
+    preset: str
+    spec: Any
+    origin: dict[str, str]
+    watched: Evidence
+
+    def written(self) -> tuple[dict, list[dict]]:
+        """(where its numbers come from and its claims, rows of the table of what was read)."""
+        about, rows = evidence.table(self.watched)
+        claims = evaluate(evidence.build(about, rows), self.name, self.preset)
+        command = f"python -m sims.{SWEEPS[self.name].command} --preset {self.preset}"
+        start = {"command": command, "seed": self.spec.seed, "replicates": self.spec.replicates}
+        return start | self.origin | {"claims": claims} | about | {"config": json.loads(to_json(self.spec))}, rows
+
+
+def report(store: Path, name: str) -> Report:
+    """A finished sweep as evidence, after its claims and the documents have read what they need.
+
+    Raises:
+        InputError: if it is no preset, not complete, or made by code with uncommitted changes.
+    """
     sweep = SWEEPS[name]
     presets, spec = sweep.presets, read_config(store, sweep.kind)
     preset = next((p for p, known in presets.items() if identity(known) == identity(spec)), None)
     if preset is None:
         raise InputError(f"evidence must come from a preset, but {store} holds another configuration; run a preset.")
-    command = f"python -m sims.{sweep.command} --preset {preset}"
     if completed(store, spec) < presets[preset].replicates:
+        command = f"python -m sims.{sweep.command} --preset {preset}"
         raise InputError(f"evidence must be complete, but {store} is not; run {command}.")
     data = xr.open_zarr(store, consolidated=False).load()
     origin = {key: data.attrs[key] for key in ("identity", "commit", "device", "versions", "created")}
@@ -69,11 +91,32 @@ def report(store: Path, name: str) -> tuple[str, dict, list[dict]]:
     evaluate(watched, name, preset)
     if preset == "quick":  # which the documents are about
         marks.touch(ROOT, Sources(ROOT / "docs" / "results", {name: watched.data}))
-    about, rows = evidence.table(watched)
-    claims = evaluate(evidence.build(about, rows), name, preset)
-    about = {"command": command, "seed": spec.seed, "replicates": spec.replicates, **origin, "claims": claims, **about}
-    about["config"] = json.loads(to_json(spec))
-    return preset, about, rows
+    return Report(name, preset, spec, origin, watched)
+
+
+def reports(results: Path) -> list[Report]:
+    """Every sweep of a folder as evidence.
+
+    Raises:
+        InputError: if the folder has none, or one of them cannot be evidence.
+    """
+    found = {name: results / f"{name}.zarr" for name in SWEEPS if (results / f"{name}.zarr").exists()}
+    if not found:
+        raise InputError(f"--results must hold a store, but {results} has none; run a sweep first.")
+    return [report(store, name) for name, store in found.items()]
+
+
+def write(found: list[Report], out: Path) -> None:
+    """Write the table and the claims of every sweep into a folder, and print the claims."""
+    for each, (about, rows) in [(each, each.written()) for each in found]:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{each.name}-{each.preset}.json"
+        evidence.write(rows, list(about["coordinates"]), path.with_suffix(".csv"))
+        path.write_text(json.dumps(about, indent=1) + "\n")
+        print(f"{path} and .csv, {len(rows):,} numbers")
+        for claim in about["claims"]:
+            verdict = "ok  " if claim["holds"] else "FAIL"
+            print(f"  {verdict} {claim['claim']}: {claim['value']:.4g} {claim['relation']} {claim['bound']:.4g}")
 
 
 def evaluate(found: Evidence, name: str, preset: str) -> list[dict]:
@@ -99,26 +142,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.docs:
             _documents(options.out or COMMITTED)
         else:
-            _stores(options.results, options.out or options.results / "evidence")
+            write(reports(options.results), options.out or options.results / "evidence")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _stores(results: Path, out: Path) -> None:
-    found = {name: results / f"{name}.zarr" for name in SWEEPS if (results / f"{name}.zarr").exists()}
-    if not found:
-        raise InputError(f"--results must hold a store, but {results} has none; run a sweep first.")
-    for name, (preset, about, rows) in {name: report(store, name) for name, store in found.items()}.items():
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{name}-{preset}.json"
-        evidence.write(rows, list(about["coordinates"]), path.with_suffix(".csv"))
-        path.write_text(json.dumps(about, indent=1) + "\n")
-        print(f"{path} and .csv, {len(rows):,} numbers")
-        for claim in about["claims"]:
-            verdict = "ok  " if claim["holds"] else "FAIL"
-            print(f"  {verdict} {claim['claim']}: {claim['value']:.4g} {claim['relation']} {claim['bound']:.4g}")
 
 
 def _documents(out: Path) -> None:

@@ -240,7 +240,7 @@ def test_relaxed_assumptions_shows_the_best_penalty_by_its_mean(results, panels_
 
 
 def test_misfit_shows_gain_gap_and_accuracy(results, panels_of):
-    panels = panels_of("misfit")
+    panels = panels_of("misfit_grid")
     study = results.study("misfit").sel(weakness="confused")
     column = [str(w) for w in results.study("misfit")["weakness"].values].index("confused")
     gained = study["mean"].sel(quantity="weak_risk") - study["mean"].sel(quantity="hull_risk")
@@ -252,6 +252,8 @@ def test_misfit_shows_gain_gap_and_accuracy(results, panels_of):
     assert shows(panels[5 + column], recovered[np.isfinite(low)])
     assert shows(panels[10 + column], study["mean"].sel(quantity="hull_sign_accuracy").values)
     assert any("no gap" in text.get_text() for text in panels[5 + 2].texts)
+    front = panels_of("misfit")
+    assert len(front) == 6 and shows(front[1], gained.values) and shows(front[3 + 1], recovered[np.isfinite(low)])
 
 
 def test_gain_less_misfit_is_paired():
