@@ -14,14 +14,21 @@ ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 88
 COMMANDS = (
     "figures.make",
+    "figures.evidence",
     "figures.explorer",
     "figures.published",
     "figures.zoo",
     "benchmarks.run",
     "benchmarks.accelerator",
     "benchmarks.networks",
+    "benchmarks.language",
+    "benchmarks.methods",
+    "sims.methods.submit",
+    "sims.methods.verify",
+    "sims.language.gate",
+    "sims.risk_sweep.headline",
 )
-"""Commands outside sims/ that have options."""
+"""Commands that `python -m sims` does not list, with options."""
 TITLES = {
     "theory": "Theory: closed forms",
     "theory_zoo": "Theory zoo",

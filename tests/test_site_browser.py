@@ -1,4 +1,4 @@
-"""The explorer in a browser: its controls lead to the numbers of its file, and its address holds the setting."""
+"""The site in a browser: controls of the explorer lead to the numbers of its file, and every text can be read."""
 
 import json
 import shutil
@@ -10,7 +10,8 @@ from sims.risk_sweep.__main__ import main as risk_sweep
 from tests.conftest import ROOT
 from tests.test_explorer import COMMITTED, value
 
-PAGE = ROOT / "site" / "explorer.html"
+SITE = ROOT / "site"
+PAGE = SITE / "explorer.html"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AT = {
     "num_concepts": 8,
@@ -26,6 +27,35 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium"),
 ]
 held = json.loads(COMMITTED.read_text())
+
+
+CONTRASTS = """() => {
+  const parse = (c) => [...c.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+  const over = (top, under) => top.slice(0, 3).map((x, i) => x * top[3] + under[i] * (1 - top[3]));
+  const linear = (x) => (x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  const light = (c) => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+  const found = {}, walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    const box = element.getBoundingClientRect(), own = getComputedStyle(element);
+    if (!text || !box.width || own.visibility === "hidden" || element.closest("script, style, noscript, svg")) continue;
+    const layers = [];
+    let opacity = 1;
+    for (let e = element; e; e = e.parentElement) {
+      layers.unshift(parse(getComputedStyle(e).backgroundColor));
+      opacity *= Number(getComputedStyle(e).opacity);
+    }
+    if (opacity === 0) continue;
+    const ground = layers.reduce((under, layer) => over(layer, under), [255, 255, 255]), ink = parse(own.color);
+    ink[3] *= opacity;
+    const [a, b] = [light(over(ink, ground)), light(ground)];
+    const least = parseFloat(own.fontSize) >= 24 ? 3 : 4.5;
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < least) found[`${element.tagName}.${element.className} ${text.slice(0, 30)}`] = ratio;
+  }
+  return found;
+}"""
+"""Texts whose contrast with what is behind them is too small (WCAG 2.1, AA): under 4.5, or 3 where they are large."""
 
 
 def number(x: float) -> str:
@@ -135,6 +165,20 @@ def test_a_phone_has_room_for_it(browser):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("#chart svg").bounding_box()["width"] > 300
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_from_what_is_behind_them(browser, scheme):
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900})
+    for name in ("index", "theory", "gallery", "explorer", "tutorials/own_method", "reference/commands"):
+        page = context.new_page()
+        page.goto((SITE / f"{name}.html").as_uri())
+        assert page.evaluate(CONTRASTS) == {}, name
+        page.close()
+    page = context.new_page()
+    page.set_content("<p style='color: #999'>grey on white</p>")
+    assert len(page.evaluate(CONTRASTS)) == 1
+    context.close()
 
 
 @pytest.mark.slow
