@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from w2s_jax import statistics
 
@@ -36,12 +37,16 @@ def where(cell: xr.Dataset, dims: Mapping[str, Any]) -> str:
     )
 
 
-def over_seeds(values: xr.DataArray) -> tuple[float, float, float]:
-    """Mean over seeds and the ends of its 95% interval."""
-    held = np.asarray(values, float)
-    sem = held.std(ddof=1) / np.sqrt(held.size)
-    low, high = statistics.confidence_interval(held.mean(), sem, held.size)
-    return float(held.mean()), float(low), float(high)
+def interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Mean of independent values `[n]`, n >= 2, such as one of each seed, and the ends of its 95% interval.
+
+    >>> [round(number, 2) for number in interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48]
+    """
+    found = statistics.summarize(np.asarray(values, float)[:, None])
+    ends = statistics.confidence_interval(found.mean, statistics.sem(found), found.count)
+    mean, low, high = (float(np.squeeze(part)) for part in (found.mean, *ends))
+    return mean, low, high
 
 
 def line(name: str, mean: float, low: float, high: float, more: str = "") -> str:

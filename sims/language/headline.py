@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from sims.engine.headline import line, nearest, over_seeds, where
+from sims.engine.headline import interval, line, nearest, where
 from sims.language.spec import LanguageSpec
+from w2s_jax.statistics import group_means
 
 CELL = {"voice": "", "teacher": "", "num_icl": 10**9}
 """The cell that is shown: the first voice and teacher, the longest context."""
@@ -15,7 +16,9 @@ def main_numbers(data: xr.Dataset, spec: LanguageSpec) -> Iterator[str]:
     """Content and style of all methods on questions held out."""
     cell = nearest(data, CELL)
     cell = cell.isel(question=(cell.split == "held_out").values)
-    yield f"questions held out at {where(cell, CELL)}: mean over {spec.replicates} seeds, 95% interval"
+    rows = cell.stack(row=("seed", "question"))
+    yield f"questions held out at {where(cell, CELL)}: mean over facts, {spec.replicates} seeds, 95% interval"
     for kind in ("content", "style"):
         for method in cell["method"].values:
-            yield line(f"{kind}: {method}", *over_seeds(cell[kind].sel({"method": method}).mean("question")))
+            means = group_means(rows[kind].sel({"method": method}).values, rows.fact.values)
+            yield line(f"{kind}: {method}", *interval(means))
