@@ -28,8 +28,10 @@ def read_by_figures(found: list[report.Report], tables: Path) -> None:
     for entry in FIGURES.values():
         if held.keys() & {*entry.stores, *entry.beside}:
             stores = [_one(name, held, tables) for name in (*entry.stores, *entry.beside)]
-            with contextlib.suppress(MissingResultError), style.style():  # a figure of what these sweeps do not vary
-                entry.draw(*(store for store in stores if store))
+            own = [held[name] for name in entry.stores if name in held]
+            for drawn in ([store for store in stores if store], own):  # committed tables may lack what it reads
+                with contextlib.suppress(MissingResultError, InputError), style.style():
+                    entry.draw(*drawn)
 
 
 def _results(each: report.Report) -> Results:
