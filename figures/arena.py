@@ -166,7 +166,11 @@ def method_table(results: Results, cost: Results | None = None) -> Figure:
             _cell(panel, len(kinds) + 4, row, f"{times[name]:.2g}" if name in times else "", np.nan)
     panel.set_xticks(range(len(heads)), heads)
     panel.xaxis.tick_top()
-    unreal = set(names) - set(data["method"].values[data["in_practice"].values]) if "in_practice" in data else set()
+    unreal = (
+        set(names) - set(data["method"].values[data["in_practice"].values.astype(bool)])
+        if "in_practice" in data
+        else set()
+    )
     panel.set_yticks(range(len(order)), [label_of(name) + " *" * (name in unreal) for name in order])
     panel.set(xlim=(-0.5, len(heads) - 0.5), ylim=(len(order) - 0.5, -0.5))
     panel.tick_params(length=0)

@@ -64,7 +64,9 @@ class Results(NamedTuple):
     def study(self, name: str) -> xr.Dataset:
         """One study of a theory sweep: `mean` and `sem` `[*axes quantity]`, `cov` `[*axes quantity quantity_2]`."""
         parts = [f"{name}_{part}" for part in ("mean", "sem", "cov")]
-        if not set(parts) <= set(self.data):
+        if self.table:
+            parts = [part for part in parts if part in self.data]
+        if not parts or not set(parts) <= set(self.data):
             command = command_for(self.name, Path("ANOTHER_FOLDER"))
             raise MissingResultError(
                 f"this figure needs the study {name}, which {self.name}.zarr does not hold; "

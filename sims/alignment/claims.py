@@ -49,11 +49,19 @@ def _other_methods(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
     """Compared with naive fine-tuning: what protects content, what that costs in style, and what does not help."""
     content = data.content.sel(split=list(ASKED))
     naive, train = _of(content, "naive_ft"), {"split": ["train"]}
-    for method, cells in (("anchored_contrastive", {}), ("self_refine", {}), ("selective", {}), ("reverse_kl", train)):
-        if method in spec.methods:
+    # Of what a teacher knows that knows most, naive fine-tuning loses too little for six seeds to tell.
+    harmful = {"capability": [capability for capability in spec.capability if capability <= 0.6]}
+    for method, cells in (
+        ("anchored_contrastive", {}),
+        ("self_refine", harmful),
+        ("selective", {}),
+        ("reverse_kl", train),
+    ):
+        if method in spec.methods and all(cells.values()):
             gain = _lower_end((_of(content, method) - naive).sel(cells))
-            where = " on train questions" if cells else ""
-            yield worst(f"{method} content minus naive_ft content{where}, lower end of its interval", gain, ">=", 0.0)
+            start = "capability <= 0.6: " if cells is harmful else ""
+            text = f"{start}{method} content minus naive_ft content{' on train questions' * (cells is train)}"
+            yield worst(f"{text}, lower end of its interval", gain, ">=", 0.0)
     if "anchored_contrastive" in spec.methods:
         if "source" in spec.methods:
             lost = (_of(content, "source") - _of(content, "anchored_contrastive")).mean("seed")
