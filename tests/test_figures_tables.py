@@ -1,5 +1,7 @@
 """Figures of committed tables: every committed figure is drawn of them; what they lack is one sentence."""
 
+import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,7 +11,10 @@ import pytest
 from PIL import Image
 
 from figures import alignment_methods, data, make, style
+from figures import evidence as figures_evidence
+from sims import evidence
 from sims.engine.checked import identity
+from sims.report import Report
 from sims.sweeps import SWEEPS
 from tests.panels import laid_out, texts
 
@@ -48,6 +53,26 @@ def test_a_committed_figure_is_drawn_of_committed_tables(name, tmp_path):
     )
     # another processor rounds closed forms otherwise, which may move the edge of a line by a shade
     assert drawn.shape == committed.shape and np.abs(drawn - committed).mean() < 0.5
+
+
+def test_evidence_of_an_empty_folder_is_refused(tmp_path, capsys):
+    assert figures_evidence.main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: --results must hold a store, but {tmp_path} has none; run a sweep first.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_figures_read_of_a_sweep_is_noted(finished):
+    tiny = finished("risk_sweep").data.load()
+    watched = evidence.watch(tiny)
+    spec = dataclasses.replace(SWEEPS["risk_sweep"].presets["smoke"], **json.loads(tiny.attrs["config"]))
+    figures_evidence.read_by_figures([Report("risk_sweep", "quick", spec, {}, watched)], Path("nowhere"))
+    assert watched.arrays["risk_mean"].read.mean() > 0.2 and watched.arrays["naive_path_mean"].read.any()
+    held = evidence.build(*evidence.table(watched))
+    results = data.Results("risk_sweep", held.data, json.loads(tiny.attrs["config"]), table=True)
+    for name in ("risk_vs_concept_shift", "naive_ft_trap", "phase_diagram"):
+        with style.style(), contextlib.suppress(data.MissingResultError):
+            make.FIGURES[name].draw(results)
 
 
 def test_what_a_table_lacks_is_a_sentence(tmp_path, capsys):

@@ -45,8 +45,8 @@ DRAWING_COMMANDS = ("compare", "plan.py")
 """Commands whose --figure is one point or table of the user's, of which there is no store."""
 
 
-READS_TABLES = {"tables.py"}
-"""The file of figures that opens committed tables, by the one reader that there is of them."""
+READS_TABLES = {"tables.py", "evidence.py"}
+"""Files of figures that open committed tables, by the one reader that there is of them, and that write them."""
 
 
 def python_files(*folders):
