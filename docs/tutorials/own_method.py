@@ -16,6 +16,8 @@
 # aligned). The student is linear and starts at the source.
 
 # %%
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 
@@ -100,8 +102,11 @@ for budget in found.budget.values:
 peeking = template.replace("view.features, labels", "view.features, view.weak_labels")
 path = Path(out, "peeking.py")
 path.write_text(peeking)
-print("exit code", arena(["--plugin", str(path), "--preset", "smoke", "--out", f"{out}/peeking"]))
-print("written:", Path(out, "peeking").exists())
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    code = arena(["--plugin", str(path), "--preset", "smoke", "--out", f"{out}/peeking"])
+print(said.getvalue().replace(out, "...").strip())
+print("exit code", code, " written:", Path(out, "peeking").exists())
 
 # %% [markdown]
 # Concepts and features also come in a random order in each replicate, so that no method can know the target by its
