@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import sims.methods.job
 import sims.posterior_sweep.job
 import sims.risk_sweep.job
 import sims.theory_sweep.job
+from benchmarks.timing import in_fresh_process
 from sims.language.spec import SMOKE
 from tests.tiny import ARENA, NETWORKS, TINY, cheaply
 from tests.tiny_checkpoints import tiny, write_folder
@@ -57,25 +59,41 @@ def test_a_callback_or_double_precision_is_noticed():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["risk_sweep", "posterior_sweep", "theory_sweep", "methods", "methods_sign"])
 def test_simulations_lower(name):
+    in_fresh_process(_simulation, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_and_judging_of_networks_lower(name, tmp_path):
+    in_fresh_process(_network, name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", ["full", "last_layers", "lora"])
+def test_a_language_sweep_lowers(trained, tmp_path):
+    in_fresh_process(_language, trained, tmp_path)
+
+
+# In processes of their own, in single precision from the start: constants that other tests traced in double precision
+# may be found again here.
+
+
+def _simulation(name: str) -> None:
     module = getattr(sims, name.removesuffix("_sign")).job
     spec = TINY[name].spec if name in TINY else dataclasses.replace(ARENA.spec, labels="sign")
     with jax.enable_x64(False):
         assert_fit_for_accelerators(lowered(module.prepare(spec)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
-def test_training_and_judging_of_networks_lower(name, tmp_path):
+def _network(name: str, folder: Path) -> None:
     module = getattr(sims, name.split("_")[0]).job
     with cheaply(), jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(module.prepare(TINY[name].spec, tmp_path)))
+        assert_fit_for_accelerators(lowered(module.prepare(TINY[name].spec, folder)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trained", ["full", "last_layers", "lora"])
-def test_a_language_sweep_lowers(trained, tmp_path):
-    folder = write_folder(tmp_path / "tiny", tiny(), config={"max_position_embeddings": 1024})
+def _language(trained: str, folder: Path) -> None:
+    model = write_folder(folder / "tiny", tiny(), config={"max_position_embeddings": 1024})
     methods = (*SMOKE.methods, "self_refine", "aux_confidence")
-    spec = dataclasses.replace(SMOKE, model=str(folder), trained=trained, methods=methods)
+    spec = dataclasses.replace(SMOKE, model=str(model), trained=trained, methods=methods)
     with jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(sims.language.job.prepare(spec, tmp_path)))
+        assert_fit_for_accelerators(lowered(sims.language.job.prepare(spec, folder)))
