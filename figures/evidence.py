@@ -29,9 +29,12 @@ def read_by_figures(found: list[report.Report], tables: Path) -> None:
         if held.keys() & {*entry.stores, *entry.beside}:
             stores = [_one(name, held, tables) for name in (*entry.stores, *entry.beside)]
             own = [held[name] for name in entry.stores if name in held]
-            for drawn in ([store for store in stores if store], own):  # committed tables may lack what it reads
-                with contextlib.suppress(MissingResultError, InputError), style.style():
-                    entry.draw(*drawn)
+            with contextlib.suppress(MissingResultError), style.style():  # a figure of what these sweeps do not vary
+                try:
+                    entry.draw(*(store for store in stores if store))
+                except (InputError, KeyError):  # committed tables of others may lack what it reads
+                    if own:
+                        entry.draw(*own)
 
 
 def _results(each: report.Report) -> Results:

@@ -89,8 +89,6 @@ def _check(stores: list[Results]) -> None:
 def _method(stores: list[Results], forms: list[dict[str, np.ndarray]], method: str) -> dict[str, Any]:
     """What the page draws of one method, over the number of concepts and the axes that move it."""
     uses = [axis for axis in AXES if bool(stores[0].data[f"uses_{axis}"].sel({"method": method}))]
-    if method == "ceiling":
-        uses = [axis for axis in AXES if axis in ("sample_size", "concept_shift")]
     first = tuple(slice(None) if axis in uses else 0 for axis in AXES)
     means, errors = [], []
     for store in stores:

@@ -21,7 +21,7 @@
 
   // --- the numbers -------------------------------------------------------------------------------------------------
 
-  const value = (axis, where = at) => data.axes[axis][where[axis]];
+  const value = (axis) => data.axes[axis][at[axis]];
   const place = (axes, where) => axes.reduce((i, axis) => i * data.axes[axis].length + where[axis], 0);
 
   function look(method, kind, where = at) {
@@ -75,7 +75,7 @@
   // --- elements ----------------------------------------------------------------------------------------------------
 
   function make(name, attributes = {}, ...children) {
-    const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "title", "desc"].includes(name);
+    const svg = ["svg", "g", "line", "path", "circle", "rect", "text", "title"].includes(name);
     const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
     for (const [key, held] of Object.entries(attributes)) {
       if (key.startsWith("on")) element.addEventListener(key.slice(2), held);
@@ -130,7 +130,7 @@
   // --- the chart ---------------------------------------------------------------------------------------------------
 
   const HEIGHT = 380, LEFT = 52, TOP = 14, BOTTOM = 44, NARROW = 500;
-  let WIDTH = 640, RIGHT = 180;
+  let WIDTH, RIGHT; // by the room that there is
 
   function chart(room) {
     WIDTH = Math.min(Math.max(room, 320), 700);
