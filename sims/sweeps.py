@@ -22,6 +22,7 @@ from sims.risk_sweep import job as risk_job
 from sims.theory_sweep import __main__ as theory_sweep
 from sims.theory_sweep import job as theory_job
 from w2s_jax.alignment.worlds import WORLDS
+from w2s_jax.names import Labels
 
 
 class Sweep(NamedTuple):
@@ -40,6 +41,15 @@ def _of(module: ModuleType, kind: type, prepare: Callable[[Any], Job]) -> Sweep:
     return Sweep(module.__name__.split(".")[1], kind, module.PRESETS, lambda spec, out: prepare(spec))
 
 
+def _with_true_labels(labels: Labels) -> Sweep:
+    """An arena with the shares of true labels of its presets, which the command names."""
+    presets = methods.presets(labels, few=True)
+    shares = " ".join(f"{share:g}" for share in presets["quick"].true_label_share)
+    sign = " --labels sign" * (labels == "sign")
+    found = _of(methods, methods.ArenaSpec, prepare_arena)
+    return found._replace(command=f"methods{sign} --true-label-share {shares}", presets=presets)
+
+
 def _in_world(task: str) -> Sweep:
     presets = {name: dataclasses.replace(preset, task=task) for name, preset in alignment.PRESETS.items()}
     return Sweep(f"alignment --task {task}", alignment.AlignmentSpec, presets, prepare_alignment)
@@ -53,6 +63,8 @@ SWEEPS = {
     "methods_sign": _of(methods, methods.ArenaSpec, prepare_arena)._replace(
         command="methods --labels sign", presets=methods.presets("sign")
     ),
+    "methods_true_labels": _with_true_labels("linear"),
+    "methods_sign_true_labels": _with_true_labels("sign"),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, prepare_incontext),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
     "language": Sweep("language", language.LanguageSpec, language.PRESETS, prepare_language),

@@ -9,10 +9,10 @@ from w2s_jax.methods import LABELS, METHODS, Labels, Method, View, draw_view
 from w2s_jax.tasks import Weakness
 from w2s_jax.types import Task, stack
 
-NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL = 3, 6, 40, 4
+NUM_CONCEPTS, DIM, NUM_SAMPLES, NUM_ICL, TRUE_SHARE = 3, 6, 40, 4, 0.4
 LANES = 2
 
-draw = jax.jit(draw_view, static_argnums=(2, 3, 4))
+draw = jax.jit(partial(draw_view, true_label_share=TRUE_SHARE), static_argnums=(2, 3, 4))
 
 
 def methods_of(labels: Labels) -> dict[str, Method]:

@@ -14,7 +14,7 @@ from sims.alignment.spec import METHODS as WORLD_METHODS
 from sims.engine.checked import InputError, from_json, identity, to_json
 from sims.methods import __main__ as methods
 from sims.methods.claims import sign_claims
-from sims.methods.replicate import PER_EXAMPLE, PER_TEACHER, first, grid_of
+from sims.methods.replicate import PER_EXAMPLE, PER_MODEL, first, grid_of
 from sims.methods.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
 from tests.arena_views import draw
 from tests.helpers import assert_field_refused, assert_same_trees, load, of
@@ -79,14 +79,16 @@ def test_presets_can_be_run():
     for labels in LABELS:
         for name, spec in presets(labels).items():
             assert spec.labels == labels
-            assert spec.methods == tuple(name for name, method in METHODS.items() if labels in method.labels)
+            able = tuple(name for name, method in METHODS.items() if labels in method.labels)
+            assert spec.methods == tuple(name for name in able if name not in TRUE_LABEL_METHODS)
             assert spec.matched_least >= 2
             assert dataclasses.replace(spec, labels="linear", methods=NUMBERS) == PRESETS[name]
+            assert presets(labels, few=True)[name].methods == able
     assert PRESETS["quick"].num_cells == 5 * 4 * 4
 
 
 def test_stores_from_before_there_were_signs_are_of_numbers():
-    newer = ("labels", "definitions", "plugin")
+    newer = ("labels", "definitions", "plugin", "true_label_share")
     older = {name: value for name, value in dataclasses.asdict(TINY).items() if name not in newer}
     of_then = dataclasses.replace(TINY, definitions=1)
     assert from_json(ArenaSpec, json.dumps(older)) == of_then and from_json(ArenaSpec, to_json(TINY)) == TINY
@@ -132,8 +134,9 @@ def cut(view, count: int):
         features=view.features[keep],
         chance=type(view.chance)(*(x[keep] for x in view.chance)),
         prompts=type(view.prompts)(*(x[keep] for x in view.prompts)),
+        few_true_labels=type(view.few_true_labels)(*(x[keep] for x in view.few_true_labels)),
         weak_densities=view.weak_densities and type(view.weak_densities)(*(x[keep] for x in view.weak_densities)),
-        **{name: value[:, keep] for name in PER_TEACHER if (value := getattr(view, name)) is not None},
+        **{name: value[:, keep] for name in PER_MODEL if (value := getattr(view, name)) is not None},
         **{name: value[keep] for name in PER_EXAMPLE if (value := getattr(view, name)) is not None},
     )
 
@@ -141,7 +144,7 @@ def cut(view, count: int):
 def test_the_first_examples_of_a_view(key):
     view = jax.tree.map(np.asarray, draw(key, task_of(0.5), 12, 4))
     assert_same_trees(first(view, 5), cut(view, 5))
-    per_example = {"features", "chance", "prompts", "weak_densities", *PER_TEACHER, *PER_EXAMPLE}
+    per_example = {"features", "chance", "prompts", "weak_densities", "few_true_labels", *PER_MODEL, *PER_EXAMPLE}
     assert set(View._fields) - per_example == {"source", "middle_coef"}
 
 

@@ -170,6 +170,7 @@ HARD_SIGNS = {
     "aux_confidence": {"soft"},
     "self_label": {"concept_shift"},
     "anchored_contrastive": {"concept_shift", "strength"},
+    "boosted_ensemble": {"concept_shift", "weak_penalty"},
     "self_refine": {"concept_shift", "temperature"},
     "icl_refine": {"concept_shift", "temperature"},
 }
@@ -181,7 +182,7 @@ def risk(labels, name, values: dict, key):
     task = w2s.make_task(num_concepts=3, dim=5, **{each: values.get(each, AT[each]) for each in AT})
     method = methods_of(labels)[name]
     coef = method(
-        draw_view(key, task, 32, 4, labels), **{knob: values[knob] for knob in method.knobs if knob in values}
+        draw_view(key, task, 32, 4, labels, 0.25), **{knob: values[knob] for knob in method.knobs if knob in values}
     )
     return w2s.excess_risk(coef if labels == "linear" else coef * jnp.sqrt(task.noise_var), task.target_coef)
 

@@ -42,7 +42,7 @@ CHANCE = {"self_label", "self_refine", "icl_refine", "intent_refine", "contrasti
 """Methods with draws of their own, and anchored_contrastive, which draws signs."""
 CASES = [(labels, name) for labels in LABELS for name in methods_of(labels)]
 UNSEEN = {
-    "linear": {"weak_log_odds", "unaligned_log_odds", "colleague_log_odds"},
+    "linear": {"weak_log_odds", "unaligned_log_odds", "colleague_log_odds", "weak_concept_log_odds"},
     "sign": {"unaligned_labels", "weak_densities"},
 }
 """What there is not in a view."""
@@ -119,7 +119,7 @@ def test_neighbours_in_a_batch_do_not_matter(fitted):
 def test_the_order_of_examples_does_not_matter(fitted):
     order = np.random.default_rng(0).permutation(NUM_SAMPLES)
     places = dict.fromkeys(View._fields, order) | dict.fromkeys(
-        ("colleague_labels", "colleague_log_odds"), np.s_[:, order]
+        ("colleague_labels", "colleague_log_odds", "weak_concept_log_odds"), np.s_[:, order]
     )
     view = fitted.views[0]
     fields = {
@@ -160,11 +160,12 @@ def test_some_methods_have_chance_of_their_own(fitted):
     assert fitted.changed(first._replace(chance=second.chance)) == expected
 
 
-def test_nobody_but_the_ceiling_reads_the_target(fitted):
+def test_the_target_moves_those_alone_who_say_that_they_read_it(fitted):
     turned = fitted.task._replace(target_prior=jnp.roll(fitted.task.target_prior, 1))
     view = draw(jax.random.key(0), turned, NUM_SAMPLES, NUM_ICL, fitted.labels)
     np.testing.assert_array_equal(view.weak_labels, fitted.views[0].weak_labels)
-    assert fitted.changed(view) == {"ceiling"}
+    reads = {"true_labels", "few_true_labels"}
+    assert fitted.changed(view) == {n for n, m in methods_of(fitted.labels).items() if reads & set(m.sees)}
 
 
 # --- kinds of labels, knobs, bad input and cost ---------------------------------------------------------------------

@@ -26,12 +26,16 @@ OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 
 Activation = Literal["swiglu", "gelu"]
 
-SIGN_ONLY = ("product_loss", "confidence_window", "entropy_loss")
+TRUE_LABEL_METHODS = ("true_only", "weighted_true", "weak_then_true", "boosted_ensemble")
+"""Methods of the arena that use a few true labels."""
+SIGN_ONLY = ("product_loss", "confidence_window", "entropy_loss", "boosted_ensemble")
 """Methods of the arena that learn from signs alone."""
 ARENA_METHODS = (
-    *("source", "ceiling", "naive_ft", "early_stopping", "self_label", "aux_confidence", *SIGN_ONLY),
+    *("source", "ceiling", "naive_ft", "early_stopping", "self_label", "aux_confidence"),
+    *("product_loss", "confidence_window", "entropy_loss"),
     *("bootstrapping", "ensemble", "experts", "experts_from_source", "selective", "contrastive"),
     *("anchored_contrastive", "reverse_kl", "hull", "em_prior", "self_refine", "icl_refine", "intent_refine"),
+    *TRUE_LABEL_METHODS,
 )
 """Methods of `w2s_jax.methods.METHODS`, in its order."""
 WORLDS = ("persona", "explanation", "math", "bias")

@@ -274,3 +274,23 @@ def _label_law(task: Task, labeler: Labeler):
         raise ValueError(f"labeler must be one of {', '.join(laws)}; got {labeler!r}.")
     concepts, prior, noise_var = laws[labeler]
     return concepts, no_gradient(CONCEPTS_JUMP, prior), noise_var
+
+
+COUNT_JUMPS = "a count of examples has no derivative; use differences of means over many keys."
+
+
+def evenly_spread(num_samples: int, share: Scalar) -> Float[Array, "n"]:
+    """1 for a share of the examples, spread evenly, and 0 for the others.
+
+    Example i, from 1 on, is one where i * share passes an integer: the first n have floor(n * share), for every n.
+
+    Args:
+        num_samples: n >= 1, static.
+        share: in [0, 1].
+
+    >>> evenly_spread(8, 0.25).tolist()
+    [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    """
+    share = no_gradient(COUNT_JUMPS, jnp.asarray(share, jnp.result_type(share, float)))
+    # A millionth more, so that rounding takes none away where the product is an integer.
+    return jnp.diff(jnp.floor(jnp.arange(num_samples + 1) * share * (1 + 1e-6))).astype(share.dtype)

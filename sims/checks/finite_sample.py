@@ -9,17 +9,21 @@ from sims.checks.check import Check
 from sims.checks.draws import (
     changed,
     data_sets,
+    fits,
+    generator,
     mixing,
     naive_fits,
     normals,
     risks_of,
     solve,
     source_coef,
+    target_coef,
     turned_task,
     two_concepts,
+    weak_coef,
 )
 from w2s_jax import theory
-from w2s_jax.types import Task
+from w2s_jax.types import Key, Task
 
 CELL = {"num_concepts": 3, "weak_accuracy": 0.7, "concept_shift": 0.5}
 OVER, UNDER = (24, 6, 6000), (5, 20, 4000)
@@ -30,7 +34,7 @@ WIDE = 96
 
 def checks() -> list[Check]:
     """The rows of `theory.finite_sample`."""
-    return [*_least_squares(), *_terms(), *_refined(), *_ridge(), *_ridge_corrections()]
+    return [*_least_squares(), *_terms(), *_refined(), *_partly_true(), *_ridge(), *_ridge_corrections()]
 
 
 def _least_squares() -> list[Check]:
@@ -106,6 +110,36 @@ def _single_term(dim: int, noise_var: float, spread: float) -> Task:
         weak_noise_var=noise_var,
         feature_var=np.ones(dim),
     )
+
+
+def _partly_true() -> list[Check]:
+    """Weak labels of which some are true; without noise a small sample shows every constant of the bias."""
+    task = turned_task(0.5, dim=6, **CELL)
+    quiet = turned_task(1.0, **CELL | {"num_concepts": 2}, dim=3, noise_var=0.0)
+    cells = [
+        ("9 of 24", task, 24, 9, 6000, 1.0),
+        ("200 of 400", turned_task(1.0, dim=6, weakness="opposed", **CELL), 400, 200, 500, 1.0),
+        ("6 of 7, no noise", quiet, 7, 6, 40_000, 10.0),
+    ]
+    return [
+        Check(
+            f"least squares, labels true for {name}, d = {task.feature_var.shape[0]}",
+            ("mixed_labels_risk",),
+            lambda task=task, n=n, true=true: theory.mixed_labels_risk(task, n, true),
+            lambda key, task=task, n=n, true=true, count=count: _partly_true_risks(key, task, n, true, count),
+            sharpen=sharpen,
+        )
+        for name, task, n, true, count, sharpen in cells
+    ]
+
+
+def _partly_true_risks(key: Key, task: Task, num_samples: int, num_true: int, count: int) -> np.ndarray:
+    rng, scale = generator(key), np.sqrt(np.asarray(task.feature_var))
+    rows = rng.standard_normal((count, num_samples, len(scale))) * scale
+    weak = np.arange(num_samples) >= num_true
+    noise = np.where(weak, float(task.weak_noise_var), float(task.noise_var)) ** 0.5
+    labels = np.where(weak, rows @ weak_coef(task), rows @ target_coef(task))
+    return risks_of(task, fits(rows, labels + noise * rng.standard_normal((count, num_samples))))
 
 
 def _refined() -> list[Check]:

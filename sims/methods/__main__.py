@@ -18,11 +18,12 @@ from w2s_jax.names import LABELS
 
 
 def start(spec: ArenaSpec, out: Path, options: Any = None) -> Path:
-    """Run an arena, or what is missing of it, into `out`/methods.zarr or, with sign labels, `out`/methods_sign.zarr."""
+    """Run an arena, or what is missing of it, into `out`/methods.zarr; the name goes on with _sign for sign labels and
+    with _true_labels where some are true."""
     from sims.engine.run import ALONE, run
     from sims.methods.job import prepare
 
-    name = "methods" if spec.labels == "linear" else f"methods_{spec.labels}"
+    name = "methods" + "_sign" * (spec.labels == "sign") + "_true_labels" * spec.has_true_labels
     return run(name, spec, prepare, out, options or ALONE)
 
 
@@ -36,7 +37,8 @@ def _act(given: list[str]) -> int:
     about = f"{__doc__}\n--list prints the methods, what they see, cost and tune, and runs nothing."
     given, own = _loaded(given)
     labels = _value(given, "--labels") or "linear"
-    known = presets(labels, own) if labels in LABELS else PRESETS
+    few = any(word.split("=")[0] == "--true-label-share" for word in given)
+    known = presets(labels, own, few) if labels in LABELS else PRESETS
     if "--list" not in given:
         return cli.main("methods", about, known, ArenaSpec, start, given, "sims.methods.headline")
     check_members("labels", (labels,), LABELS)

@@ -42,8 +42,10 @@ def disguised(view: View, by: Disguise) -> View:
 
     source, prompts = view.source, view.prompts
     assert source is not None and prompts is not None and view.middle_coef is not None
+    weak = view.weak_concept_log_odds
     return view._replace(
         features=turned(view.features),
+        weak_concept_log_odds=None if weak is None else weak[by.concepts],
         source=source._replace(
             concepts=turned(source.concepts[by.concepts]),
             source_prior=source.source_prior[by.concepts],

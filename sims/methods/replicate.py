@@ -10,16 +10,17 @@ from sims.methods.disguise import disguised, draw_disguise, put_back
 from sims.methods.relaxed import relaxed_tasks
 from sims.methods.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
-from w2s_jax.methods import View, draw_view, known
-from w2s_jax.methods.kinds import KINDS
+from w2s_jax.methods import Method, View, draw_view, known
+from w2s_jax.methods.kinds import KINDS, Kind
+from w2s_jax.methods.true_labels import true_shares
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.tasks import make_task
-from w2s_jax.types import Dataset, Key, Task, stack
+from w2s_jax.types import Dataset, Key, Scalar, Task, stack
 
 PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
 """Fields of a view that hold a number for each example."""
-PER_TEACHER = ("colleague_labels", "colleague_log_odds")
-"""Fields of a view that hold a number for each example and colleague."""
+PER_MODEL = ("colleague_labels", "colleague_log_odds", "weak_concept_log_odds")
+"""Fields of a view that hold a number for each example and colleague, or concept."""
 
 
 class Outcome(NamedTuple):
@@ -31,6 +32,8 @@ class Outcome(NamedTuple):
     """Risk with all values of the knobs, method after method."""
     rank: Float[Array, "*r C B N"]
     """Rank of the tuned risks of `ranked` methods, 1 for the lowest; ties share their mean rank."""
+    copied: Float[Array, "*r C B M"] | None
+    """Share of the teacher's errors that each tuned student repeats; None for labels that are not right or wrong."""
 
 
 class Sums(NamedTuple):
@@ -43,10 +46,14 @@ class Sums(NamedTuple):
     """sum (x - mean)^2."""
     rank: statistics.Summary
     """`[B N]`: a replicate's rank is its mean over the cells of the grid."""
+    copied_mean: Float[Array, "C B M"] | None
+    """NaN, as below, where the teacher makes no errors."""
+    copied_square: Float[Array, "C B M"] | None
+    """sum (x - mean)^2."""
 
 
 def grid_of(spec: ArenaSpec) -> Task:
-    """The tasks of all cells `[C]`: weakness, then weak accuracy, then concept shift; and then the relaxed ones."""
+    """The tasks of all cells `[C]` in the order of the axes; and then the relaxed ones."""
     tasks = [
         make_task(
             num_concepts=spec.num_concepts,
@@ -59,34 +66,52 @@ def grid_of(spec: ArenaSpec) -> Task:
         for weakness in spec.weakness
         for accuracy in spec.weak_accuracy
         for shift in spec.concept_shift
+        for _ in spec.true_label_share
     ]
     return stack([*tasks, *relaxed_tasks(spec)])
 
 
 def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
     """All methods on all cells, from the same draws."""
-    return jax.lax.map(lambda task: _on_task(spec, key, task), tasks)
+    if not spec.has_true_labels:
+        return jax.lax.map(lambda task: _on_task(spec, key, task, 0.0), tasks)
+    num_relaxed = tasks.noise_var.shape[0] - spec.num_cells
+    repeats = spec.num_cells // len(spec.true_label_share)
+    shares = jnp.array([*spec.true_label_share * repeats, *spec.true_label_share[-1:] * num_relaxed])
+    return jax.lax.map(lambda cell: _on_task(spec, key, *cell), (tasks, shares))
 
 
-def _on_task(spec: ArenaSpec, key: Key, task: Task) -> Outcome:
-    kind, view = KINDS[spec.labels], draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels)
-    target = kind.target(task)
-    held = Dataset(view.features[spec.num_fitted :], known(view.weak_labels)[spec.num_fitted :])
-    tuned, tried, rank = [], [], []
+def _on_task(spec: ArenaSpec, key: Key, task: Task, share: Scalar) -> Outcome:
+    kind, view = KINDS[spec.labels], draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels, share)
+    target, held = kind.target(task), last(view, spec.sample_size - spec.num_fitted)
+    tuned, tried, rank, copied = [], [], [], []
     for budget in BUDGETS:
-        chosen, all_tried = [], []
+        chosen, all_tried, repeated = [], [], []
         for name in spec.methods:
             coefs = _try(spec, name, key, first(view, spec.examples(name, budget)))
             risks = jax.vmap(lambda coef: kind.risk(coef, target, task))(coefs)
-            losses = kind.held_out(coefs, held)
-            chosen.append(risks[jnp.argmin(losses)])
+            best = jnp.argmin(_held_out(spec.method(name), kind, coefs, held))
+            chosen.append(risks[best])
             all_tried.append(risks)
+            if kind.copied is not None:
+                repeated.append(kind.copied(coefs[best], target, task))
         teacher = kind.risk(kind.teacher(task), target, task)
         tuned.append(jnp.stack([*chosen, teacher]))
         tried.append(jnp.concatenate(all_tried))
         rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]
         rank.append(_ranks(jnp.stack(rivals)))
-    return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank))
+        copied += [jnp.stack(repeated)] if repeated else []
+    return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank), jnp.stack(copied) if copied else None)
+
+
+def _held_out(method: Method, kind: Kind, coefs: Float[Array, "t d"], held: View) -> Float[Array, "t"]:
+    """Loss by which knobs are chosen: of weak labels; for a method that sees true ones, of those if any is held out."""
+    weak = kind.held_out(coefs, Dataset(held.features, known(held.weak_labels)))
+    if "few_true_labels" not in method.sees:
+        return weak
+    few = known(held.few_true_labels)
+    true = kind.held_out(coefs, Dataset(held.features, few.labels), true_shares(few))
+    return jnp.where(few.given.sum() > 0, true, weak)
 
 
 def _try(spec: ArenaSpec, name: str, key: Key, view: View) -> Float[Array, "t d"]:
@@ -117,16 +142,25 @@ def _ranks(risks: Float[Array, "N"]) -> Float[Array, "N"]:
 
 def first(view: View, count: int) -> View:
     """The view of the first examples alone."""
+    return _part(view, 0, count)
 
+
+def last(view: View, count: int) -> View:
+    """The view of the last examples alone."""
+    return _part(view, len(view.features) - count, len(view.features))
+
+
+def _part(view: View, start: int, stop: int) -> View:
     def cut(leaf: Array, axis: int = 0) -> Array:
-        return jax.lax.slice_in_dim(leaf, 0, count, axis=axis)
+        return jax.lax.slice_in_dim(leaf, start, stop, axis=axis)
 
     return view._replace(
         features=cut(view.features),
         chance=jax.tree.map(cut, view.chance),
         prompts=jax.tree.map(cut, view.prompts),
         weak_densities=jax.tree.map(cut, view.weak_densities),
-        **{name: None if (values := getattr(view, name)) is None else cut(values, 1) for name in PER_TEACHER},
+        few_true_labels=jax.tree.map(cut, view.few_true_labels),
+        **{name: None if (values := getattr(view, name)) is None else cut(values, 1) for name in PER_MODEL},
         **{name: None if (values := getattr(view, name)) is None else cut(values) for name in PER_EXAMPLE},
     )
 
@@ -137,11 +171,15 @@ def block_sums(spec: ArenaSpec, key: Key, first_replicate: Array, total: Array, 
     found = jax.lax.map(lambda i: replicate(spec, replicate_key(key, i), tasks), index)
     counts = (index < total).astype(float)
     share = counts / jnp.maximum(counts.sum(), 1)
-    tried_mean = jnp.tensordot(share, found.tried, 1)
+
+    def moments(values: Array) -> tuple[Array, Array]:
+        mean = jnp.tensordot(share, values, 1)
+        return mean, jnp.tensordot(counts, jnp.square(values - mean[None]), 1)
+
     return Sums(
         statistics.summarize(found.tuned, counts),
         counts.sum(),
-        tried_mean,
-        jnp.tensordot(counts, jnp.square(found.tried - tried_mean[None]), 1),
+        *moments(found.tried),
         statistics.summarize(found.rank[:, : spec.num_cells].mean(axis=1), counts),
+        *((None, None) if found.copied is None else moments(found.copied)),
     )

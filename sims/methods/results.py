@@ -14,9 +14,9 @@ from sims.methods.spec import BUDGETS, ArenaSpec
 from w2s_jax import statistics
 from w2s_jax.methods.kinds import KINDS
 
-CELL = ("weakness", "weak_accuracy", "concept_shift")
 TUNINGS = ("weak_labels", "oracle")
-"""How the values of the knobs are chosen: by held-out weak labels, in each replicate; or by the mean true risk."""
+"""How the values of the knobs are chosen: by held-out weak labels (true ones for methods that see some), in each
+replicate; or by the mean true risk."""
 LABELS = {
     "method": ("method", ""),
     "method_2": ("method", ""),
@@ -25,6 +25,7 @@ LABELS = {
     "weakness": ("kind of weak teacher", ""),
     "weak_accuracy": ("weak accuracy", "1"),
     "concept_shift": ("concept shift (total variation distance)", "1"),
+    "true_label_share": ("share of the examples that have a true label", "1"),
     "assumption": ("assumption that is relaxed", ""),
     "level": ("number of the level of relaxed_level", ""),
 }
@@ -35,9 +36,10 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
     leaves = [store.read(block, 0) for block in range(len(counts))]
     tuned, rank = (merged(leaves, name) for name in ("tuned.", "rank."))
     count, methods = int(counts.sum()), len(spec.methods)
-    oracle_mean, oracle_sem = _oracle(spec, leaves)
+    oracle_mean, oracle_sem = _oracle(spec, *_spread(leaves, "tried"))
+    cell = spec.axes
     mean, sem, cov = tuned.mean[..., :methods], statistics.sem(tuned)[..., :methods], statistics.covariance(tuned)
-    own, pair = ("budget", *CELL, "method"), ("budget", *CELL, "method", "method_2")
+    own, pair = ("budget", *cell, "method"), ("budget", *cell, "method", "method_2")
     risk, risk_sem = np.stack([mean, oracle_mean]), np.stack([sem, oracle_sem])
     relaxed = ("tuning", "assumption", "level", "budget", "method")
     what = KINDS[spec.labels].risk_name
@@ -53,8 +55,12 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
             _on_grid(spec, cov[..., :methods, :methods]),
             "covariance of two methods' risks in one replicate, knobs tuned on weak labels",
         ),
-        "weak_risk": (CELL, _on_grid(spec, tuned.mean[..., -1])[0], f"of the teacher: {what}"),
+        "weak_risk": (cell, _on_grid(spec, tuned.mean[..., -1])[0], f"of the teacher: {what}"),
     }
+    if KINDS[spec.labels].copied is not None:
+        for part, values in zip(("mean", "sem"), _spread(leaves, "copied")):
+            text = f"share of the teacher's errors that the student repeats, knobs tuned on weak labels: {part}"
+            variables[f"copied_errors_{part}"] = (own, _on_grid(spec, values), text)
     if "ceiling" in spec.methods:
         for part, values in zip(("pgr", "pgr_low", "pgr_high"), _pgr(spec, tuned)):
             text = "performance gap recovered, knobs tuned on weak labels"
@@ -88,7 +94,7 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
     variables["examples"] = (("budget", "method"), np.array(fitted), "weak examples that it fits")
     variables["num_replicates"] = ((), np.array(count), "independent replicates")
     data = {name: (dims, values, {"long_name": text, "units": "1"}) for name, (dims, values, text) in variables.items()}
-    values = {dim: getattr(spec, dim) for dim in CELL}
+    values = {dim: getattr(spec, dim) for dim in cell}
     values |= {"assumption": spec.relaxed, "level": range(NUM_LEVELS)}
     values |= {"method": spec.methods, "method_2": spec.methods, "tuning": TUNINGS, "budget": BUDGETS}
     coords = {dim: ((dim,), np.array(values[dim]), dict(zip(("long_name", "units"), LABELS[dim]))) for dim in values}
@@ -99,21 +105,27 @@ def relative_sem(spec: ArenaSpec, store: Store, blocks: np.ndarray, chunk: int) 
     """Relative standard errors of the tuned risks."""
     tuned = merged([store.read(int(block), chunk) for block in blocks], "tuned.")
     found = relative(statistics.sem(tuned), tuned.mean)[..., :-1]
-    axes = {dim: getattr(spec, dim) for dim in CELL}
+    axes = {dim: getattr(spec, dim) for dim in spec.axes}
     found = found[: spec.num_cells].reshape(*map(len, axes.values()), *found.shape[1:])
     named = {**axes, "budget": BUDGETS, "method": spec.methods}
     return Errors(found.ravel(), lambda at: name_cell(named, np.unravel_index(at[0], found.shape)))
 
 
-def _oracle(spec: ArenaSpec, leaves: list[Leaves]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard error of the values of the knobs that are best in each cell and budget, `[C B M]`."""
+def _spread(leaves: list[Leaves], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error of what blocks sum up as `name`_mean and `name`_square."""
     total, mean, square = 0.0, np.zeros(()), np.zeros(())
     for block in leaves:  # Chan, Golub and LeVeque (1979)
-        count, own, spread = (np.asarray(block[f"tried_{part}"], np.float64) for part in ("count", "mean", "square"))
+        count, own, spread = (
+            np.asarray(block[part], np.float64) for part in ("tried_count", f"{name}_mean", f"{name}_square")
+        )
         step, after = own - mean, total + count
         square = square + spread + step**2 * total * count / max(after, 1)
         mean, total = mean + step * count / max(after, 1), after
-    sem = np.sqrt(square / max(total - 1, 1) / max(total, 1))
+    return mean, np.sqrt(square / max(total - 1, 1) / max(total, 1))
+
+
+def _oracle(spec: ArenaSpec, mean: np.ndarray, sem: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error of the values of the knobs that are best in each cell and budget, `[C B M]`."""
     ends = np.cumsum([len(spec.method(name).candidates()) for name in spec.methods])[:-1]
     best = [
         (part.argmin(axis=-1)[..., None], part, error)
@@ -140,8 +152,8 @@ def _of_relaxed(spec: ArenaSpec, values: np.ndarray, lead: int = 0) -> np.ndarra
 
 
 def _on_grid(spec: ArenaSpec, values: np.ndarray, lead: int = 0) -> np.ndarray:
-    """`[*lead C B ...]` as `[*lead B weakness weak_accuracy concept_shift ...]`, of the tasks of the grid."""
-    shape = [len(getattr(spec, dim)) for dim in CELL]
+    """`[*lead C B ...]` as `[*lead B, the axes, ...]`, of the tasks of the grid."""
+    shape = [len(getattr(spec, dim)) for dim in spec.axes]
     kept = np.moveaxis(np.moveaxis(values, lead, 0)[: spec.num_cells], 0, lead)
     grid = kept.reshape(*values.shape[:lead], *shape, *values.shape[lead + 1 :])
-    return np.moveaxis(grid, lead + 3, lead)
+    return np.moveaxis(grid, lead + len(shape), lead)

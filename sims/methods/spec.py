@@ -1,8 +1,9 @@
 """Specification of an arena: the methods, their tasks and their budgets, checked before any compute."""
 
 import dataclasses
+import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sims.engine.checked import (
     InputError,
@@ -14,7 +15,7 @@ from sims.engine.checked import (
     unchecked,
 )
 from sims.methods import plugin
-from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, WEAKNESSES, Labels, Weakness
+from w2s_jax.names import ARENA_METHODS, SIGN_ONLY, TRUE_LABEL_METHODS, WEAKNESSES, Labels, Weakness
 
 if TYPE_CHECKING:
     from w2s_jax.methods import Method
@@ -38,8 +39,9 @@ class ArenaSpec:
     """What a label is. linear: a number, and students are linear; risk is excess risk. sign: +1 or -1 with log odds
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
-    methods: tuple[str, ...] = tuple(name for name in ARENA_METHODS if name not in SIGN_ONLY)
-    """Methods to compare, on the same draws; --list describes them."""
+    methods: tuple[str, ...] = tuple(name for name in ARENA_METHODS if name not in (*SIGN_ONLY, *TRUE_LABEL_METHODS))
+    """Methods to compare, on the same draws; --list describes them. Those that use true labels join where
+    --true-label-share is given."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
     weak_accuracy: tuple[float, ...] = setting((0.3, 0.5, 0.7, 0.9), "(0, 1]", "1 is a perfect teacher")
@@ -65,6 +67,9 @@ class ArenaSpec:
     """Seed of every random stream, >= 0."""
     block_size: int = setting(10, "[1, inf)")
     """Replicates in a block of work, >= 1; it changes no draw."""
+    true_label_share: tuple[float, ...] = setting((0.0,), "[0, 1]", "0.1 is a good value", later=True)
+    """Shares of the weak examples that also have a true label, in [0, 1]; methods that do not use them repeat their
+    result. Relaxed tasks have the last. Given as 0 alone, the arena is one without true labels."""
     plugin: str = setting("", free=True, later=True)
     """A Python file with a method of your own, which is compared with the others (docs/my_method.py is a template). A
     store keeps its name and the sha256 of the file, not the path."""
@@ -102,6 +107,9 @@ class ArenaSpec:
                 f"methods must hold one that does not read the target, got {', '.join(self.methods)} alone; "
                 f"add naive_ft."
             )
+        users = [name for name in self.here if "few_true_labels" in self.method(name).sees]
+        if users and not self.has_true_labels:
+            raise InputError(f"true_label_share must hold one over 0 where {users[0]} is compared, got 0; try 0.1.")
         least = self.num_concepts + 1
         check_one("dim", self.dim, self.dim >= least, f"at least num_concepts + 1 = {least}", "raise it")
         if self.examples("naive_ft", "examples") < 2 or self.matched_least < 2:
@@ -133,9 +141,19 @@ class ArenaSpec:
         return [name for name in self.methods if not self.is_own(name) or plugin.is_loaded(self.plugin)]
 
     @property
+    def has_true_labels(self) -> bool:
+        """Whether some examples have true labels."""
+        return self.true_label_share != (0.0,)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of the grid, in order; of true labels where there are any."""
+        return ("weakness", "weak_accuracy", "concept_shift", *["true_label_share"] * self.has_true_labels)
+
+    @property
     def num_cells(self) -> int:
         """Tasks of the grid, without those that are relaxed."""
-        return len(self.weakness) * len(self.weak_accuracy) * len(self.concept_shift)
+        return math.prod(len(getattr(self, axis)) for axis in self.axes)
 
     @property
     def num_fitted(self) -> int:
@@ -155,12 +173,13 @@ class ArenaSpec:
         return min(self.num_fitted, self.num_fitted * naive // max(reads, 1))
 
 
-def supporting(labels: Labels) -> list[str]:
-    """Methods that learn from labels of this kind: by their registry where it is loaded, by name before."""
-    registry = sys.modules.get("w2s_jax.methods")
+def supporting(labels: Labels, few: bool = False) -> list[str]:
+    """Methods that learn from labels of this kind, with those that use a few true ones where there are any: by their
+    registry where it is loaded, by name before."""
+    registry, unused = sys.modules.get("w2s_jax.methods"), () if few else TRUE_LABEL_METHODS
     if registry is not None:
-        return [name for name, method in registry.METHODS.items() if labels in method.labels]
-    return [name for name in ARENA_METHODS if labels == "sign" or name not in SIGN_ONLY]
+        return [n for n, method in registry.METHODS.items() if labels in method.labels and n not in unused]
+    return [name for name in ARENA_METHODS if name not in unused and (labels == "sign" or name not in SIGN_ONLY)]
 
 
 with unchecked():  # a test checks them
@@ -184,12 +203,23 @@ with unchecked():  # a test checks them
     )
 
 
-def presets(labels: Labels, own: str = "") -> dict[str, ArenaSpec]:
-    """The presets for one kind of labels, with the methods that support it and that of a plugin."""
+SHARES = {"smoke": (0.1, 0.3), "quick": (0.03, 0.1, 0.3), "paper": (0.01, 0.03, 0.1, 0.3)}
+FEWER: dict[str, Any] = {"weak_accuracy": (0.5, 0.7, 0.9), "concept_shift": (0.5, 0.9)}
+"""Where true labels are an axis, `quick` and `paper` have fewer values on others."""
+
+
+def presets(labels: Labels, own: str = "", few: bool = False) -> dict[str, ArenaSpec]:
+    """The presets for one kind of labels, with the methods that support it and that of a plugin; with `few`, those of
+    an arena with true labels."""
     found = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
-    changes = {"labels": labels, "plugin": own, "methods": (*supporting(labels), *[plugin.name_of(own)] * bool(own))}
+    methods = (*supporting(labels, few), *[plugin.name_of(own)] * bool(own))
+    changes = {"labels": labels, "plugin": own, "methods": methods}
+
+    def with_labels(name: str) -> dict[str, Any]:
+        return {**(FEWER if name != "smoke" else {}), "true_label_share": SHARES[name]} if few else {}
+
     with unchecked():
-        return {name: dataclasses.replace(spec, **changes) for name, spec in found.items()}
+        return {name: dataclasses.replace(spec, **changes, **with_labels(name)) for name, spec in found.items()}
 
 
 PRESETS = presets("linear")

@@ -13,7 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sims.risk_sweep.designs import batch_sizes, row_projection, running_sums, sorted_projection
-from sims.risk_sweep.labels import draw_prompts, examples, label_prompts, target_cross, weak_cross, weak_sample
+from sims.risk_sweep.labels import (
+    draw_prompts,
+    examples,
+    label_prompts,
+    mixed_cross,
+    target_cross,
+    weak_cross,
+    weak_sample,
+)
 from sims.risk_sweep.least_squares import fit_cross, fit_projections, fit_weighted
 from sims.risk_sweep.spec import SweepSpec
 from sims.risk_sweep.world import World
@@ -38,7 +46,7 @@ class Estimate(NamedTuple):
     """A method's answers, each axis of length 1 where the method ignores it."""
 
     coef: Float[Array, "w s n i x d"]
-    """Coefficients; X is a path of penalties or times."""
+    """Coefficients; X is a path of penalties, times or shares of true labels."""
     posterior: Float[Array, "w s n i K"] | None = None
     """Concept weights, averaged over the prompts of the sample."""
 
@@ -77,6 +85,15 @@ def _fine_tune_on_weak_labels(spec: SweepSpec, world: World, estimator, path: tu
 
     axes = (0, None, None, None), (None, 0, None, None), (0, None, 0, None), (None, None, None, 0)
     fits = _outer_vmap(fit, *axes)(weak_cross(spec, world), world.source_coef, world.designs.weak, jnp.array(path))
+    return Estimate(fits[:, :, :, None, :, :])
+
+
+def _mixed_ft(spec: SweepSpec, world: World) -> Estimate:
+    def fit(cross, source_coef, design):
+        return least_squares(_moments(design, cross), source_coef)
+
+    axes = (0, None, None), (None, 0, None), (0, None, 0), (0, None, None)
+    fits = _outer_vmap(fit, *axes)(mixed_cross(spec, world), world.source_coef, world.designs.weak)
     return Estimate(fits[:, :, :, None, :, :])
 
 
@@ -257,6 +274,7 @@ ESTIMATES = {
     "self_refine": _self_refine,
     "hull": _hull,
     "em_prior": _em_prior,
+    "mixed_ft": _mixed_ft,
 }
 """How each method estimates; a new method is one function and one line here."""
 

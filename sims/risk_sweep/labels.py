@@ -12,9 +12,9 @@ from sims.risk_sweep.world import Reading, World, wrong_concepts
 from w2s_jax.mixture_labels import choose_label
 from w2s_jax.relaxed import contaminated_prior
 from w2s_jax.rng import normals, stream
-from w2s_jax.sampling import design_moments, linear_labels, sample_features
+from w2s_jax.sampling import design_moments, evenly_spread, linear_labels, sample_features
 from w2s_jax.tasks import latent_dim
-from w2s_jax.types import Dataset, Scalar, Task
+from w2s_jax.types import Dataset, Design, Scalar, Task
 
 
 class Prompts(NamedTuple):
@@ -120,6 +120,42 @@ def target_cross(spec: SweepSpec, world: World) -> Float[Array, "N d"]:
     if spec.mixes_target:
         return jnp.stack([_cross(target_sample(spec, world, n)) for n in spec.sample_size])
     return jax.vmap(lambda design: design_moments(design, world.target_coef, spec.noise_var).cross)(world.designs.weak)
+
+
+def mixed_cross(spec: SweepSpec, world: World) -> Float[Array, "W N X d"]:
+    """Phi'y/n of the sample with weak labels of which a share is true, for every sample size and share.
+
+    Two designs, of the examples with true labels and of the rest, serve all teachers: O(d^2) each.
+    """
+    per_size = []
+    for n in spec.sample_size:
+        true = jnp.stack([evenly_spread(n, share) for share in spec.true_label_share])
+        if spec.mixes_weak or spec.mixes_target:
+            target = target_sample(spec, world, n)
+
+            def mixed(teacher, n=n, true=true, target=target):
+                weak = weak_sample(spec, world, teacher, n)
+                return jnp.where(true > 0, target.labels[None], weak.labels[None]) @ target.features / n
+
+            per_size.append(jax.vmap(mixed)(world.teachers))
+            continue
+        rows = examples(world)
+        designs = [jax.vmap(_share_of, (None, 0, None))(rows, part, n) for part in (true, 1 - true)]
+        own = jax.vmap(lambda design: design_moments(design, world.target_coef, spec.noise_var).cross)(designs[0])
+
+        def cross(teacher, design):
+            return design_moments(design, teacher.weak_coef, teacher.weak_noise_var).cross
+
+        weak = jax.vmap(jax.vmap(cross, (None, 0)), (0, None))(world.teachers, designs[1])
+        per_size.append(own[None] + weak)
+    return jnp.stack(per_size, axis=1)
+
+
+def _share_of(rows: Rows, part: Float[Array, "n"], num_samples: int) -> Design:
+    """What the examples with part = 1 give to the moments of the first `num_samples`."""
+    features = part[:, None] * rows.features[:num_samples]
+    noise = rows.weak_noise[:num_samples] @ features
+    return Design(features.T @ features / num_samples, noise / num_samples, jnp.asarray(num_samples, part.dtype))
 
 
 def _cross(dataset: Dataset) -> Float[Array, "d"]:

@@ -15,8 +15,11 @@ Method = Literal[
     "self_refine",
     "hull",
     "em_prior",
+    "mixed_ft",
 ]
 METHODS: tuple[Method, ...] = get_args(Method)
+UNLESS_ASKED: tuple[Method, ...] = ("mixed_ft",)
+"""Methods that run only where --methods names them."""
 
 _TEACHER = ("weakness", "weak_accuracy")
 USES: dict[Method, tuple[str, ...]] = {
@@ -33,6 +36,7 @@ USES: dict[Method, tuple[str, ...]] = {
     "self_refine": (*_TEACHER, "sample_size", "concept_shift"),
     "hull": (*_TEACHER, "sample_size"),
     "em_prior": (*_TEACHER, "sample_size", "concept_shift"),
+    "mixed_ft": (*_TEACHER, "sample_size", "concept_shift"),
 }
 """Axes whose value changes a method's risk; along the others a store repeats it."""
 
@@ -47,7 +51,7 @@ WEIGHING: tuple[Method, ...] = (
 )
 """Methods that weigh the concepts, hence have a misalignment."""
 
-READS_ROWS: tuple[Method, ...] = ("icl_refine_leave_one_out", "self_refine", "em_prior")
+READS_ROWS: tuple[Method, ...] = ("icl_refine_leave_one_out", "self_refine", "em_prior", "mixed_ft")
 """Methods that look at the sample's examples one by one: moments drawn without examples cannot serve them."""
 
 SAMPLES_CONCEPTS: tuple[Method, ...] = ("icl_refine_shared", "icl_refine_fresh")

@@ -33,12 +33,12 @@ class Outcome(NamedTuple):
 
 
 Column = tuple[Method, float | None]
-"""A method, with its penalty or time where it has a path of them."""
+"""A method, with its penalty, time or share of true labels where it has a path of them."""
 
 
 def columns(spec: SweepSpec) -> tuple[list[Column], list[Column]]:
     """The columns of an outcome: those that do not read the prompt length (F), and those that do (V)."""
-    paths = {"naive_ft": spec.penalties, "gradient_flow": spec.times}
+    paths = {"naive_ft": spec.penalties, "gradient_flow": spec.times, "mixed_ft": spec.true_label_share}
     every = [(method, value) for method in spec.methods for value in paths.get(method, (None,))]
     return [c for c in every if "num_icl" not in USES[c[0]]], [c for c in every if "num_icl" in USES[c[0]]]
 

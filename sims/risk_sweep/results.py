@@ -30,6 +30,7 @@ LABELS = {
     "num_icl": ("examples in the prompt", "examples"),
     "penalty": ("penalty of naive fine-tuning", "feature variance"),
     "time": ("time of gradient flow", "1 / feature variance"),
+    "true_label_share": ("share of true labels among the weak ones", "1"),
 }
 RISK_UNIT = "squared label units"
 VARIABLES = {
@@ -52,10 +53,17 @@ VARIABLES = {
     "naive_path_sem": (("penalty",), "standard error of the same", RISK_UNIT),
     "flow_path_mean": (("time",), "mean excess risk of gradient flow", RISK_UNIT),
     "flow_path_sem": (("time",), "standard error of the same", RISK_UNIT),
+    "mixed_path_mean": (("true_label_share",), "mean excess risk of least squares, some labels true", RISK_UNIT),
+    "mixed_path_sem": (("true_label_share",), "standard error of the same", RISK_UNIT),
     "best_penalty": ((), "penalty with the lowest mean risk, at which naive_ft is read", "feature variance"),
     "best_time": ((), "time with the lowest mean risk, at which gradient_flow is read", "1 / feature variance"),
 }
-"""Result arrays: dims before those of the grid, long name, unit."""
+"""Result arrays: dims before those of the grid, long name, unit. Those over true labels are of mixed_ft alone."""
+
+
+def variables(spec: SweepSpec) -> list[str]:
+    """Names of the arrays of a store."""
+    return [name for name in VARIABLES if "mixed_ft" in spec.methods or "true_label_share" not in VARIABLES[name][0]]
 
 
 def assemble(
@@ -65,10 +73,12 @@ def assemble(
     coordinates = _coordinates(spec)
     save_results(coordinates, staging)
     group = zarr.open_group(str(staging), mode="r+", zarr_format=3, use_consolidated=False)
-    arrays = {name: _create(group, name, coordinates) for name in VARIABLES}
+    arrays = {name: _create(group, name, coordinates) for name in variables(spec)}
     for index, chunk in enumerate(chunks):
         merged = _merged(like, store, np.flatnonzero(counts[:, index]), index)
-        for name, values in _summarise(spec, merged)._asdict().items():
+        found = _summarise(spec, merged)
+        for name in arrays:
+            values = getattr(found, name)
             # A grid's axes W, S, N, I become weakness, weak_accuracy, sample_size, concept_shift, num_icl.
             moved = np.swapaxes(values, -3, -2)
             for row, teacher in chunk.teachers():
@@ -118,6 +128,8 @@ class Summary(NamedTuple):
     naive_path_sem: np.ndarray
     flow_path_mean: np.ndarray
     flow_path_sem: np.ndarray
+    mixed_path_mean: np.ndarray
+    mixed_path_sem: np.ndarray
     best_penalty: np.ndarray
     best_time: np.ndarray
 
@@ -217,6 +229,8 @@ def _summarise(spec: SweepSpec, sums: Sums) -> Summary:
         naive_path_sem=path_of("naive_ft", spec.penalties, sem_of_square(risk_square)),
         flow_path_mean=path_of("gradient_flow", spec.times, sums.mean.fixed_risk),
         flow_path_sem=path_of("gradient_flow", spec.times, sem_of_square(risk_square)),
+        mixed_path_mean=path_of("mixed_ft", spec.true_label_share, sums.mean.fixed_risk),
+        mixed_path_sem=path_of("mixed_ft", spec.true_label_share, sem_of_square(risk_square)),
         best_penalty=best_value("naive_ft", spec.penalties),
         best_time=best_value("gradient_flow", spec.times),
     )
@@ -229,6 +243,7 @@ def _row(varying: list, method: str) -> int:
 def _coordinates(spec: SweepSpec) -> xr.Dataset:
     values = {axis: getattr(spec, axis) for axis in GRID_AXES}
     values |= {"method": spec.methods, "method_2": spec.methods, "penalty": spec.penalties, "time": spec.times}
+    values |= {"true_label_share": spec.true_label_share} if "mixed_ft" in spec.methods else {}
     coords = {
         name: (name, np.array(value), {"long_name": LABELS[name][0], "units": LABELS[name][1]})
         for name, value in values.items()

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from sims.engine.checked import InputError, check_one, check_prior, setting, settle
-from sims.risk_sweep.methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, Method
+from sims.risk_sweep.methods import METHODS, READS_ROWS, SAMPLES_CONCEPTS, UNLESS_ASKED, Method
 from w2s_jax.names import NEEDS_EXTRA_DIM, WEAKNESSES, FeatureLaw, LabelDraw, Weakness
 
 
@@ -23,8 +23,8 @@ class SweepSpec:
     """Total variation distances between source and target prior, in [0, 1), unitless."""
     num_icl: tuple[int, ...] = setting((0, 1, 2, 4, 8, 16), "[0, inf)", "0 is an empty prompt")
     """Numbers of weak examples in a prompt, each >= 0."""
-    methods: tuple[Method, ...] = METHODS
-    """Methods to compare, on the same draws."""
+    methods: tuple[Method, ...] = tuple(method for method in METHODS if method not in UNLESS_ASKED)
+    """Methods to compare, on the same draws; all but mixed_ft by default."""
     replicates: int = setting(2000, "[2, inf)", "a standard error needs two")
     """Independent replicates of the whole grid, >= 2."""
     dim: int = 32
@@ -71,6 +71,10 @@ class SweepSpec:
     """Rounds of K prompts over which a replicate averages what shared prompts do: the risks of icl_refine_shared and
     intent_refine, and the misalignments of refinement with fresh prompts (docs/theory.md 2); >= 2, or 0 for the
     one prompt that the replicate itself refines with. Win rates and sign accuracies are always those of that one."""
+    true_label_share: tuple[float, ...] = setting(
+        (0.0, 0.01, 0.03, 0.1, 0.3, 1.0), "[0, 1]", "0.1 is a good value", later=True
+    )
+    """Shares of the labels that are true in mixed_ft, which is least squares on weak labels among them, in [0, 1]."""
     seed: int = 0
     """Seed of every random stream, >= 0."""
     block_size: int = setting(250, "[1, inf)", "250 is a good size")

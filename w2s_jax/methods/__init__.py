@@ -2,6 +2,7 @@
 from them, as each says; a new one is a file and a line here."""
 
 from w2s_jax.methods.anchored import ANCHORED_CONTRASTIVE
+from w2s_jax.methods.boosting import BOOSTED_ENSEMBLE
 from w2s_jax.methods.bootstrapping import BOOTSTRAPPING
 from w2s_jax.methods.confidence import AUX_CONFIDENCE
 from w2s_jax.methods.contrastive import CONTRASTIVE, contrast
@@ -15,6 +16,7 @@ from w2s_jax.methods.method import (
     Chance,
     Cost,
     Densities,
+    FewLabels,
     Knob,
     Labels,
     Method,
@@ -29,6 +31,7 @@ from w2s_jax.methods.refinement import EM_PRIOR, ICL_REFINE, INTENT_REFINE, SELF
 from w2s_jax.methods.selective import SELECTIVE
 from w2s_jax.methods.signs import nearest_logit
 from w2s_jax.methods.teams import ENSEMBLE, EXPERTS_FROM_SOURCE
+from w2s_jax.methods.true_labels import TRUE_ONLY, WEAK_THEN_TRUE, WEIGHTED_TRUE
 from w2s_jax.methods.views import draw_view
 
 METHODS: dict[str, Method] = {
@@ -56,6 +59,10 @@ METHODS: dict[str, Method] = {
         SELF_REFINE,
         ICL_REFINE,
         INTENT_REFINE,
+        TRUE_ONLY,
+        WEIGHTED_TRUE,
+        WEAK_THEN_TRUE,
+        BOOSTED_ENSEMBLE,
     )
 }
 """Every method by its name."""
@@ -67,6 +74,7 @@ __all__ = [
     "Chance",
     "Cost",
     "Densities",
+    "FewLabels",
     "Knob",
     "Labels",
     "Method",

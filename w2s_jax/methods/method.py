@@ -41,8 +41,12 @@ class View(NamedTuple):
     """Pre-trained models of growing size between weak and strong; with sign labels in log odds."""
     prompts: Dataset | None = None
     """A prompt of m other weak examples for each example: features `[n m d]`, labels `[n m]`."""
+    few_true_labels: "FewLabels | None" = None
+    """Labels of the target for a share of the examples."""
+    weak_concept_log_odds: Float[Array, "K n"] | None = None
+    """Log odds of +1 by the weak model under each of its concepts: what it can be trained to. For sign labels alone."""
     true_labels: Float[Array, "n"] | None = None
-    """Labels of the target."""
+    """Labels of the target for all examples."""
 
 
 class Densities(NamedTuple):
@@ -53,6 +57,15 @@ class Densities(NamedTuple):
     """Log densities up to a constant, after its alignment: the distribution that its labels are drawn from."""
     unaligned: Float[Array, "n G"]
     """Log densities up to a constant, before its alignment."""
+
+
+class FewLabels(NamedTuple):
+    """Labels that some of the examples have."""
+
+    labels: Float[Array, "n"]
+    """0 where there is none."""
+    given: Float[Array, "n"]
+    """1 where there is a label, else 0."""
 
 
 class Chance(NamedTuple):
@@ -73,6 +86,8 @@ Sight = Literal[
     "colleague_log_odds",
     "middle_coef",
     "prompts",
+    "few_true_labels",
+    "weak_concept_log_odds",
     "true_labels",
 ]
 SIGHTS: tuple[Sight, ...] = get_args(Sight)

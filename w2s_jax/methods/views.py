@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from w2s_jax.gradients import no_gradient
 from w2s_jax.methods.bootstrapping import SIZES
-from w2s_jax.methods.method import LABELS, Chance, Densities, Labels, View
+from w2s_jax.methods.method import LABELS, Chance, Densities, FewLabels, Labels, View
 from w2s_jax.methods.signs import draw_signs, log_odds, logit_concepts, nearest_logit
 from w2s_jax.rng import stream
-from w2s_jax.sampling import CONCEPTS_JUMP, sample_features
+from w2s_jax.sampling import CONCEPTS_JUMP, evenly_spread, sample_features
 from w2s_jax.types import Dataset, Key, Scalar, Task
 
 COLLEAGUES = 2
@@ -22,7 +22,9 @@ ANSWERS, REACH = 64, 3.0
 All with a tenth of the top density is within 2.15 of them, or 2.8 where no concept has over a fifth of the weight."""
 
 
-def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labels = "linear") -> View:
+def draw_view(
+    key: Key, task: Task, num_samples: int, num_icl: int, labels: Labels = "linear", true_label_share: Scalar = 0.0
+) -> View:
     """Everything there is to be seen of n examples of a task.
 
     The colleagues are as accurate as the teacher (exactly so where what lies in the concepts' span is uncorrelated with
@@ -41,6 +43,8 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         num_samples: n >= 1, static.
         num_icl: examples in a prompt, m >= 1, static.
         labels: `linear` or `sign`, static; signs need noise variances > 0.
+        true_label_share: share of the examples that also have a true label, in [0, 1]. They are spread evenly, so that
+            the first examples alone have the same share, to within one label.
 
     Returns:
         A `View` with all fields, but for log odds of linear labels, and unaligned labels and densities of signs.
@@ -81,6 +85,7 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
 
     keys = jax.vmap(lambda t: jax.random.fold_in(stream(key, "colleagues"), t))(jnp.arange(COLLEAGUES))
     colleagues = jax.vmap(lambda key: _turned(stream(key, "turn"), task))(keys)
+    true_labels = answers(stream(key, "true"), task.concepts, task.target_prior, task.noise_var)
     return View(
         features=features,
         chance=Chance(
@@ -91,9 +96,20 @@ def draw_view(key: Key, task: Task, num_samples: int, num_icl: int, labels: Labe
         weak_labels=weak(stream(key, "weak"), task.weak_concepts),
         colleague_labels=jax.vmap(weak)(keys, colleagues),
         prompts=Dataset(shown.reshape(num_samples, num_icl, dim), prompt_labels.reshape(num_samples, num_icl)),
-        true_labels=answers(stream(key, "true"), task.concepts, task.target_prior, task.noise_var),
+        few_true_labels=few_of(true_labels, true_label_share),
+        true_labels=true_labels,
         **(_models if labels == "linear" else _models_of_signs)(task, features, colleagues),
     )
+
+
+def few_of(labels: Float[Array, "n"], share: Scalar) -> FewLabels:
+    """The labels of a share of the examples, spread evenly.
+
+    >>> few_of(jnp.arange(1.0, 9.0), 0.25).labels.tolist()
+    [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 8.0]
+    """
+    given = evenly_spread(len(labels), jnp.asarray(share, labels.dtype))
+    return FewLabels(given * labels, given)
 
 
 def _models(task: Task, features: Float[Array, "n d"], _) -> dict[str, Any]:
@@ -122,6 +138,7 @@ def _models_of_signs(task: Task, features: Float[Array, "n d"], colleagues: Floa
     weak = logit_concepts(task.weak_concepts, task.weak_noise_var)
     between = _between(weak, logit_concepts(task.concepts, task.noise_var))
     return {
+        "weak_concept_log_odds": weak @ features.T,
         "weak_log_odds": log_odds(weak @ features.T, task.weak_prior),
         "unaligned_log_odds": log_odds(weak @ features.T, task.source_prior),
         "colleague_log_odds": jax.vmap(

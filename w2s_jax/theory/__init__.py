@@ -14,7 +14,13 @@ Every function but `sampled_misalignment` is traceable; those of a `Task` take o
 
 from w2s_jax.theory.crossover import lambert_w, refinement_crossover, refinement_crossover_asymptotic
 from w2s_jax.theory.em import em_first_step_risk, em_limit_risk, population_em_prior
-from w2s_jax.theory.finite_sample import least_squares_risk, refined_risk, ridge_risk, ridge_risk_correction
+from w2s_jax.theory.finite_sample import (
+    least_squares_risk,
+    mixed_labels_risk,
+    refined_risk,
+    ridge_risk,
+    ridge_risk_correction,
+)
 from w2s_jax.theory.hull import hull_bias, hull_misfit, hull_risk, hull_statistical_dimension, hull_weights
 from w2s_jax.theory.misalignment import label_spread, misalignment, refined_label_spread
 from w2s_jax.theory.mixed_prompts import (
@@ -77,6 +83,7 @@ __all__ = [
     "misalignment",
     "misalignment_asymptotic",
     "misalignment_bound",
+    "mixed_labels_risk",
     "mixed_misalignment",
     "mixed_posterior_exponent",
     "mixed_posterior_exponents",

@@ -30,6 +30,7 @@ COUNT = Range(0, math.inf, "a number of examples")
 RANGES = {
     "num_icl": COUNT,
     "num_samples": Range(0, math.inf, "a number of examples", strict=True),
+    "num_true": COUNT,
     "num_prompts": Range(1, math.inf, "a number of prompts"),
     "num_steps": Range(0, math.inf, "a number of steps, 0 being the source prior"),
     "penalty": Range(0, math.inf, "the weight of a square"),

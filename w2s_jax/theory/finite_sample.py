@@ -1,4 +1,4 @@
-"""Finite samples: ridge in the proportional limit, least squares exactly, on weak labels and on refined ones."""
+"""Finite samples: ridge in the proportional limit; least squares exactly, on weak, refined and partly true labels."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -155,6 +155,46 @@ def refined_risk(
     """
     noise_var = task.noise_var if noise_var is None else noise_var
     return _least_squares(task, num_samples, feature_scale(task) * misalignment, noise_var, spread)
+
+
+@closed_form
+def mixed_labels_risk(task: Task, num_samples: Real, num_true: Real) -> Float[Array, "*b"]:
+    """Mean excess risk of least squares on n weak labels of which n_t have been replaced by true ones, exactly.
+
+        E R = b_w^2 f + [(n_w sigma_w^2 + n_t sigma^2)/n] d/(n - d - 1),    n_w = n - n_t
+        f = n_w/(n (n + 2)) [n_w + 2 + n_t (n + 1) (d - 1)/((n - 1) (n - d - 1))]
+
+    With gram matrices G_w + G_t = G of the two parts, the student's error without noise is G^-1 G_w (beta_w - beta_Q);
+    U = G^-1/2 G_w G^-1/2 is matrix-beta, independent of G, with E U_ij U_kl = p d_ij d_kl + q (d_ik d_jl + d_il d_jk),
+    q = n_w n_t/(n (n - 1) (n + 2)), p + 2 q = n_w (n_w + 2)/(n (n + 2)). For n much larger than d, f = (n_w/n)^2.
+
+    b_w^2 = `weak_bias`, sigma_w^2 = `task.weak_noise_var`, sigma^2 = `task.noise_var`.
+
+    Args:
+        task: a `Task` with isotropic `feature_var [d]` and one-hot `weak_prior` and `target_prior`.
+        num_samples: n >= d + 2, all examples; traced, shape `[]`.
+        num_true: n_t, those with a true label, in [0, n]; traced, shape `[]`.
+
+    Returns:
+        Squared label units, shape `[]`; NaN under n = d + 2, or where n_t exceeds n.
+
+    Assumes: gaussian features.
+
+    Reference: derived from the moments of the Wishart and matrix-beta distributions, docs/theory.md 3.4.
+
+    >>> from w2s_jax.tasks import make_task
+    >>> task = make_task(num_concepts=2, dim=8, weak_accuracy=0.75, concept_shift=0.5)
+    >>> [round(float(mixed_labels_risk(task, 256, k)), 4) for k in (0, 26, 256)]
+    [0.5081, 0.4133, 0.0081]
+    """
+    d, n, true = task.feature_var.shape[-1], 1.0 * num_samples, 1.0 * num_true
+    weak, room = n - true, n - d - 1
+    exists = (room > 0) & (weak >= 0)
+    room = jnp.where(exists, room, 1.0)
+    noise = (weak * task.weak_noise_var + true * task.noise_var) / n * d / room
+    apart = true * (n + 1) * (d - 1) / ((n - 1) * room)
+    share = weak / (n * (n + 2)) * (weak + 2 + apart)
+    return jnp.where(exists, weak_bias(task) * share + noise, jnp.nan)
 
 
 def _least_squares(task: Task, num_samples: Real, bias, noise_var, spread) -> Float[Array, ""]:

@@ -1,0 +1,268 @@
+"""A few true labels: who has one, methods that use them, the axis of the arena and of the risk sweep, copied errors."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import AdaBoostClassifier
+
+import w2s_jax as w2s
+from sims.methods import __main__ as arena
+from sims.methods.replicate import grid_of
+from sims.methods.replicate import replicate as arena_replicate
+from sims.risk_sweep.replicate import columns, simulate
+from sims.risk_sweep.spec import SweepSpec
+from sims.risk_sweep.world import make_grid
+from tests.arena_views import DIM, NUM_ICL, NUM_SAMPLES, TRUE_SHARE, draw, make_task, run
+from tests.helpers import assert_mean, load
+from tests.tiny import TINY, cheaply
+from w2s_jax import theory, theory_zoo
+from w2s_jax.methods import LABELS, METHODS, draw_view
+from w2s_jax.methods.boosting import ROUNDS, boosted_labels
+from w2s_jax.methods.kinds import SIGN
+from w2s_jax.names import TRUE_LABEL_METHODS
+from w2s_jax.rng import replicate_key
+from w2s_jax.sampling import evenly_spread
+
+
+@pytest.fixture(scope="module", params=LABELS)
+def seen(request):
+    """Labels of a kind, and a view of them as NumPy arrays."""
+    return request.param, jax.tree.map(
+        np.asarray, draw(jax.random.key(3), make_task(), NUM_SAMPLES, NUM_ICL, request.param)
+    )
+
+
+# --- Who has a true label -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.1, 0.25, 0.3, 1 / 3, 0.7, 1.0])
+def test_any_number_of_first_examples_has_its_share(share):
+    given = np.asarray(evenly_spread(1000, share))
+    assert set(given) <= {0.0, 1.0}
+    exact = np.floor(np.round(np.arange(1, 1001) * share, 9))
+    np.testing.assert_array_equal(np.cumsum(given), exact)
+    # in single precision too, as users draw
+    np.testing.assert_array_equal(np.cumsum(evenly_spread(1000, jnp.float32(share))), exact)
+
+
+def test_few_labels_are_those_of_the_target_and_say_nothing_elsewhere(seen):
+    _, view = seen
+    few = view.few_true_labels
+    assert few.given.sum() == TRUE_SHARE * NUM_SAMPLES
+    np.testing.assert_array_equal(few.labels, few.given * view.true_labels)
+
+
+def test_a_share_changes_no_other_draw():
+    one, other = (draw_view(jax.random.key(3), make_task(), 20, 2, "sign", share) for share in (0.0, 0.5))
+    assert float(one.few_true_labels.given.sum()) == 0
+    rest = [view._replace(few_true_labels=None) for view in (one, other)]
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, rest), strict=True))
+
+
+# --- The methods --------------------------------------------------------------------------------------------------
+
+
+def minimum(kind: str, features, labels, shares, center, penalty) -> np.ndarray:
+    """The fit by SciPy, of the loss as the docs write it."""
+
+    def loss(coef):
+        answers = features @ coef
+        if kind == "linear":
+            return shares @ (labels - answers) ** 2 + penalty * np.sum((coef - center) ** 2)
+        return shares @ np.logaddexp(0, -labels * answers) + penalty / 2 * np.sum((coef - center) ** 2)
+
+    return minimize(loss, center, method="BFGS", options={"gtol": 1e-9}).x
+
+
+def test_methods_minimise_what_their_equations_say(seen):
+    kind, view = seen
+    source = np.asarray(run(kind, "source", view))
+    given, few, weak = view.few_true_labels.given, view.few_true_labels.labels, view.weak_labels
+    true, every = given / given.sum(), np.full(NUM_SAMPLES, 1 / NUM_SAMPLES)
+    weighted = np.where(given > 0, 7.0, 1.0)
+    then = minimum(kind, view.features, weak, every, source, 0.2)
+    expected = {
+        "true_only": (minimum(kind, view.features, few, true, source, 0.3), {"penalty": 0.3}),
+        "weighted_true": (
+            minimum(kind, view.features, np.where(given > 0, few, weak), weighted / weighted.sum(), source, 0.1),
+            {"weight": 7.0, "penalty": 0.1},
+        ),
+        "weak_then_true": (minimum(kind, view.features, few, true, then, 0.5), {"penalty": 0.2, "pull": 0.5}),
+    }
+    for name, (coef, knobs) in expected.items():
+        np.testing.assert_allclose(run(kind, name, view, **knobs), coef, rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+def test_without_true_labels_they_are_the_source_or_naive_fine_tuning(seen):
+    kind, view = seen
+    none = view._replace(few_true_labels=jax.tree.map(np.zeros_like, view.few_true_labels))
+    naive = run(kind, "naive_ft", view, penalty=0.3)
+    np.testing.assert_allclose(run(kind, "true_only", none), run(kind, "source", view), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(run(kind, "weighted_true", none, penalty=0.3), naive, rtol=1e-6)
+    np.testing.assert_allclose(run(kind, "weak_then_true", none, penalty=0.3), naive, rtol=1e-6, atol=1e-9)
+
+
+def test_a_weighted_fit_comes_to_the_limit_that_its_docs_name():
+    share, weight = 0.1, 5.0
+    task = make_task()
+    view = draw_view(jax.random.key(0), task, 100_000, 1, "linear", share)
+    found = METHODS["weighted_true"](view, weight=weight, penalty=0.0)
+    left = (1 - share) / (1 - share + weight * share)
+    limit = task.target_coef + left * (task.weak_coef - task.target_coef)
+    np.testing.assert_allclose(found, limit, atol=0.01)
+    assert np.abs(task.weak_coef - limit).max() > 0.1
+
+
+class WeakModel(ClassifierMixin, BaseEstimator):
+    """Logistic regression pulled to a prior, which AdaBoost may weigh examples for."""
+
+    def __init__(self, prior=(), penalty=0.1):
+        self.prior, self.penalty = prior, penalty
+
+    def fit(self, X, y, sample_weight):
+        self.classes_ = np.unique(y)
+        shares = sample_weight / sample_weight.sum()
+        self.coef_ = minimum("sign", X, y, shares, np.asarray(self.prior), self.penalty)
+        return self
+
+    def predict(self, X):
+        return np.where(X @ self.coef_ > 0, 1.0, -1.0)
+
+
+def test_boosting_is_that_of_scikit_learn():
+    """Its algorithm for two classes has the same weights, but for a factor of 2 in the log odds of the errors."""
+    task = make_task(noise_var=1.0)
+    view = jax.tree.map(np.asarray, draw_view(jax.random.key(2), task, 60, 2, "sign", 0.5))
+    has, odds = view.few_true_labels.given > 0, view.weak_concept_log_odds.T
+    boosted = AdaBoostClassifier(WeakModel(tuple(view.source.source_prior), 0.03), n_estimators=ROUNDS)
+    boosted.fit(odds[has], view.true_labels[has])
+    alphas = boosted.estimator_weights_ / 2
+    assert len(alphas) == ROUNDS and (alphas > 0.01).all() and np.ptp(alphas) > 0.01
+    chances = [1 / (1 + np.exp(-odds @ model.coef_)) for model in boosted.estimators_]
+    found = boosted_labels(jax.tree.map(jnp.asarray, view), 0.03)
+    np.testing.assert_allclose(found, alphas @ chances / alphas.sum(), rtol=1e-4)
+
+
+# --- Copied errors ------------------------------------------------------------------------------------------------
+
+
+def test_copied_errors_are_counted_errors():
+    task = make_task()
+    rng = np.random.default_rng(0)
+    target, teacher, coef = SIGN.target(task), SIGN.teacher(task), jnp.asarray(rng.normal(size=DIM))
+    rows = rng.standard_normal((400_000, DIM)) * np.sqrt(np.asarray(task.feature_var))
+    truth, taught, own = (np.sign(rows @ np.asarray(b)) for b in (target, teacher, coef))
+    wrong = taught != truth
+    found = float(SIGN.copied(coef, target, task))
+    assert_mean((own != truth)[wrong].astype(float), found)
+    rates = 1 - SIGN.risk(coef, target, task), 1 - SIGN.risk(teacher, target, task), 1 - SIGN.risk(coef, teacher, task)
+    assert found == pytest.approx(float(theory_zoo.copied_errors(*map(float, rates))), abs=1e-9)
+    assert np.isnan(SIGN.copied(coef, target, make_task("noisy")))
+
+
+# --- The axis of the arena ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A tiny arena of signs with two shares."""
+    out, tiny = tmp_path_factory.mktemp("arena"), TINY["methods"]
+    methods = ["naive_ft", "ceiling", *TRUE_LABEL_METHODS]
+    with cheaply():
+        given = [*tiny.options(out, methods=methods, labels="sign"), "--devices", "1"]
+        assert arena.main([*given, "--true-label-share", "0.2", "0.8"]) == 0
+    assert [path.name for path in out.glob("*.zarr")] == ["methods_sign_true_labels.zarr"]
+    return load(out / "methods_sign_true_labels.zarr")
+
+
+def test_an_arena_has_shares_as_an_axis(results):
+    assert results.risk_mean.dims[-1] == "method" and results.true_label_share.values.tolist() == [0.2, 0.8]
+    low, high = (results.risk_mean.sel(true_label_share=share, tuning="oracle") for share in (0.2, 0.8))
+    for name in ("naive_ft", "ceiling"):
+        np.testing.assert_array_equal(*(part.sel({"method": name}) for part in (low, high)))
+    for name in TRUE_LABEL_METHODS:
+        assert float(high.sel({"method": name}).mean()) < float(low.sel({"method": name}).mean()), name
+    copied = results.copied_errors_mean
+    assert ((copied >= 0) & (copied <= 1) | (copied.weakness == "noisy")).all()
+
+
+def test_knobs_are_chosen_by_true_labels_where_a_method_sees_any():
+    """A weight for true labels of 0 or 100: weak held-out labels want the one, true ones the other."""
+    spec = dataclasses.replace(
+        TINY["methods"].spec, methods=("naive_ft", "weighted_true"), true_label_share=(0.5,), sample_size=400,
+        weakness=("opposed",), weak_accuracy=(0.3,), concept_shift=(0.5,), relaxed=("label_noise",)
+    )  # fmt: skip
+    method = METHODS["weighted_true"]
+    knob = dataclasses.replace(method.knobs["weight"], candidates=(0.0, 100.0))
+    penalty = dataclasses.replace(method.knobs["penalty"], candidates=(0.0,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, method.name, dataclasses.replace(method, knobs={"weight": knob, "penalty": penalty}))
+        found = arena_replicate(spec, jax.random.key(0), grid_of(spec))
+    tuned, tried = found.tuned[0, 0, 1], found.tried[0, 0, -2:]
+    assert tried[1] < 0.1 * tried[0] and tuned == tried[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--methods", "naive_ft", "true_only"], "true_label_share must hold one over 0 where true_only is compared"),
+        (["--true-label-share", "1.5"], "true_label_share must be in [0, 1], got 1.5"),
+        (["--true-label-share", "10"], "true_label_share must be in [0, 1], got 10"),
+        (["--methods", "naive_ft", "boosted_ensemble", "--true-label-share", "0.1"], "must support linear labels"),
+    ],
+)
+def test_bad_input_gets_one_sentence(tmp_path, capsys, options, says):
+    assert arena.main(["--preset", "smoke", "--out", str(tmp_path), *options]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") <= 2 and not list(tmp_path.iterdir())
+
+
+# --- The risk sweep -----------------------------------------------------------------------------------------------
+
+SWEEP = SweepSpec(
+    weakness=("rotated", "opposed"), weak_accuracy=(0.5,), sample_size=(24, 60), concept_shift=(0.5,), num_icl=(0,),
+    methods=("ceiling", "naive_ft", "mixed_ft"), penalties=(0.0,), true_label_share=(0.0, 0.2, 0.5, 1.0), dim=6,
+    num_concepts=3, replicates=2,
+)  # fmt: skip
+
+
+def mixed_risks(spec: SweepSpec, count: int) -> dict[str, np.ndarray]:
+    """Risks `[r W S N X]` of each method's columns."""
+    grid = make_grid(spec)
+    run = jax.jit(lambda keys: jax.lax.map(lambda key: simulate(spec, key, grid).fixed_risk, keys))
+    found = np.asarray(run(jax.vmap(lambda i: replicate_key(jax.random.key(0), i))(jnp.arange(count))))
+    names = [name for name, _ in columns(spec)[0]]
+    return {name: found[..., [i for i, other in enumerate(names) if other == name]] for name in spec.methods}
+
+
+def test_least_squares_on_partly_true_labels_has_the_risk_of_theory():
+    found = mixed_risks(SWEEP, 4000)
+    mixed = found["mixed_ft"]
+    np.testing.assert_allclose(mixed[..., :1], found["naive_ft"], rtol=1e-9)
+    np.testing.assert_allclose(mixed[..., -1:], np.broadcast_to(found["ceiling"], mixed[..., -1:].shape), rtol=1e-9)
+    sizes = {"num_concepts": SWEEP.num_concepts, "dim": SWEEP.dim, "noise_var": SWEEP.noise_var}
+    for w, weakness in enumerate(SWEEP.weakness):
+        task = w2s.make_task(**sizes, weak_accuracy=0.5, concept_shift=0.5, weakness=weakness)
+        for place, n in enumerate(SWEEP.sample_size):
+            for x, share in enumerate(SWEEP.true_label_share):
+                exact = theory.mixed_labels_risk(task, n, float(np.floor(n * share + 1e-9)))
+                assert_mean(mixed[:, w, 0, place, x], float(exact))
+
+
+def test_labels_of_several_concepts_are_mixed_row_by_row():
+    """With hardly any contamination the slower path for mixed concepts gives the same."""
+    plain, rows = (mixed_risks(dataclasses.replace(SWEEP, contamination=c, draws="data"), 8) for c in (0.0, 1e-12))
+    np.testing.assert_allclose(rows["mixed_ft"], plain["mixed_ft"], rtol=1e-9)
+
+
+def test_no_form_for_few_examples():
+    task = make_task()
+    assert np.isnan(theory.mixed_labels_risk(task, DIM + 1, 1)) and np.isnan(theory.mixed_labels_risk(task, 20, 21))
+    assert np.isfinite(theory.mixed_labels_risk(task, DIM + 2, 1))
+    alone = theory.mixed_labels_risk(task, 20, 0)
+    np.testing.assert_allclose(alone, theory.least_squares_risk(task, 20), rtol=1e-12)
