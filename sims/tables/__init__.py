@@ -36,6 +36,8 @@ VALUES: dict[str, Callable[..., str]] = {
     "coverage": values.coverage,
     "coverage_grid": values.coverage_grid,
     "rate": speed.rate,
+    "score": alignment.score,
+    "lengths": alignment.lengths,
 }
 """What a mark `<!-- value: NAME ARGUMENTS -->` may name."""
 

@@ -56,6 +56,28 @@ def naming(sources: Sources, task: str) -> str:
     return markdown(["concept named, true examples", *map(str, data["prompt_length"].values)], rows)
 
 
+def score(sources: Sources, task: str, method: str, variable: str, split: str, at: str = "", form: str = ".2f") -> str:
+    """Content or style of a method, or of its teacher (`weak`), after the longest prompt: at a capability of the
+    teacher, by default that of the tables, or at each of them (`capability`)."""
+    data = _longest(sources, task)
+    found = data[f"weak_{variable}"] if method == "weak" else data[variable].sel({"method": method})
+    return _listed(found.sel(split=split), at, form)
+
+
+def lengths(sources: Sources, task: str, name: str, form: str = ".2f") -> str:
+    """A number after 1, 2, ... weak examples: the style of a method, or of exact Bayes (`bayes`), held out; or KL(Bayes
+    || strong) (`kl`)."""
+    data = sources.sweep(f"alignment_{task}").sel(temperature=1, capability=CAPABILITY)
+    of_bayes = {"bayes": "bayes_style", "kl": "weak_kl_to_bayes"}.get(name)
+    found = data[of_bayes] if of_bayes else data.style.sel({"method": name, "split": "held_out"})
+    return ", ".join(f"{value:{form}}" for value in found.mean("seed").values)
+
+
+def _listed(found: xr.DataArray, at: str, form: str) -> str:
+    cut = found if at == "capability" else found.sel(capability=[float(at or CAPABILITY)])
+    return ", ".join(f"{value:{form}}" for value in cut.mean("seed").values)
+
+
 def _longest(sources: Sources, task: str) -> xr.Dataset:
     """Results at temperature 1, after the longest prompt."""
     data = sources.sweep(f"alignment_{task}").sel(temperature=1)
