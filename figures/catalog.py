@@ -277,6 +277,12 @@ FIGURES: dict[str, Entry] = {
         "methods_sign",
         "Relaxed assumptions where labels are signs.",
     ),
+    "true_labels": Entry(
+        _drawn_by("true_labels.true_labels"),
+        "methods_true_labels",
+        "A few true labels do more than any number of weak ones; a student that weighs them copies fewer errors.",
+        beside=("methods_sign_true_labels",),
+    ),
     "scaling": Entry(
         _drawn_by("scaling.scaling"),
         "benchmarks",

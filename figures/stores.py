@@ -12,6 +12,11 @@ COMMANDS = {
     "incontext": "python -m sims.incontext --preset quick --out {folder}",
     "methods": "python -m sims.methods --preset quick --out {folder}",
     "methods_sign": "python -m sims.methods --labels sign --preset quick --out {folder}",
+    **{
+        f"methods{sign}_true_labels": f"python -m sims.methods{option} --preset quick --true-label-share 0.03 0.1 0.3 "
+        "--out {folder}"
+        for sign, option in (("", ""), ("_sign", " --labels sign"))
+    },
     "language": "python -m sims.language --preset quick --out {folder}",
     "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",

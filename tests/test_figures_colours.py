@@ -20,6 +20,7 @@ from figures import (
     scaling_laws,
     style,
     trap_and_escape,
+    true_labels,
 )
 
 LEAST = 12.0
@@ -35,6 +36,7 @@ METHODS = {
     "networks": network_risk.LABELS,
     "worlds of tokens": ("weak", *alignment.ORDER, *alignment_overview.MORE),
     "phase diagram": phase.RIVALS,
+    "true labels": true_labels.SHOWN,
     "scaling laws": scaling_laws.LEARNERS.values(),
 }
 COLOURS = {name: {m: style.look(m).color for m in methods} for name, methods in METHODS.items()}
