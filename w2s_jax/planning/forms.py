@@ -22,6 +22,8 @@ SURE = 2.0
 """Standard errors by which a weight of the hull must clear 0 for its large-sample risk to be used."""
 
 build = partial(jax.jit, static_argnames=("num_concepts", "dim", "weakness"))(make_task)
+HURRY = {"xla_backend_optimization_level": 0}
+"""For programs that run once on a few numbers: compiling them is all that a user waits for."""
 
 
 class Naive(NamedTuple):
@@ -155,6 +157,8 @@ def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]
     return jnp.stack([best.accuracy, best.progress, *gains, low, high])
 
 
-naive_of, refined_of, limits_of, path_of = (jax.jit(form) for form in (naive, refined, limits, path))
-risks_of = jax.jit(jax.vmap(risks, (None, 0, None, None)))
+naive_of, refined_of, limits_of, path_of = (
+    jax.jit(form, compiler_options=HURRY) for form in (naive, refined, limits, path)
+)
+risks_of = jax.jit(jax.vmap(risks, (None, 0, None, None)), compiler_options=HURRY)
 """`risks` at many numbers of labels, `[n 6]`."""

@@ -18,6 +18,8 @@ from w2s_jax.types import Scalar, Task
 ENOUGH = 0.05
 """More labels are useless once the risk is within this share of what infinitely many would leave."""
 MOST_LABELS, LONGEST_PROMPT = 1e9, 1024
+SIZES = 512
+"""Numbers of labels at which risks are worked out at a time."""
 
 
 class Lengths(NamedTuple):
@@ -195,7 +197,7 @@ def _lines(
         return np.asarray(forms.risks_of(task, np.asarray(sizes, float), level, penalties))
 
     limits = forms.limits_of(task, level, penalties)
-    sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, 511)])
+    sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
     curves = curve(sizes)
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
@@ -275,7 +277,7 @@ def _enough(curve, sizes: np.ndarray, risks: np.ndarray, limit: float, which: in
         if not over.size:
             return 1.0
         ends = sizes[over[-1]], sizes[over[-1] + 1]
-        sizes = np.geomspace(*ends, len(sizes) + 1)
+        sizes = np.geomspace(*ends, SIZES)  # as many as before, for the same program
         risks = curve(sizes)[:, which]
     return float(math.ceil(ends[1]))
 
