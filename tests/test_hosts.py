@@ -1,15 +1,19 @@
 """Devices and processes: any number of them gives the same bits, and each saves its own work."""
 
+import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import pytest
+import yaml
 
 from sims.engine import hosts, runtime
 from sims.engine.checked import InputError
@@ -135,9 +139,10 @@ def test_any_number_of_processes_gives_the_same_bits(single, cache, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single, cache, tmp_path):
-    processes = start_all(cache, tmp_path, 2)
+@pytest.mark.parametrize(("victim", "count"), [(0, 2), (1, 4)])
+def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, count, single, cache, tmp_path):
+    """The others finish their own share; started again, by as many processes, the sweep ends with the same bits."""
+    processes = start_all(cache, tmp_path, count)
     marks = tmp_path / "risk_sweep.zarr" / "blocks" / "done" / "c"
     give_up = time.monotonic() + 200
     while not any(marks.glob("*/*")):
@@ -145,11 +150,72 @@ def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, single,
         time.sleep(0.02)
     processes[victim].send_signal(signal.SIGKILL)
     said = [said_by(process) for process in processes]
-    code = processes[1 - victim].returncode
+    other = (victim + 1) % count
+    code = processes[other].returncode
     if code:  # unless it was killed when all its blocks were there
-        assert code == 2 and f"rank {victim} of this run is gone" in said[1 - victim]
-    assert "blocks are already there" in run_alone(cache, tmp_path, devices=2) or not code
+        assert code == 2 and f"rank {victim} of this run is gone" in said[other]
+    again = start_all(cache, tmp_path, count)
+    said = [said_by(process) for process in again]
+    assert [process.returncode for process in again] == [0] * count, said
+    assert "blocks are already there" in said[0] or not code
     assert_same_results(RISK.load(tmp_path), single)
+
+
+# --- What docs/running.md has schedulers run ------------------------------------------------------------------------
+
+BLOCKS = re.findall(r"```\w*\n(.*?)```", (ROOT / "docs" / "running.md").read_text(), re.DOTALL)
+SRUN = """#!/bin/bash
+# srun for two tasks on this machine, with the variables that Slurm gives to each
+export SLURM_JOB_ID=$((1 + RANDOM)) SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=1
+for i in 0 1; do SLURM_PROCID=$i SLURM_LOCALID=$i "$@" $MORE & tasks+=($!); done
+for task in "${tasks[@]}"; do wait "$task" || exit $?; done
+"""
+
+
+@pytest.mark.slow
+def test_the_slurm_script_runs_where_slurm_sets_its_variables(single, cache, tmp_path):
+    (script,) = (block for block in BLOCKS if block.startswith("#!"))
+    (tmp_path / "script").write_text(script)
+    subprocess.run(["bash", "-n", tmp_path / "script"], check=True)
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    out = tmp_path / "results"
+    own = RISK.options(out, **SMALL)[2:]
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SCRATCH": str(tmp_path),
+        "MORE": " ".join([*own, "--devices", "1"]),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
+    done = subprocess.run(["bash", tmp_path / "script"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    data = RISK.load(out)
+    assert data.attrs["device"].startswith("2 processes of 1 x ")
+    assert_same_results(data, single)
+
+
+def test_the_job_for_kubernetes_meets_at_its_own_service(tmp_path, capsys):
+    (text,) = (block for block in BLOCKS if block.startswith("apiVersion"))
+    service, job = yaml.safe_load_all(text)
+    assert (service["apiVersion"], service["kind"]) == ("v1", "Service") and service["spec"]["clusterIP"] == "None"
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job") and job["spec"]["completionMode"] == "Indexed"
+    name, pod = job["metadata"]["name"], job["spec"]["template"]["spec"]
+    assert service["spec"]["selector"] == {"job-name": name} and pod["subdomain"] == service["metadata"]["name"]
+    assert pod["restartPolicy"] == "Never"
+    (container,) = pod["containers"]
+    mounts, volumes = ([one["name"] for one in part] for part in (container["volumeMounts"], pod["volumes"]))
+    assert mounts == volumes
+    ((_, module), arguments) = (words := container["args"][0].split())[1:3], words[3:]
+    assert words[0] == "python" and importlib.util.find_spec(module)
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert given["--coordinator"].startswith(f"{name}-0.{pod['subdomain']}:")
+    assert int(given["--num-processes"]) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert given["--process-id"] == "$JOB_COMPLETION_INDEX"
+    assert given["--out"] == container["volumeMounts"][0]["mountPath"]
+    alone = ["--preset", given["--preset"], "--out", str(tmp_path / "x"), "--dry-run"]
+    assert RISK.command(alone) == 0 and "replicates" in capsys.readouterr().err
 
 
 MEETING = """
