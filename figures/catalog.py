@@ -280,7 +280,7 @@ FIGURES: dict[str, Entry] = {
     "true_labels": Entry(
         _drawn_by("true_labels.true_labels"),
         "methods_true_labels",
-        "A few true labels do more than any number of weak ones; a student that weighs them copies fewer errors.",
+        "With true labels for a tenth of the examples a student errs less, and copies fewer of its teacher's errors.",
         beside=("methods_sign_true_labels",),
     ),
     "scaling": Entry(

@@ -29,7 +29,7 @@ from sims.engine.store import Store, completed, read_config
 from sims.evidence import Evidence
 from sims.incontext.claims import network_claims
 from sims.language.claims import language_claims
-from sims.methods.claims import arena_claims, sign_claims
+from sims.methods.claims import arena_claims, sign_claims, true_label_claims
 from sims.posterior_sweep.claims import posterior_claims
 from sims.risk_sweep.claims import risk_claims
 from sims.sweeps import SWEEPS
@@ -45,6 +45,8 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "posterior_sweep": posterior_claims,
     "methods": arena_claims,
     "methods_sign": sign_claims,
+    "methods_true_labels": true_label_claims,
+    "methods_sign_true_labels": true_label_claims,
     "incontext": network_claims,
     **{name: alignment_claims for name in SWEEPS if name.startswith("alignment_")},
     "language": language_claims,

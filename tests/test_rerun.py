@@ -38,6 +38,8 @@ GRIDS = {
     ),
     "methods": (methods, ("weakness", "weak_accuracy", "concept_shift")),
     "methods_sign": (methods, ("weakness", "weak_accuracy", "concept_shift")),
+    "methods_true_labels": (methods, ("weakness", "weak_accuracy", "concept_shift", "true_label_share")),
+    "methods_sign_true_labels": (methods, ("weakness", "weak_accuracy", "concept_shift", "true_label_share")),
 }
 """Module of each sweep over a grid of tasks, and the axes that are cut to one value each."""
 FREQUENT = 1e-3

@@ -82,6 +82,29 @@ def sign_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
         yield worst(f"naive_ft risk minus {method} risk, lower end of its interval: {where}", low, ">=", 0.0)
 
 
+def true_label_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
+    """What a few true labels do, of numbers or of signs, with the same examples; knobs tuned on held-out labels."""
+    yield Claim("independent replicates of every task", int(data.num_replicates), ">=", spec.replicates)
+    data = data.sel(budget="examples")
+    fewest, most = min(spec.true_label_share), max(spec.true_label_share)
+    risk = data.risk_mean.sel(tuning="weak_labels")
+    naive, refined, then = (_of(risk, name) for name in ("naive_ft", "icl_refine", "weak_then_true"))
+    biased = [kind for kind in BIASED if kind in spec.weakness]
+    ratio = (then / naive).sel(true_label_share=most, weakness=biased)
+    least = {"linear": 0.5, "sign": 0.95}[spec.labels]
+    yield worst("most true labels: weak_then_true risk over naive_ft's, biased teachers", ratio, "<=", least)
+    for share, relation, bound in ((fewest, "<=", 0.3), (most, ">=", 0.4)):
+        ahead = float((then < refined).sel(true_label_share=share).mean())
+        text = f"{'fewest' if share == fewest else 'most'} true labels: share of tasks in which weak_then_true has a lower"
+        yield Claim(f"{text} risk than icl_refine", ahead, relation, bound)
+    if "copied_errors_mean" in data:
+        copied = data.copied_errors_mean.sel(true_label_share=most, weakness=biased)
+        less = _of(copied, "naive_ft") - _of(copied, "weighted_true")
+        yield worst("most true labels: copied errors, naive_ft minus weighted_true", less, ">=", 0.1)
+        boosted = (_of(risk, "boosted_ensemble") / _of(risk, "ceiling")).sel(true_label_share=most, weakness="confused")
+        yield worst("most true labels: boosted_ensemble risk over the ceiling's, confused teachers", boosted, "<=", 1.0)
+
+
 def _best(data: xr.Dataset) -> Iterator[Claim]:
     """How often refinement is the best of the methods, the ceiling aside."""
     names = [name for name in data.method.values if name != "ceiling"]
