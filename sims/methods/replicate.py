@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     """Risk with all values of the knobs, method after method."""
     rank: Float[Array, "*r C B N"]
     """Rank of the tuned risks of `ranked` methods, 1 for the lowest; ties share their mean rank."""
+    misfit: Float[Array, "*r C B M"]
+    """How far each tuned student is from the teacher."""
     copied: Float[Array, "*r C B M"] | None
     """Share of the teacher's errors that each tuned student repeats; None for labels that are not right or wrong."""
 
@@ -46,6 +48,9 @@ class Sums(NamedTuple):
     """sum (x - mean)^2."""
     rank: statistics.Summary
     """`[B N]`: a replicate's rank is its mean over the cells of the grid."""
+    misfit_mean: Float[Array, "C B M"]
+    misfit_square: Float[Array, "C B M"]
+    """sum (x - mean)^2."""
     copied_mean: Float[Array, "C B M"] | None
     """NaN, as below, where the teacher makes no errors."""
     copied_square: Float[Array, "C B M"] | None
@@ -84,15 +89,16 @@ def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
 def _on_task(spec: ArenaSpec, key: Key, task: Task, share: Scalar) -> Outcome:
     kind, view = KINDS[spec.labels], draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels, share)
     target, held = kind.target(task), last(view, spec.sample_size - spec.num_fitted)
-    tuned, tried, rank, copied = [], [], [], []
+    tuned, tried, rank, misfit, copied = [], [], [], [], []
     for budget in BUDGETS:
-        chosen, all_tried, repeated = [], [], []
+        chosen, all_tried, away, repeated = [], [], [], []
         for name in spec.methods:
             coefs = _try(spec, name, key, first(view, spec.examples(name, budget)))
             risks = jax.vmap(lambda coef: kind.risk(coef, target, task))(coefs)
             best = jnp.argmin(_held_out(spec.method(name), kind, coefs, held))
             chosen.append(risks[best])
             all_tried.append(risks)
+            away.append(kind.misfit(coefs[best], task))
             if kind.copied is not None:
                 repeated.append(kind.copied(coefs[best], target, task))
         teacher = kind.risk(kind.teacher(task), target, task)
@@ -100,8 +106,9 @@ def _on_task(spec: ArenaSpec, key: Key, task: Task, share: Scalar) -> Outcome:
         tried.append(jnp.concatenate(all_tried))
         rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]
         rank.append(_ranks(jnp.stack(rivals)))
+        misfit.append(jnp.stack(away))
         copied += [jnp.stack(repeated)] if repeated else []
-    return Outcome(jnp.stack(tuned), jnp.stack(tried), jnp.stack(rank), jnp.stack(copied) if copied else None)
+    return Outcome(*map(jnp.stack, (tuned, tried, rank, misfit)), jnp.stack(copied) if copied else None)
 
 
 def _held_out(method: Method, kind: Kind, coefs: Float[Array, "t d"], held: View) -> Float[Array, "t"]:
@@ -181,5 +188,6 @@ def block_sums(spec: ArenaSpec, key: Key, first_replicate: Array, total: Array, 
         counts.sum(),
         *moments(found.tried),
         statistics.summarize(found.rank[:, : spec.num_cells].mean(axis=1), counts),
+        *moments(found.misfit),
         *((None, None) if found.copied is None else moments(found.copied)),
     )

@@ -57,10 +57,13 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
         ),
         "weak_risk": (cell, _on_grid(spec, tuned.mean[..., -1])[0], f"of the teacher: {what}"),
     }
+    about = {"misfit": f"misfit, how far from the teacher: {what}"}
     if KINDS[spec.labels].copied is not None:
-        for part, values in zip(("mean", "sem"), _spread(leaves, "copied")):
-            text = f"share of the teacher's errors that the student repeats, knobs tuned on weak labels: {part}"
-            variables[f"copied_errors_{part}"] = (own, _on_grid(spec, values), text)
+        about["copied"] = "share of the teacher's errors that the student repeats"
+    for name, text in about.items():
+        full = {"copied": "copied_errors"}.get(name, name)
+        for part, values in zip(("mean", "sem"), _spread(leaves, name)):
+            variables[f"{full}_{part}"] = (own, _on_grid(spec, values), f"{text}, knobs tuned on weak labels: {part}")
     if "ceiling" in spec.methods:
         for part, values in zip(("pgr", "pgr_low", "pgr_high"), _pgr(spec, tuned)):
             text = "performance gap recovered, knobs tuned on weak labels"

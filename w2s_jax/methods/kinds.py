@@ -7,6 +7,7 @@ evidence         log N(y; beta_k . phi, sigma^2)        log sigmoid(y c_k . phi)
 answer           beta_k . phi + sigma eps, k ~ w        +1 with probability sum_k w_k sigmoid(c_k . phi)
 risk             excess risk E (b.phi - beta_Q.phi)^2   share of inputs with sign(b.phi) != sign(b_Q.phi)
 held_out         mean (y' - b.phi)^2                    mean log(1 + e^{-y' b.phi})
+misfit           excess risk against beta_w             share of inputs with sign(b.phi) != the teacher's
 copied           -                                      share of the teacher's wrong signs that a student repeats
 
 b_Q is the linear logit nearest to the target's law, which the ceiling comes to with ever more labels, but for its
@@ -59,6 +60,8 @@ class Kind(NamedTuple):
     held_out: Callable[..., Array]
     """(coefficients `[t d]`, examples, shares `[n]`) -> mean loss of students that have not fitted them `[t]`; by
     default equal shares."""
+    misfit: Callable[[Array, Task], Array]
+    """(coefficients, task) -> how far a student is from its teacher, in the units of the risk."""
     copied: Callable[[Array, Array, Task], Array] | None = None
     """(coefficients, those of the target, task) -> share of the teacher's errors that a student repeats; NaN where the
     teacher makes none. None where labels are not right or wrong."""
@@ -95,6 +98,7 @@ LINEAR = Kind(
     target=lambda task: task.target_coef,
     teacher=lambda task: task.weak_coef,
     risk=lambda coef, target, task: excess_risk(coef, target, task.feature_var),
+    misfit=lambda coef, task: excess_risk(coef, task.weak_coef, task.feature_var),
     risk_name="excess risk",
     held_out=lambda coefs, held, shares=None: _mean(jnp.square(coefs @ held.features.T - held.labels[None]), shares),
 )
@@ -167,6 +171,7 @@ SIGN = Kind(
     target=_sign_target,
     teacher=_sign_teacher,
     risk=_sign_risk,
+    misfit=lambda coef, task: _sign_risk(coef, _sign_teacher(task), task),
     risk_name="share of inputs with another sign than the target's",
     held_out=lambda coefs, held, shares=None: _mean(log_loss(held.labels[None], coefs @ held.features.T), shares),
     copied=_copied_errors,
