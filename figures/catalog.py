@@ -277,6 +277,12 @@ FIGURES: dict[str, Entry] = {
         "methods_sign",
         "Relaxed assumptions where labels are signs.",
     ),
+    "gain_and_misfit": Entry(
+        _drawn_by("gain.gain_and_misfit"),
+        "methods",
+        "Methods that stay near their teacher gain nothing over it; what a student gains it pays for in misfit.",
+        beside=("methods_sign",),
+    ),
     "true_labels": Entry(
         _drawn_by("true_labels.true_labels"),
         "methods_true_labels",

@@ -1,6 +1,7 @@
-"""A few true labels among the weak ones: risk by their share, and what share of its teacher's errors a student copies."""
+"""A few true labels among the weak ones: risk by their share, and which of its teacher's errors a student copies."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
@@ -104,7 +105,7 @@ def _theory(results: Results, variable: str, kind: str, weakness: str, weak_risk
         )
         count = _fitted(results)
         return {"theory: true labels weigh no more": (dense, mixed_labels_risk(task, count, count * dense))}
-    found = mixed_label_student(dense, 1.0, 1 - weak_risk)
+    found = mixed_label_student(jnp.asarray(dense), 1.0, 1 - weak_risk)
     known = 1 - found.accuracy
     if variable.startswith("copied"):
         known = copied_errors(found.accuracy, 1 - weak_risk, found.agreement)

@@ -21,6 +21,7 @@ from tests.helpers import assert_field_refused, assert_same_trees, load, of
 from tests.test_bad_input import assert_refused
 from tests.tiny import ARENA
 from w2s_jax.methods import LABELS, METHODS, Cost, Knob, Method, View, known
+from w2s_jax.names import TRUE_LABEL_METHODS
 from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from figures import arena, data, make
+from figures import arena, data, gain, make, true_labels
 from sims.methods.relaxed import ASSUMPTIONS
 from sims.methods.results import assemble
 from sims.methods.spec import BUDGETS, ArenaSpec
-from tests.panels import laid_out, stub, texts, written
+from tests.panels import assert_legible, laid_out, stub, texts, written
+from w2s_jax.tasks import make_task
+from w2s_jax.theory import mixed_labels_risk
 
 RISKS = {"source": 0.5, "ceiling": 0.02, "naive_ft": 0.3, "hull": 0.1, "early_stopping": 0.2}
+MISFITS = {"source": 0.9, "ceiling": 0.62, "naive_ft": 0.01, "hull": 0.5, "early_stopping": 0.1}
 SPEC = ArenaSpec(
     methods=tuple(RISKS),
     weakness=("rotated", "confused", "noisy"),
@@ -46,8 +49,10 @@ def sums(spec: ArenaSpec) -> dict:
         "tried_mean": tried,
         "tried_square": 1e-4 * np.ones_like(tried),
         "rank.count": np.array(count),
-        "rank.mean": np.tile([4.0, 3.0, 1.2, 1.8], (len(BUDGETS), 1)),
-        "rank.comoment": np.tile(0.01 * np.eye(4), (len(BUDGETS), 1, 1)),
+        "rank.mean": np.tile([4.0, 3.0, 1.2, 1.8][: len(RISKS) - 1], (len(BUDGETS), 1)),
+        "rank.comoment": np.tile(0.01 * np.eye(len(RISKS) - 1), (len(BUDGETS), 1, 1)),
+        **{f"{name}_mean": np.tile(list(MISFITS.values()), (*risk.shape[:2], 1)) for name in ("misfit", "copied")},
+        **{f"{name}_square": 1e-4 * np.ones_like(risk) for name in ("misfit", "copied")},
     }
 
 
@@ -115,6 +120,44 @@ def test_robustness_shows_every_level_of_every_assumption(figures):
         assert len(panel.texts) == (len(RISKS) + 1) * 4 == len(panel.patches)
     rows = [label.get_text() for label in panels[0].get_yticklabels()]
     assert rows == ["weak teacher", *map(arena.label_of, RISKS)]
+
+
+def test_gain_and_misfit_shows_every_method_at_its_place(results, of_signs):
+    figure = laid_out(gain.gain_and_misfit, results, data.open_results(of_signs, "methods_sign"))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == [rf"$\bf{{{n}}}$  {k}, rotated teacher" for n, k in
+            (("a", "numbers"), ("b", "signs"))]  # fmt: skip
+    for panel in figure.axes:
+        points = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 9)) for line in panel.lines if
+                  len(line.get_xdata()) == 1}  # fmt: skip
+        assert points == {(MISFITS[name], round(0.6 - RISKS[name], 9)) for name in RISKS}
+        assert {arena.label_of(name) for name in RISKS} <= {text.get_text() for text in panel.texts}
+        levels = {round(float(line.get_ydata()[0]), 3) for line in panel.lines if line.get_linestyle() == "--"}
+        assert levels == {0.29, 0.58}  # half of the gap to the ceiling, and all of it
+    assert_legible(figure, "gain_and_misfit")
+
+
+SHARED = {"naive_ft": 0.3, "ceiling": 0.02, "true_only": 0.2, "weighted_true": 0.1}
+
+
+def test_true_labels_are_drawn_by_their_share(tmp_path, monkeypatch):
+    few = {"labels": "sign", "methods": tuple(SHARED), "true_label_share": (0.1, 0.4), "relaxed": ("spectrum",)}
+    stores = []
+    for labels, name in (("linear", "methods_true_labels"), ("sign", "methods_sign_true_labels")):
+        monkeypatch.setattr("tests.test_figures_arena.RISKS", SHARED)
+        monkeypatch.setattr("tests.test_figures_arena.MISFITS", SHARED)
+        spec = dataclasses.replace(SPEC, **few | {"labels": labels})
+        stores.append(write(spec, tmp_path, name))
+    figure = laid_out(true_labels.true_labels, *stores)
+    said = texts(figure)
+    assert {"true labels alone", "weak and true, weighted", "theory: true labels weigh no more"} <= set(said)
+    assert not any("boosted" in text for text in said) and any("192 labels of a teacher" in text for text in said)
+    panels = figure.axes
+    assert len(panels) == 6 and panels[4].get_title(loc="left").endswith("copied errors, signs, rotated teacher")
+    task = make_task(num_concepts=4, dim=16, weak_accuracy=0.7, concept_shift=0.5)
+    dashed = panels[0].lines[-1]
+    for x, y in zip(dashed.get_xdata()[[0, -1]], dashed.get_ydata()[[0, -1]]):
+        assert float(mixed_labels_risk(task, 192, 192 * x)) == pytest.approx(float(y), rel=1e-5)
+    assert_legible(figure, "true_labels")
 
 
 def test_texts_are_on_the_page(figures):

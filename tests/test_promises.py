@@ -163,7 +163,7 @@ DIMS = {
         f"budget {CELL} method method_2": "risk_cov",
         CELL: "weak_risk",
         "budget method": "rank_mean rank_sem examples",
-        f"budget {CELL} method": "pgr pgr_low pgr_high",
+        f"budget {CELL} method": "pgr pgr_low pgr_high misfit_mean misfit_sem",
         "tuning assumption level budget method": "relaxed_risk_mean relaxed_risk_sem",
         "assumption level": "relaxed_weak_risk relaxed_level",
     },

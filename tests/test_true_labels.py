@@ -23,7 +23,7 @@ from tests.tiny import TINY, cheaply
 from w2s_jax import theory, theory_zoo
 from w2s_jax.methods import LABELS, METHODS, draw_view
 from w2s_jax.methods.boosting import ROUNDS, boosted_labels
-from w2s_jax.methods.kinds import SIGN
+from w2s_jax.methods.kinds import LINEAR, SIGN
 from w2s_jax.names import TRUE_LABEL_METHODS
 from w2s_jax.rng import replicate_key
 from w2s_jax.sampling import evenly_spread
@@ -163,6 +163,9 @@ def test_copied_errors_are_counted_errors():
     rates = 1 - SIGN.risk(coef, target, task), 1 - SIGN.risk(teacher, target, task), 1 - SIGN.risk(coef, teacher, task)
     assert found == pytest.approx(float(theory_zoo.copied_errors(*map(float, rates))), abs=1e-9)
     assert np.isnan(SIGN.copied(coef, target, make_task("noisy")))
+    assert_mean((own != taught).astype(float), float(SIGN.misfit(coef, task)))
+    away = rows @ np.asarray(coef - task.weak_coef)
+    assert_mean(away**2, float(LINEAR.misfit(coef, task)))
 
 
 # --- The axis of the arena ----------------------------------------------------------------------------------------
