@@ -280,7 +280,7 @@ FIGURES: dict[str, Entry] = {
     "gain_and_misfit": Entry(
         _drawn_by("gain.gain_and_misfit"),
         "methods",
-        "Methods that stay near their teacher gain nothing over it; what a student gains it pays for in misfit.",
+        "Students near their teacher gain little over it; far from it those gain whose misfit is the teacher's error.",
         beside=("methods_sign",),
     ),
     "true_labels": Entry(

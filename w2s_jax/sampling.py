@@ -291,6 +291,6 @@ def evenly_spread(num_samples: int, share: Scalar) -> Float[Array, "n"]:
     >>> evenly_spread(8, 0.25).tolist()
     [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     """
-    share = no_gradient(COUNT_JUMPS, jnp.asarray(share, jnp.result_type(share, float)))
+    each = no_gradient(COUNT_JUMPS, jnp.asarray(share, jnp.result_type(share, float)))
     # A millionth more, so that rounding takes none away where the product is an integer.
-    return jnp.diff(jnp.floor(jnp.arange(num_samples + 1) * share * (1 + 1e-6))).astype(share.dtype)
+    return jnp.diff(jnp.floor(jnp.arange(num_samples + 1) * each * (1 + 1e-6))).astype(each.dtype)

@@ -12,7 +12,6 @@ from w2s_jax.planning import forms
 from w2s_jax.planning.lines import ASSUMES, FORM, SILENT, Prediction
 from w2s_jax.planning.phase import PENALTIES, task_of
 from w2s_jax.planning.question import Question, read
-from w2s_jax.risk import performance_gap_recovered
 from w2s_jax.types import Scalar, Task
 
 ENOUGH = 0.05
@@ -163,24 +162,24 @@ def _path(start: float, teacher: float, agreement: float) -> FineTuningPath:
 
 
 def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Plan:
-    n = question.num_samples
-    naive = forms.naive_of(task, n, np.asarray(PENALTIES))
-    at = _refiner(task, n)
+    n, penalties, at = question.num_samples, np.asarray(PENALTIES), _refiner(task, question.num_samples)
     level, error = (np.asarray(part) for part in at(question.num_icl)[:2])
+    naive = forms.naive_of(task, n, penalties)
     sampled = bool(np.isnan(level).any())
     if sampled:
         found = [theory.sampled_misalignment(task, question.num_icl, prompts) for prompts in ("shared", "fresh")]
         level = np.array([float(one.value) for one in found])
         error = np.array([2 * float(one.error) for one in found])
     errors: dict[str, float | None] = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
-    lines = _lines(task, n, level, errors, sampled)
+    limits = jax.tree.map(np.asarray, forms.limits_of(task, level, penalties))
+    lines = _lines(task, n, level, limits, errors, sampled)
     naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
     ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
     students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak")]
     best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
     now = later = Lengths(None, None)
     if not sampled:
-        floor = float(theory.population_ridge_floor(task))
+        floor = float(limits.floor[0])
         now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < float(naive.risk))) for i in range(2)))
         later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
     not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
@@ -188,21 +187,25 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
 
 
 def _lines(
-    task: Task, num_samples: int, level: np.ndarray, errors: dict[str, float | None], sampled: bool
+    task: Task,
+    num_samples: int,
+    level: np.ndarray,
+    limits: forms.Limits,
+    errors: dict[str, float | None],
+    sampled: bool,
 ) -> tuple[Prediction, ...]:
     """A line a method, given the misalignments of the prompts."""
-    penalties = np.asarray(PENALTIES)
 
     def curve(sizes) -> np.ndarray:
-        return np.asarray(forms.risks_of(task, np.asarray(sizes, float), level, penalties))
+        return np.asarray(forms.risks_of(task, np.asarray(sizes, float), level, np.asarray(PENALTIES)))
 
-    limits = forms.limits_of(task, level, penalties)
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
     curves = curve(sizes)
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
     accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {method: pair[1] for method, pair in fixed.items()}
     limit = dict(zip(forms.FITTED, map(float, limits.risk)))
+    gaps = dict(zip(risk, np.asarray(forms.gaps_of(risk["weak"], np.stack([*risk.values()]), risk["ceiling"]))))
     enough = {
         method: _enough(curve, sizes[1:], curves[1:, i], limit[method], i) for i, method in enumerate(forms.FITTED)
     }
@@ -214,7 +217,7 @@ def _lines(
             known,
             None if known is None else errors.get(method, 0.0),
             _known(limit.get(method, math.nan)),
-            _known(performance_gap_recovered(float(risk["weak"]), float(risk[method]), float(risk["ceiling"]))),
+            _known(gaps[method]),
             _known(accuracy[method]),
             enough.get(method),
             form.replace("theory.misalignment", "theory.sampled_misalignment") if sampled else form,
@@ -260,7 +263,7 @@ def _first(wins: Callable[[int], bool]) -> float:
 
 def _in_the_limit(task: Task, at: Callable[[int], forms.Refined], which: int, floor: float) -> float:
     """The length from which the misalignment is under the floor; by its sharp form where that is under 1e-4."""
-    scale = float(np.mean(task.feature_var))
+    scale = float(np.asarray(task.feature_var).mean())
     if 0 < floor / scale < 1e-4 and task.concepts.shape[-2] > 2:
         return float(math.ceil(theory.refinement_crossover_asymptotic(task, ("shared", "fresh")[which])))
     return math.inf if floor == 0 else _first(lambda m: bool(scale * at(m).misalignment[which] < floor))
