@@ -23,6 +23,7 @@ COMMANDS = (
     "benchmarks.networks",
     "benchmarks.language",
     "benchmarks.methods",
+    "benchmarks.scale",
     "sims.methods.submit",
     "sims.methods.verify",
     "sims.language.gate",
