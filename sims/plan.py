@@ -36,8 +36,9 @@ NUMBERS = {
     "start_accuracy": (float, "accuracy of the student before fine-tuning, in (0, 1)"),
     "teacher_accuracy": (float, "accuracy of the teacher, in (0, 1)"),
     "agreement": (float, "share of inputs on which the two agree"),
+    "num_true": (int, "how many of the n labels are true; default 0"),
 }
-DEFAULTS = {"noise_var": 0.25, "num_icl": 16}
+DEFAULTS = {"noise_var": 0.25, "num_icl": 16, "num_true": 0}
 FILES = {
     "json": "write the plan there as JSON; - for the terminal, in place of the table",
     "figure": "draw the point on the predicted phase diagram: a PNG, PDF or SVG file",
@@ -53,6 +54,8 @@ NAMES = {
     "source": "source, untouched",
     "weak": "weak teacher",
     "ceiling": "ceiling, true labels",
+    "mixed_ft": "weak and true, equal weight",
+    "true_only": "the true labels alone",
 }
 POINTS = 16
 """Points on a side of the phase diagram."""
@@ -156,7 +159,8 @@ def _predictions(plan: "Plan") -> Iterator[str]:
         f"{kind}: weak accuracy {q.weak_accuracy:.3g}, concept shift {q.concept_shift:.3g}, K = {q.num_concepts}, "
         f"d = {q.dim}, noise variance {q.noise_var:g}"
     )
-    yield f"n = {q.num_samples:,} labels, prompts of {q.num_icl}"
+    true = f" ({q.num_true:,} of them true)" if q.num_true else ""
+    yield f"n = {q.num_samples:,} labels{true}, prompts of {q.num_icl}"
     yield ""
     yield f"{'method':<26} {'risk':>9} {'+-':>8} {'n = inf':>9} {'PGR':>7} {'sign acc.':>9} {'labels enough':>13}"
     for line in plan.predictions:
@@ -172,6 +176,8 @@ def _predictions(plan: "Plan") -> Iterator[str]:
     yield _verdict(plan)
     if plan.best:
         yield f"Lowest risk of a student without true labels: {NAMES[plan.best]}, {_number(plan.line(plan.best).risk)}."
+    if q.num_true and plan.line("true_only").risk is None:
+        yield f"The {q.num_true:,} true labels alone are too few for least squares in {q.dim} features."
     fresh, shared = (
         f"{_length(now)} (n = inf: {_length(later)})"
         for now, later in zip(reversed(plan.lengths), reversed(plan.lengths_in_the_limit))

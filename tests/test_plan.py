@@ -189,6 +189,26 @@ def test_lines_are_the_functions_of_theory(found, task):
     assert found.best == min(ranked, key=ranked.get)
 
 
+def test_true_labels_add_two_students_and_change_no_other_line(found, task):
+    n, k = CELL["num_samples"], 50
+    some = w2s.plan(**CELL, num_true=k)
+    assert some.predictions[: len(found.predictions)] == found.predictions and some.best == found.best
+    mixed, alone = some.predictions[len(found.predictions) :]
+    perfect = task._replace(weak_concepts=task.concepts, weak_noise_var=task.noise_var)
+    np.testing.assert_allclose(mixed.risk, theory.mixed_labels_risk(task, n, k), rtol=1e-6)
+    np.testing.assert_allclose(alone.risk, theory.least_squares_risk(perfect, k), rtol=1e-6)
+    np.testing.assert_allclose(mixed.limit, (1 - k / n) ** 2 * theory.weak_bias(task), rtol=1e-6)
+    weak, ceiling = found.line("weak").risk, found.line("ceiling").risk
+    np.testing.assert_allclose(mixed.pgr, (weak - mixed.risk) / (weak - ceiling), rtol=1e-6)
+    coef = task.target_coef + (1 - k / n) * (task.weak_coef - task.target_coef)
+    np.testing.assert_allclose(mixed.sign_accuracy, w2s.sign_accuracy(coef, task.target_coef), rtol=1e-6)
+    assert (alone.limit, alone.sign_accuracy) == (0.0, 1.0)
+    few = w2s.plan(**CELL, num_true=CELL["dim"])
+    assert few.line("true_only").risk is None
+    assert any("too few for least squares" in text for text in command.table(few))
+    assert any("(50 of them true)" in text for text in command.table(some))
+
+
 def test_sign_accuracies_are_those_of_the_students_of_many_labels(found, task):
     """A student fitted to 10^6 labels, and its teacher, count their signs on drawn inputs."""
     rng = np.random.default_rng(0)
@@ -293,6 +313,8 @@ MISTAKES = [
     (CELL | {"concept_shift": 1}, "concept_shift must be in [0, 1), got 1"),
     (CELL | {"num_concepts": 1}, "num_concepts must be a whole number, at least 2, got 1; one concept has no shift."),
     (CELL | {"num_samples": 0}, "num_samples must be a whole number, at least 1, got 0"),
+    (CELL | {"num_true": -1}, "num_true must be a whole number, at least 0, got -1"),
+    (CELL | {"num_true": 2000}, "num_true must be at most num_samples = 1024, got 2000; it counts"),
     (CELL | {"num_icl": -1}, "num_icl must be a whole number, at least 0, got -1"),
     (CELL | {"noise_var": 0}, "noise_var must be positive and finite, got 0"),
     (CELL | {"dim": 2}, "dim must be at least 3 for 2 concepts and a rotated teacher, got 2"),

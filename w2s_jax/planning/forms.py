@@ -150,6 +150,31 @@ def limits(task: Task, misalignment: Float[Array, "2"], penalties: Float[Array, 
     )
 
 
+class WithTrue(NamedTuple):
+    """Least squares where some labels are true, on all labels and on the true ones alone."""
+
+    risk: Float[Array, "2"]
+    limit: Float[Array, "2"]
+    """Risk with infinitely many labels, the same share of them true."""
+    sign_accuracy: Float[Array, "2"]
+    """Sign accuracy then."""
+
+
+def with_true(task: Task, num_samples: Scalar, num_true: Scalar) -> WithTrue:
+    """`mixed_labels_risk`, and `least_squares_risk` of as many labels of the target; NaN where there are too few."""
+    perfect = task._replace(weak_concepts=task.concepts, weak_noise_var=task.noise_var)
+    alone = theory.least_squares_risk(perfect, num_true)
+    left = 1 - num_true / num_samples
+    fitted = jnp.stack([task.target_coef + left * (task.weak_coef - task.target_coef), task.target_coef])
+    return WithTrue(
+        jnp.stack(
+            [theory.mixed_labels_risk(task, num_samples, num_true), jnp.where(jnp.isfinite(alone), alone, jnp.nan)]
+        ),
+        jnp.stack([left**2 * theory.weak_bias(task), jnp.zeros_like(alone)]),
+        sign_accuracy(fitted, task.target_coef),
+    )
+
+
 def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]:
     """Best accuracy and its progress, gain at first over the start and the teacher, and the agreements possible."""
     best = theory_zoo.best_accuracy(start, teacher, agreement)
@@ -158,8 +183,8 @@ def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]
     return jnp.stack([best.accuracy, best.progress, *gains, low, high])
 
 
-naive_of, refined_of, limits_of, path_of = (
-    jax.jit(form, compiler_options=HURRY) for form in (naive, refined, limits, path)
+naive_of, refined_of, limits_of, with_true_of, path_of = (
+    jax.jit(form, compiler_options=HURRY) for form in (naive, refined, limits, with_true, path)
 )
 gaps_of = jax.jit(performance_gap_recovered, compiler_options=HURRY)
 risks_of = jax.jit(jax.vmap(risks, (None, 0, None, None)), compiler_options=HURRY)

@@ -36,6 +36,11 @@ FORM = {
     "weak": "theory.weak_bias",
     "ceiling": "theory.least_squares_risk with the target as its teacher",
 }
+FORM_OF_TRUE = {
+    "mixed_ft": "theory.mixed_labels_risk",
+    "true_only": "theory.least_squares_risk of the true labels, with the target as its teacher",
+}
+"""Methods that use true labels, which are planned where there are any."""
 _PROMPT = "gaussian features; the posterior knows the noise and reads a prompt as the work of one concept"
 ASSUMES = {
     "naive_ft": "gaussian features; the penalty of a fixed path that is best on average",
@@ -47,6 +52,8 @@ ASSUMES = {
     "source": "nothing but the concept shift",
     "weak": "nothing but the weak accuracy",
     "ceiling": "gaussian features; true labels",
+    "mixed_ft": "gaussian features; one least squares fit in which a true label weighs no more than a weak one",
+    "true_only": "gaussian features; least squares, which is not pulled to the source",
 }
 SILENT = (
     "gradient_flow on n labels: only its limit is known, and that is the path of naive fine-tuning",

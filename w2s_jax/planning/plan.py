@@ -9,7 +9,7 @@ import numpy as np
 
 from w2s_jax import theory
 from w2s_jax.planning import forms
-from w2s_jax.planning.lines import ASSUMES, FORM, SILENT, Prediction
+from w2s_jax.planning.lines import ASSUMES, FORM, FORM_OF_TRUE, SILENT, Prediction
 from w2s_jax.planning.phase import PENALTIES, task_of
 from w2s_jax.planning.question import Question, read
 from w2s_jax.types import Scalar, Task
@@ -90,6 +90,7 @@ def plan(
     start_accuracy: Scalar | None = None,
     teacher_accuracy: Scalar | None = None,
     agreement: Scalar | None = None,
+    num_true: int = 0,
 ) -> Plan:
     """What the theory predicts for a weak teacher and a strong student: risks, the winner, and what would change it.
 
@@ -109,6 +110,7 @@ def plan(
         start_accuracy: accuracy of the student before fine-tuning, in (0, 1).
         teacher_accuracy: accuracy of the teacher, in (0, 1).
         agreement: share of inputs on which the two agree, within what their accuracies allow.
+        num_true: how many of the n labels are true, in [0, n]; where there are any, two students that use them join.
 
     Returns:
         A `Plan`. Risks are means over data sets, in squared label units; each line states its error.
@@ -142,6 +144,7 @@ def plan(
         start_accuracy=start_accuracy,
         teacher_accuracy=teacher_accuracy,
         agreement=agreement,
+        num_true=num_true,
     )
     path = None if measured is None else _path(*measured)
     if question is None:
@@ -173,9 +176,11 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
     errors: dict[str, float | None] = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
     limits = jax.tree.map(np.asarray, forms.limits_of(task, level, penalties))
     lines = _lines(task, n, level, limits, errors, sampled)
+    if question.num_true:
+        lines += _true_lines(task, question, lines)
     naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
     ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
-    students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak")]
+    students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak", *FORM_OF_TRUE)]
     best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
     now = later = Lengths(None, None)
     if not sampled:
@@ -225,6 +230,17 @@ def _lines(
         )
 
     return tuple(line(method, form) for method, form in FORM.items())
+
+
+def _true_lines(task: Task, question: Question, lines: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+    """Students that use the true labels."""
+    risks = {line.method: math.nan if line.risk is None else line.risk for line in lines}
+    found = jax.tree.map(np.asarray, forms.with_true_of(task, float(question.num_samples), float(question.num_true)))
+    gaps = np.asarray(forms.gaps_of(risks["weak"], found.risk, risks["ceiling"]))
+    return tuple(
+        Prediction(method, _known(risk), 0.0, _known(limit), _known(gap), _known(accuracy), None, form, ASSUMES[method])
+        for (method, form), risk, limit, accuracy, gap in zip(FORM_OF_TRUE.items(), *found, gaps)
+    )
 
 
 def _refiner(task: Task, num_samples: int) -> Callable[[int], forms.Refined]:

@@ -48,6 +48,8 @@ class Question(NamedTuple):
     lean: float
     """How far the teacher's error leans toward the rival concepts, from -1 to 1; NaN for `noisy` and `shifted`, which
     have another form."""
+    num_true: int = 0
+    """How many of the n labels are true."""
 
 
 class Accuracies(NamedTuple):
@@ -77,6 +79,7 @@ def read(
     start_accuracy,
     teacher_accuracy,
     agreement,
+    num_true=0,
 ) -> tuple[Question | None, Accuracies | None]:
     """The question about a task and the measured accuracies, each None where it was not given.
 
@@ -123,9 +126,14 @@ def read(
             f"dim must be at least {needed} for {num_concepts} concepts and a {weakness} teacher, got {dim}; raise dim "
             f"or lower num_concepts."
         )
-    question = Question(
-        weak_accuracy, concept_shift, num_samples, dim, num_concepts, noise_var, num_icl, weakness, lean
-    )
+    num_true = _whole("num_true", num_true, 0)
+    if num_true > num_samples:
+        raise ValueError(
+            f"num_true must be at most num_samples = {num_samples}, got {num_true}; it counts those of the labels that "
+            f"are true."
+        )
+    law = (weak_accuracy, concept_shift, num_samples, dim, num_concepts, noise_var, num_icl, weakness, lean)
+    question = Question(*law, num_true)
     return question, accuracies
 
 
