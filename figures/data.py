@@ -32,7 +32,7 @@ READ = (
     *("dim", "num_concepts", "noise_var", "penalties", "times"),
 )
 """Settings of a risk sweep that closed forms are given, by the store's axes or its configuration."""
-HARMLESS = ("methods", "replicates", "em_steps", "draws", "prompt_rounds", "seed", "block_size")
+HARMLESS = ("methods", "replicates", "em_steps", "draws", "prompt_rounds", "seed", "block_size", "true_label_share")
 """Settings of a risk sweep that move no mean that a closed form is drawn for."""
 
 

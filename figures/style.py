@@ -103,6 +103,7 @@ METHODS: dict[str, Look] = {
     "confidence_window": Look("confidence window", "#6A51A3", (0, (6, 1.5)), (4, 1, 45)),
     "entropy_loss": Look("entropy loss", "#A0A0C8", (0, (3, 1, 1, 1)), (5, 2, 0)),
     "reverse_kl": Look("reverse KL", "#88CCEE", "-", (3, 1, 0)),
+    "mixed_ft": Look("weak and true, equal weight", "#8C564B", (0, (6, 1.5)), (6, 0, 0)),
     "true_only": Look("true labels alone", "#D9B400", (0, (1, 1.2)), (3, 0, 0)),
     "weighted_true": Look("weak and true, weighted", "#0D0883", "-", (4, 0, 45)),
     "weak_then_true": Look("weak, then true", "#969AF6", (0, (5, 1.5)), (3, 0, 180)),
