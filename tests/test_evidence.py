@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -156,6 +157,13 @@ def test_what_does_not_change_along_a_dimension_is_written_once(tmp_path):
     held = read_back(watched, tmp_path)
     np.testing.assert_allclose(held.data.other, data().other, rtol=1e-5)
     assert held.data.other.dims == ("method", "size", "seed")
+
+
+def test_the_commits_of_tables_are_those_that_the_design_names():
+    design = (ROOT / "docs" / "design.md").read_text()
+    named = re.search(r"were last made anew from the programs of one commit.*?\n\n", design, re.DOTALL)[0]
+    commits = {json.loads(path.read_text())["commit"] for path in RESULTS.glob("*-quick.json")}
+    assert {commit[:7] for commit in commits} == set(re.findall(r"\b[0-9a-f]{7}\b", named))
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
