@@ -1,6 +1,7 @@
 """Makes figures of pictures and their captions, and the files small: at most 256 colours, which the eye cannot tell."""
 
 import re
+import shutil
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +20,9 @@ def _figure(match: re.Match) -> str:
 
 
 def on_post_build(config, **_):
-    """Rewrite every PNG of the built site, and drop what only debuggers of its scripts read."""
+    """Rewrite every PNG of the built site; drop what only debuggers of its scripts read, and the search in languages
+    other than English.
+    """
     site = Path(config.site_dir)
     for path in site.rglob("*.png"):
         with Image.open(path) as picture:
@@ -27,3 +30,4 @@ def on_post_build(config, **_):
         small.save(path, optimize=True)
     for path in site.rglob("*.map"):
         path.unlink()
+    shutil.rmtree(site / "assets" / "javascripts" / "lunr", ignore_errors=True)
