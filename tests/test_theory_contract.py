@@ -42,6 +42,7 @@ MORE = {
     "misalignment": lambda task: theory.misalignment(task, 6, "fresh", 10),
     "misalignment_asymptotic": lambda task: theory.misalignment_asymptotic(task, 6),
     "misalignment_bound": lambda task: theory.misalignment_bound(task, 6),
+    "mixed_labels_risk": lambda task: theory.mixed_labels_risk(task, 40, 7),
     "mixed_misalignment": lambda task: theory.mixed_misalignment(contaminated(task), 6, "fresh", 10),
     "mixed_posterior_exponent": lambda task: theory.mixed_posterior_exponent(contaminated(task)),
     "mixed_posterior_exponents": lambda task: theory.mixed_posterior_exponents(contaminated(task)).tilt,

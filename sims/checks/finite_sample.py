@@ -119,7 +119,7 @@ def _partly_true() -> list[Check]:
     cells = [
         ("9 of 24", task, 24, 9, 6000, 1.0),
         ("200 of 400", turned_task(1.0, dim=6, weakness="opposed", **CELL), 400, 200, 500, 1.0),
-        ("6 of 7, no noise", quiet, 7, 6, 40_000, 10.0),
+        ("6 of 7, no noise", quiet, 7, 6, 40_000, 16.0),
     ]
     return [
         Check(
