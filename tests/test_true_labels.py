@@ -12,7 +12,7 @@ from sklearn.ensemble import AdaBoostClassifier
 
 import w2s_jax as w2s
 from sims.methods import __main__ as arena
-from sims.methods.replicate import grid_of
+from sims.methods.replicate import copied_share, grid_of
 from sims.methods.replicate import replicate as arena_replicate
 from sims.risk_sweep.replicate import columns, simulate
 from sims.risk_sweep.spec import SweepSpec
@@ -158,14 +158,21 @@ def test_copied_errors_are_counted_errors():
     rows = rng.standard_normal((400_000, DIM)) * np.sqrt(np.asarray(task.feature_var))
     truth, taught, own = (np.sign(rows @ np.asarray(b)) for b in (target, teacher, coef))
     wrong = taught != truth
-    found = float(SIGN.copied(coef, target, task))
+
+    def copied(task) -> float:
+        risks = (SIGN.risk(b, target, task) for b in (coef, SIGN.teacher(task)))
+        return float(
+            copied_share(*(jnp.stack([r]) for r in risks), jnp.stack([SIGN.risk(coef, SIGN.teacher(task), task)]))[0]
+        )
+
+    found = copied(task)
     assert_mean((own != truth)[wrong].astype(float), found)
     rates = 1 - SIGN.risk(coef, target, task), 1 - SIGN.risk(teacher, target, task), 1 - SIGN.risk(coef, teacher, task)
     assert found == pytest.approx(float(theory_zoo.copied_errors(*map(float, rates))), abs=1e-9)
-    assert np.isnan(SIGN.copied(coef, target, make_task("noisy")))
-    assert_mean((own != taught).astype(float), float(SIGN.misfit(coef, task)))
+    assert np.isnan(copied(make_task("noisy")))
+    assert_mean((own != taught).astype(float), float(SIGN.risk(coef, SIGN.teacher(task), task)))
     away = rows @ np.asarray(coef - task.weak_coef)
-    assert_mean(away**2, float(LINEAR.misfit(coef, task)))
+    assert_mean(away**2, float(LINEAR.risk(coef, LINEAR.teacher(task), task)))
 
 
 # --- The axis of the arena ----------------------------------------------------------------------------------------

@@ -95,10 +95,9 @@ def true_label_claims(data: xr.Dataset, spec: ArenaSpec) -> Iterator[Claim]:
     yield worst("most true labels: weak_then_true risk over naive_ft's, biased teachers", ratio, "<=", least)
     for share, relation, bound in ((fewest, "<=", 0.3), (most, ">=", 0.4)):
         ahead = float((then < refined).sel(true_label_share=share).mean())
-        text = (
-            f"{'fewest' if share == fewest else 'most'} true labels: share of tasks in which weak_then_true has a lower"
-        )
-        yield Claim(f"{text} risk than icl_refine", ahead, relation, bound)
+        which = "fewest" if share == fewest else "most"
+        text = f"{which} true labels: share of tasks in which weak_then_true has a lower risk than icl_refine"
+        yield Claim(text, ahead, relation, bound)
     if "copied_errors_mean" in data:
         copied = data.copied_errors_mean.sel(true_label_share=most, weakness=biased)
         less = _of(copied, "naive_ft") - _of(copied, "weighted_true")

@@ -15,8 +15,11 @@ from w2s_jax.methods.kinds import KINDS, Kind
 from w2s_jax.methods.true_labels import true_shares
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.tasks import make_task
+from w2s_jax.theory_zoo import copied_errors
 from w2s_jax.types import Dataset, Key, Scalar, Task, stack
 
+LEAST_ERRORS = 1e-5
+"""A teacher with a smaller share of wrong signs makes none but for rounding."""
 PER_EXAMPLE = ("weak_labels", "unaligned_labels", "weak_log_odds", "unaligned_log_odds", "true_labels")
 """Fields of a view that hold a number for each example."""
 PER_MODEL = ("colleague_labels", "colleague_log_odds", "weak_concept_log_odds")
@@ -89,26 +92,35 @@ def replicate(spec: ArenaSpec, key: Key, tasks: Task) -> Outcome:
 def _on_task(spec: ArenaSpec, key: Key, task: Task, share: Scalar) -> Outcome:
     kind, view = KINDS[spec.labels], draw_view(key, task, spec.sample_size, spec.num_icl, spec.labels, share)
     target, held = kind.target(task), last(view, spec.sample_size - spec.num_fitted)
-    tuned, tried, rank, misfit, copied = [], [], [], [], []
+    teacher, tuned, tried, rank, misfit = kind.teacher(task), [], [], [], []
     for budget in BUDGETS:
-        chosen, all_tried, away, repeated = [], [], [], []
+        chosen, all_tried, away = [], [], []
         for name in spec.methods:
             coefs = _try(spec, name, key, first(view, spec.examples(name, budget)))
             risks = jax.vmap(lambda coef: kind.risk(coef, target, task))(coefs)
             best = jnp.argmin(_held_out(spec.method(name), kind, coefs, held))
             chosen.append(risks[best])
             all_tried.append(risks)
-            away.append(kind.misfit(coefs[best], task))
-            if kind.copied is not None:
-                repeated.append(kind.copied(coefs[best], target, task))
-        teacher = kind.risk(kind.teacher(task), target, task)
-        tuned.append(jnp.stack([*chosen, teacher]))
+            away.append(kind.risk(coefs[best], teacher, task))
+        tuned.append(jnp.stack([*chosen, kind.risk(teacher, target, task)]))
         tried.append(jnp.concatenate(all_tried))
         rivals = [risk for name, risk in zip(spec.methods, chosen) if name in ranked(spec)]
         rank.append(_ranks(jnp.stack(rivals)))
         misfit.append(jnp.stack(away))
-        copied += [jnp.stack(repeated)] if repeated else []
-    return Outcome(*map(jnp.stack, (tuned, tried, rank, misfit)), jnp.stack(copied) if copied else None)
+    tuned, tried, rank, misfit = map(jnp.stack, (tuned, tried, rank, misfit))
+    copied = copied_share(tuned[..., :-1], tuned[..., -1:], misfit) if spec.labels == "sign" else None
+    return Outcome(tuned, tried, rank, misfit, copied)
+
+
+def copied_share(risk: Float[Array, "*b M"], wrong: Float[Array, "*b 1"], misfit: Float[Array, "*b M"]) -> Array:
+    """Share of a teacher's wrong signs that students repeat, from shares of inputs: where a student is wrong, where the
+    teacher is, and where they differ; NaN where the teacher makes no errors but for rounding.
+
+    >>> copied_share(jnp.array([0.2]), jnp.array([0.3]), jnp.array([0.24])).round(4).tolist()
+    [0.4333]
+    """
+    errs = wrong > LEAST_ERRORS
+    return jnp.where(errs, copied_errors(1 - risk, 1 - jnp.where(errs, wrong, 0.5), 1 - misfit), jnp.nan)
 
 
 def _held_out(method: Method, kind: Kind, coefs: Float[Array, "t d"], held: View) -> Float[Array, "t"]:

@@ -58,7 +58,7 @@ def assemble(spec: ArenaSpec, store: Store, counts: np.ndarray, staging: Path) -
         "weak_risk": (cell, _on_grid(spec, tuned.mean[..., -1])[0], f"of the teacher: {what}"),
     }
     about = {"misfit": f"misfit, how far from the teacher: {what}"}
-    if KINDS[spec.labels].copied is not None:
+    if spec.labels == "sign":
         about["copied"] = "share of the teacher's errors that the student repeats"
     for name, text in about.items():
         full = {"copied": "copied_errors"}.get(name, name)

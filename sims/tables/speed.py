@@ -107,23 +107,3 @@ def _rate(sources: Sources, word: str) -> float:
 
 def _short(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.3g}"
-
-
-def scale(sources: Sources) -> str:
-    """Whole sweeps, planned and measured, and what 10^9 tasks would take at that rate."""
-    rows = []
-    for row in sources.rows("scale"):
-        share = row.get("share_run")
-        rows.append(
-            [
-                f"`{row['sweep']}`" + (f", 10^9 tasks, of which {share:.0%} were run" if share else ""),
-                f"{row['replicates']:,}",
-                f"{row['tasks']:,}",
-                "" if row["planned_seconds"] is None else f"{row['planned_seconds'] / 60:.1f} min",
-                f"{row['seconds'] / 60:.1f} min",
-                f"{row['disk_mb']:,.0f} MB",
-                "" if share else f"{row['peak_mb']:,.0f} MB",
-            ]
-        )
-    header = ["`--preset paper`", "replicates", "tasks", "planned", "took", "disk", "peak memory"]
-    return markdown(header, rows)

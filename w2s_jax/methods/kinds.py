@@ -7,8 +7,6 @@ evidence         log N(y; beta_k . phi, sigma^2)        log sigmoid(y c_k . phi)
 answer           beta_k . phi + sigma eps, k ~ w        +1 with probability sum_k w_k sigmoid(c_k . phi)
 risk             excess risk E (b.phi - beta_Q.phi)^2   share of inputs with sign(b.phi) != sign(b_Q.phi)
 held_out         mean (y' - b.phi)^2                    mean log(1 + e^{-y' b.phi})
-misfit           excess risk against beta_w             share of inputs with sign(b.phi) != the teacher's
-copied           -                                      share of the teacher's wrong signs that a student repeats
 
 b_Q is the linear logit nearest to the target's law, which the ceiling comes to with ever more labels, but for its
 slight pull; of a target with one concept it is that concept. Both risks are exact, and nobody knows them; the held-out
@@ -60,11 +58,6 @@ class Kind(NamedTuple):
     held_out: Callable[..., Array]
     """(coefficients `[t d]`, examples, shares `[n]`) -> mean loss of students that have not fitted them `[t]`; by
     default equal shares."""
-    misfit: Callable[[Array, Task], Array]
-    """(coefficients, task) -> how far a student is from its teacher, in the units of the risk."""
-    copied: Callable[[Array, Array, Task], Array] | None = None
-    """(coefficients, those of the target, task) -> share of the teacher's errors that a student repeats; NaN where the
-    teacher makes none. None where labels are not right or wrong."""
 
     def source(self, view: View) -> Float[Array, "d"]:
         """Coefficients of the source (strong model, not aligned)."""
@@ -98,7 +91,6 @@ LINEAR = Kind(
     target=lambda task: task.target_coef,
     teacher=lambda task: task.weak_coef,
     risk=lambda coef, target, task: excess_risk(coef, target, task.feature_var),
-    misfit=lambda coef, task: excess_risk(coef, task.weak_coef, task.feature_var),
     risk_name="excess risk",
     held_out=lambda coefs, held, shares=None: _mean(jnp.square(coefs @ held.features.T - held.labels[None]), shares),
 )
@@ -139,26 +131,9 @@ def _sign_teacher(task: Task) -> Float[Array, "d"]:
 
 def _sign_risk(coef: Float[Array, "d"], target: Float[Array, "d"], task: Task) -> Float[Array, ""]:
     """A student that answers 0 to everything guesses: its sign is wrong for half of the inputs."""
-    return 1 - _agreement(coef, target, task)
-
-
-def _agreement(coef: Float[Array, "d"], other: Float[Array, "d"], task: Task) -> Float[Array, ""]:
     spread = jnp.sqrt(task.feature_var)
     guesses = (spread * coef == 0).all()
-    return jnp.where(guesses, 0.5, sign_accuracy(spread * jnp.where(guesses, 1.0, coef), spread * other))
-
-
-def _copied_errors(coef: Float[Array, "d"], target: Float[Array, "d"], task: Task) -> Float[Array, ""]:
-    """P(student wrong | teacher wrong): of three signs one differs or none (theory_zoo.copied_errors)."""
-    teacher = _sign_teacher(task)
-    wrong, agreement = _sign_risk(teacher, target, task), _agreement(coef, teacher, task)
-    both = (_sign_risk(coef, target, task) + wrong + agreement - 1) / 2
-    erring = wrong > LEAST_ERRORS
-    return jnp.where(erring, both / jnp.where(erring, wrong, 1.0), jnp.nan)
-
-
-LEAST_ERRORS = 1e-5
-"""A teacher with a smaller share of wrong signs makes none but for rounding."""
+    return jnp.where(guesses, 0.5, 1 - sign_accuracy(spread * jnp.where(guesses, 1.0, coef), spread * target))
 
 
 SIGN = Kind(
@@ -171,10 +146,8 @@ SIGN = Kind(
     target=_sign_target,
     teacher=_sign_teacher,
     risk=_sign_risk,
-    misfit=lambda coef, task: _sign_risk(coef, _sign_teacher(task), task),
     risk_name="share of inputs with another sign than the target's",
     held_out=lambda coefs, held, shares=None: _mean(log_loss(held.labels[None], coefs @ held.features.T), shares),
-    copied=_copied_errors,
 )
 
 KINDS: dict[Labels, Kind] = {"linear": LINEAR, "sign": SIGN}
