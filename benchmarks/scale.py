@@ -45,16 +45,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def whole(name: str, preset: str, out: Path) -> dict[str, float]:
     """Run a sweep from command to finished store, its program compiled: what was planned and what it took."""
-    import jax
-
     from sims.sweeps import SWEEPS as KNOWN
 
     sweep = KNOWN[name]
     spec, path = sweep.presets[preset], out / f"{name}.zarr"
     job = sweep.prepare(spec, path)
-    jax.config.update("jax_enable_compilation_cache", False)  # a first run's time
+    given = ["--preset", preset, "--out", str(out), "--no-compilation-cache"]  # a first run's time
     before, start = quiet.usage(), time.perf_counter()
-    if code := importlib.import_module(f"sims.{name}.__main__").main(["--preset", preset, "--out", str(out)]):
+    if code := importlib.import_module(f"sims.{name}.__main__").main(given):
         raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
     return {
         "replicates": spec.replicates,

@@ -20,6 +20,8 @@ BEFORE = {"contrastive": "anchored_contrastive", "experts": "experts_from_source
 """What methods of version 0.1 are called now, where another one has their name; later stores say their definitions."""
 RISKS = {"linear": "excess risk", "sign": "share of wrong signs"}
 """What a risk is, by the kind of labels; a store made before there were kinds is of linear ones."""
+WORDS = {"linear": "numbers", "sign": "signs"}
+"""What labels are, by their kind."""
 BUDGETS = {"examples": "the same weak examples", "compute": "the same compute"}
 REFERENCE = {"weak_accuracy": 0.7, "concept_shift": 0.5}
 """The cell of the table's performance gap recovered, or the nearest that there is."""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.arena import REFERENCE, RISKS, label_of, labels_of
+from figures.arena import REFERENCE, RISKS, WORDS, label_of, labels_of
 from figures.data import Results
 from w2s_jax.statistics import confidence_interval
 
@@ -23,9 +23,8 @@ def gain_and_misfit(numbers: Results, signs: Results | None = None) -> Figure:
     figure, axes = style.new_figure(WIDTH, 0.8 + 2.9 * len(stores), len(stores), 1)
     for row, results in enumerate(stores):
         kind, panel = labels_of(results), axes[row, 0]
-        words = {"linear": "numbers", "sign": "signs"}[kind]
         _panel(panel, _cell(results), results.num_replicates)
-        style.title(panel, row, f"{words}, {style.WEAKNESSES[WEAKNESS]}")
+        style.title(panel, row, f"{WORDS[kind]}, {style.WEAKNESSES[WEAKNESS]}")
         panel.set_ylabel(f"gain in {RISKS[kind]}")
         panel.set_xlabel("misfit to the teacher" if row == len(stores) - 1 else "")
     at = _cell(numbers)
@@ -42,8 +41,7 @@ def gain_and_misfit(numbers: Results, signs: Results | None = None) -> Figure:
 
 
 def _cell(results: Results) -> xr.Dataset:
-    near = {dim: results.data[dim].sel({dim: value}, method="nearest") for dim, value in REFERENCE.items()}
-    return results.data.sel(near).sel(weakness=WEAKNESS, budget="examples")
+    return results.data.sel(results.nearest(**REFERENCE)).sel(weakness=WEAKNESS, budget="examples")
 
 
 def _panel(panel: Axes, cell: xr.Dataset, count: int) -> None:

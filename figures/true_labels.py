@@ -3,21 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.arena import RISKS, label_of, labels_of
+from figures.arena import REFERENCE, RISKS, WORDS, label_of, labels_of
 from figures.data import Results
 from w2s_jax.theory import mixed_labels_risk
 from w2s_jax.theory_zoo import copied_errors, mixed_label_student
 
 SHOWN = ("naive_ft", "icl_refine", "true_only", "weighted_true", "weak_then_true", "boosted_ensemble", "ceiling")
 """Methods in the order of the legend; those that a store has are drawn."""
-CELL = {"weak_accuracy": 0.7, "concept_shift": 0.5}
-"""The task, or the nearest that there is."""
 TEACHERS = ("rotated", "confused")
 WIDTH = 5.2
 """Inches: text stays readable where a page is 600 pixels wide."""
@@ -36,16 +33,14 @@ def true_labels(numbers: Results, signs: Results | None = None) -> Figure:
         for column, weakness in enumerate(weaknesses):
             panel = axes[row, column]
             handles |= _panel(panel, results, variable, kind, weakness)
-            words = (
-                "copied errors, signs" if variable.startswith("copied") else {"linear": "numbers"}.get(kind, "signs")
-            )
+            words = "copied errors, " * variable.startswith("copied") + WORDS[kind]
             style.title(panel, row * len(weaknesses) + column, f"{words}, {style.WEAKNESSES[weakness]}")
             panel.set_xlabel("share of true labels" if row == len(rows) - 1 else "")
             if column == 0:
                 panel.set_ylabel("share copied" if variable.startswith("copied") else RISKS[kind])
     order = [label_of(name) for name in SHOWN]
     handles = {name: handles[name] for name in [*order, *handles] if name in handles}
-    config, at = numbers.config, _cell(numbers.data)
+    config, at = numbers.config, numbers.nearest(**REFERENCE)
     heading = (
         f"{_fitted(numbers)} labels of a teacher with a = {at['weak_accuracy']:g}, shift {at['concept_shift']:g}, "
         f"d = {config['dim']};\nknobs tuned on held-out labels; bars: 95% interval; theory of signs: endless examples"
@@ -54,16 +49,12 @@ def true_labels(numbers: Results, signs: Results | None = None) -> Figure:
     return figure
 
 
-def _cell(data: xr.Dataset) -> dict[str, float]:
-    return {dim: float(data[dim].sel({dim: value}, method="nearest")) for dim, value in CELL.items()}
-
-
 def _fitted(results: Results) -> int:
     return int(results.data.examples.sel({"budget": "examples", "method": "naive_ft"}))
 
 
 def _panel(panel: Axes, results: Results, variable: str, kind: str, weakness: str) -> dict[str, Artist]:
-    cut = results.data.sel(_cell(results.data)).sel(weakness=weakness, budget="examples")
+    cut = results.data.sel(results.nearest(**REFERENCE)).sel(weakness=weakness, budget="examples")
     if "tuning" in cut[variable].dims:
         cut = cut.sel(tuning="weak_labels")
     shares, handles = cut["true_label_share"].values, {}
@@ -99,9 +90,7 @@ def _theory(results: Results, variable: str, kind: str, weakness: str, weak_risk
     if kind == "linear":
         task = jax.tree.map(
             lambda leaf: leaf[0],
-            results._replace(data=results.data.sel(weakness=[weakness])).tasks(
-                *(_cell(results.data)[dim] for dim in CELL)
-            ),
+            results._replace(data=results.data.sel(weakness=[weakness])).tasks(**results.nearest(**REFERENCE)),
         )
         count = _fitted(results)
         return {"theory: true labels weigh no more": (dense, mixed_labels_risk(task, count, count * dense))}
