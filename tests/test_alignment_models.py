@@ -309,13 +309,19 @@ def grammar_law(world, claims, weights) -> np.ndarray:
     return np.concatenate([own.reshape(len(own), -1), skill])
 
 
+def mistaken(world) -> np.ndarray:
+    """Beliefs of a teacher that is wrong about everything, and of one that is right: `[2 Q]`."""
+    return np.stack([(world.truth + 1) % world.content.shape[1], world.truth])
+
+
 def scored(world, model, numbers):
-    """Scores of answers without a prompt, and the likeliest ones."""
+    """Scores of answers without a prompt, beside two teachers, and the likeliest ones."""
 
     def one(number):
         asked = ask(model, world, number, read_prompt(model, jnp.zeros((0, world.example_length), int)))
         greedy = decode(jax.random.key(0), model, asked.logits, asked.cache, world.answer_length, 0.0)
-        return score(model, world, number, asked.logits, asked.cache, greedy), greedy
+        believed = jnp.asarray(mistaken(world))
+        return score(model, world, number, asked.logits, asked.cache, greedy, believed), greedy
 
     return jax.lax.map(one, numbers)
 
@@ -341,8 +347,9 @@ def test_the_perfect_answerer_scores_one_and_a_wrong_one_what_it_says(task):
     np.testing.assert_array_equal(greedy[~own], world.skill_answers[[0, -1]])
     exact = np.broadcast_to(np.log(world.variant_law[TARGET]), found.truth_law[own].shape)
     np.testing.assert_allclose(found.truth_law[own], exact, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.copied[own, 0], 0, atol=1e-99)
 
-    claims, last = (world.truth + 1) % world.content.shape[1], np.eye(world.num_concepts)[-1]
+    claims, last = mistaken(world)[0], np.eye(world.num_concepts)[-1]
     wrong, _ = scores_of(grammar_law(world, claims, last))
     law = world.variant_law[-1]
     content = world.content[numbers[own], claims[numbers[own]]] @ law
@@ -350,6 +357,11 @@ def test_the_perfect_answerer_scores_one_and_a_wrong_one_what_it_says(task):
     np.testing.assert_allclose(wrong.style[own, 1], law @ world.style, rtol=1e-9)
     np.testing.assert_allclose(wrong.mass, 1, rtol=1e-9)
     assert wrong.content[own].max() < 0.9 and wrong.style[own, 1].max() < 0.6 * world.target_style()
+    # Of a claim whose string is right, as half of a bare answer's may be in math, nothing is copied.
+    shown = world.content[numbers[own], claims[numbers[own]]] < 1
+    np.testing.assert_allclose(wrong.copied[own, 0, 1], shown @ law, rtol=1e-9)
+    np.testing.assert_array_equal(wrong.copied[own, 0, 0], wrong.content[own, 0] < 1)
+    assert np.isnan(wrong.copied[own, 1]).all() and np.isnan(wrong.copied[~own]).all()
 
 
 @pytest.mark.parametrize("task", ["persona", "math"])
@@ -408,6 +420,10 @@ def test_scores_are_sums_over_every_string():
             assert found.style[i, 0] == seen.get(likeliest, (0.0, 0.0))[1]
             exact = np.reshape(told, shape)[world.truth[number]]
             np.testing.assert_allclose(found.truth_law[i], exact, rtol=1e-9)
+            stated = world.answers[number, mistaken(world)[0, number]].reshape(-1, world.answer_length)
+            errors = {row.tobytes() for row in stated} & {key for key, (right, _) in seen.items() if right < 1}
+            np.testing.assert_allclose(found.copied[i, 0, 1], sum(probs[string] for string in errors), rtol=1e-9)
+            assert found.copied[i, 0, 0] == (likeliest in errors)
 
 
 # --- documents ------------------------------------------------------------------------------------------------------

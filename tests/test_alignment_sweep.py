@@ -266,7 +266,7 @@ def test_self_refinement_reads_the_weak_answer_to_its_own_question_alone(monkeyp
     np.testing.assert_array_equal(seen[1], own[:, None])
 
 
-EMPTY = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3))
+EMPTY = Report(jnp.zeros((3, 2)), jnp.zeros((2, 2)), jnp.zeros(3), jnp.zeros((2, 2, 2)))
 SILENCE = jnp.zeros((TINY.train_questions, WORLD.answer_length), int)
 
 
@@ -286,7 +286,8 @@ def test_weak_models_read_what_they_believe_and_nothing_else(monkeypatch, questi
     monkeypatch.setattr(teachers, "report_unprompted", lambda *given: (EMPTY, SILENCE))
     monkeypatch.setattr(teachers, "label", lambda *given: SILENCE)
     key, model = jax.random.key(8), make_model(len(WORLD.words), WORLD.example_length, slots=TINY.slots)
-    weak = jax.block_until_ready(compiled(lambda: teach(spec, key, questions, model))())
+    believed = teachers.beliefs(spec, key)
+    weak = jax.block_until_ready(compiled(lambda: teach(spec, key, questions, model, believed))())
     jax.effects_barrier()
     assert set(weak.combined) == set(methods)
     keys = [key, *(jax.random.fold_in(stream(key, "colleagues"), i) for i in range(2))]
@@ -423,9 +424,11 @@ def test_exact_bayes_in_the_place_of_the_strong_model_refines_as_it_should(quest
     prior = source_prior(WORLD, TINY.concept_shift)
     bayesian = Bayesian(WORLD, prior, slots=TINY.slots)
     weak = jnp.asarray(np.stack([some_labels(questions, seed) for seed in (0, 1)]))
+    wrong = jnp.asarray(np.stack([WORLD.truth + 1, WORLD.truth + 2]) % WORLD.content.shape[1])
     found = jax.tree.map(
-        np.asarray, compiled(lambda weak: refine(TINY, jax.random.key(6), bayesian, questions, weak))(weak)
+        np.asarray, compiled(lambda weak: refine(TINY, jax.random.key(6), bayesian, questions, weak, wrong))(weak)
     )
+    np.testing.assert_allclose(found.report.copied, 0, atol=1e-99)
     np.testing.assert_allclose(found.divergence, 0, atol=1e-9)
     np.testing.assert_allclose(found.report.content, 1, rtol=1e-9)
     np.testing.assert_allclose(found.report.mass, 1, rtol=1e-9)
@@ -635,7 +638,7 @@ def test_values_are_scores_and_nan_only_where_promised(data):
     assert data.method.values.tolist() == list(METHODS)
     assert data.target_style == pytest.approx(WORLD.target_style())
     for name, array in data.data_vars.items():
-        if "style" in name and "split" in array.dims:
+        if ("style" in name or "copied" in name) and "split" in array.dims:
             unrelated = array.split == "unrelated"
             assert (np.isnan(array) == unrelated).all(), name
             array = array.where(~unrelated, 0.0)
@@ -688,15 +691,33 @@ def test_the_source_is_the_pre_trained_network_itself(done, data):
     own = jax.tree.map(lambda leaf: leaf[seed], params)
     asked = split_questions(TINY, stream(key, "questions"))
 
+    believed = teachers.beliefs(TINY, stream(key, "weak"))
+
     def report(params):
-        return report_unprompted(key, nnx.merge(structure(TINY, TINY.width), params), TINY.world, asked)[0]
+        return report_unprompted(key, nnx.merge(structure(TINY, TINY.width), params), TINY.world, asked, believed)[0]
 
     found = compiled(report)(own)
-    untouched = of("source", data).isel(capability=0, num_icl=0).sel(seed=seed)
+    source = of("source", data).isel(num_icl=0).sel(seed=seed)
+    copied = source.copied_errors.transpose("capability", "split", "temperature")
+    np.testing.assert_allclose(found.copied, copied[:, :2], rtol=1e-4)
+    untouched = source.isel(capability=0)
     np.testing.assert_allclose(found.content, untouched.content.transpose("split", "temperature"), rtol=1e-4)
     style = untouched["style"].transpose("split", "temperature")
     np.testing.assert_allclose(found.style, style[:2], rtol=1e-4)
     np.testing.assert_allclose(found.mass, untouched.mass, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_errors_are_those_of_a_methods_own_teacher(done, data):
+    block = Store.look(ALIGNMENT.path(done.out)).read(0, 0)
+    for i, j in np.ndindex(2, len(TINY.num_icl)):
+        place, copied = {"capability": i, "num_icl": j, "seed": 0}, data.copied_errors.isel(split=slice(2))
+        for method, where in {"ceiling": (i,), "naive_ft": (i, i), "icl_refine": (i, j, i)}.items():
+            shares = block[f"reports.{method}.copied"]
+            assert shares.ndim == 2 + len(where)
+            np.testing.assert_array_equal(of(method, copied).isel(place), shares[where])
+        own = data.weak_copied_errors.isel(split=slice(2), capability=i, seed=0)
+        np.testing.assert_array_equal(own, block["reports.weak.copied"][i, i])
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ SHAPES = {
         "uses_num_icl": "method",
     },
     "alignment_bias": {
-        **dict.fromkeys(("content", "style"), SCORES),
+        **dict.fromkeys(("content", "style", "copied_errors"), SCORES),
         **dict.fromkeys(("weak_content", "weak_style"), "capability split temperature seed"),
         "mass": "method capability num_icl split seed",
         **dict.fromkeys(("bayes_style", "weak_kl_to_bayes"), "seed capability num_icl"),

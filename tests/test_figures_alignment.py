@@ -41,9 +41,11 @@ def write(folder, spec: AlignmentSpec) -> data.Results:
         found |= {"bayes_style": near(0.8, *grid), "divergence": near(0.1, *grid), "named": np.zeros(grid)}
         found["reports.weak.content"] = near(levels[:, None, None], grid[0], 3, 2)
         found["reports.weak.style"] = near(0.88, grid[0], 2, 2)
+        found["reports.weak.copied"] = near(0.8, grid[0], grid[0], 2, 2)
         for method, share in zip(METHODS, np.linspace(0.1, 0.9, len(METHODS))):
             own = [size for size, users in zip(grid, (USES_CAPABILITY, USES_NUM_ICL)) if method in users]
             found[f"reports.{method}.mass"] = near(0.9, *own, 3)
+            found[f"reports.{method}.copied"] = near(1 - share, *own, grid[0], 2, 2)
             for budget, less in (("reports", 0.0), ("at_equal_compute", 0.1))[: 1 + (method in DEAR)]:
                 found[f"{budget}.{method}.content"] = near(share - less, *own, 3, 2)
                 found[f"{budget}.{method}.style"] = near(1 - share - less, *own, 2, 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sims.alignment.gate import check_mastery, examine
 from sims.alignment.results import assemble
-from sims.alignment.seeds import Networks, run_seed
+from sims.alignment.seeds import Networks, Outcome, run_seed
 from sims.alignment.spec import AlignmentSpec
 from sims.alignment.strong import NETWORKS, pretrained
 from sims.engine import runtime
@@ -29,11 +29,17 @@ def prepare(spec: AlignmentSpec, out: Path) -> Job:
         chunks=[Networks(strong, middle, mastery)],
         assemble=partial(assemble, spec),
         plan=known.plan,
+        holes=holes(spec),
         seconds=known.seconds,
         tasks_per_replicate=fits,
         unit="fine-tunings",
         doing=f"compiling, then {fits:,} fine-tunings of {spec.finetune_steps:,} steps a seed",
     )
+
+
+def holes(spec: AlignmentSpec) -> dict[str, bool]:
+    """Sums that may be NaN: of a teacher that is wrong in no question of a split, no error can be copied."""
+    return {f"{budget}.{method}.copied": True for budget in Outcome._fields[:2] for method in ("weak", *spec.methods)}
 
 
 def outline(spec: AlignmentSpec) -> Outline:

@@ -33,7 +33,12 @@ class Refined(NamedTuple):
 
 
 def refine(
-    spec: AlignmentSpec, key: Key, model: AnswerModel, questions: Questions, weak_labels: Int[Array, "C n a"]
+    spec: AlignmentSpec,
+    key: Key,
+    model: AnswerModel,
+    questions: Questions,
+    weak_labels: Int[Array, "C n a"],
+    believed: Int[Array, "C Q"],
 ) -> Refined:
     """Let the strong model answer after weak examples: leave-one-out batches of the longest prompt and one more.
 
@@ -49,7 +54,7 @@ def refine(
     def one(labels: Int[Array, "n a"]) -> Refined:
         examples = to_examples(world, questions.train, jnp.full(count, ASK), labels)
         prompts = examples[jnp.concatenate([own, foreign])]
-        answered = answer(stream(key, "labels"), model, world, asked, prompts, spec.prompt_lengths)
+        answered = answer(stream(key, "labels"), model, world, asked, prompts, spec.prompt_lengths, believed)
         _, variants, readable = read(world, questions.train, labels)
 
         def bayes(length: int) -> Float[Array, "n K"]:

@@ -33,8 +33,17 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
         return np.stack([np.moveaxis(_on_grid(spec, name, values), 0, -1) for name, values in zip(methods, own)])
 
     def with_unrelated(style: np.ndarray) -> np.ndarray:
-        """Style `[... split T seed]` with the third split, on which there is none."""
+        """Style or copied errors `[... split T seed]` with the third split, on which there are none."""
         return np.concatenate([style, np.full_like(style[..., :1, :, :], np.nan)], axis=-3)
+
+    def copied(method: str) -> np.ndarray:
+        """Errors that a method copies of its own teacher, `[C I split T seed]`, or of each; without I of `weak`."""
+        shares = found[f"reports.{method}.copied"]  # [seeds C I teacher split T], without C and I as the method is
+        if method == "weak" or method in USES_CAPABILITY:
+            shares = np.moveaxis(np.diagonal(shares, axis1=1, axis2=-3), -1, 1)
+        if method != "weak" and method not in USES_NUM_ICL:
+            shares = np.repeat(shares[:, :, None], len(spec.num_icl), axis=2)
+        return with_unrelated(np.moveaxis(shares, 0, -1))
 
     methods = spec.methods
     grid = ("capability", "num_icl")
@@ -62,6 +71,18 @@ def assemble(spec: AlignmentSpec, store: Store, counts: np.ndarray, staging: Pat
             ("method", *scored),
             with_unrelated(of_methods("style", "at_equal_compute")),
             "expected style score, fine-tuned for compute_steps",
+            "1",
+        ),
+        "copied_errors": (
+            ("method", *scored),
+            np.stack([copied(method) for method in methods]),
+            "share of its teacher's wrong claims that it states",
+            "1",
+        ),
+        "weak_copied_errors": (
+            ("capability", *scored[2:]),
+            copied("weak"),
+            "share of its own wrong claims that the teacher states",
             "1",
         ),
         "weak_content": (("capability", *scored[2:]), weak["content"], "content score of the weak teacher", "1"),

@@ -12,7 +12,7 @@ from sims.alignment.gate import Mastery
 from sims.alignment.labels import own_labels, refine, self_refined, surest, true_labels
 from sims.alignment.spec import BUDGETS, AlignmentSpec
 from sims.alignment.strong import structure
-from sims.alignment.teachers import Weak, teach
+from sims.alignment.teachers import Weak, beliefs, teach
 from sims.training.lanes import one_by_one
 from w2s_jax.alignment.answers import Questions, Report, label, report_unprompted
 from w2s_jax.rng import replicate_key, stream
@@ -50,8 +50,9 @@ def run_seed(spec: AlignmentSpec, key: Key, first_seed: Array, total: Array, net
     model = nnx.merge(graph, own.strong)
     questions = split_questions(spec, stream(key, "questions"))
 
-    weak = teach(spec, stream(key, "weak"), questions, model)
-    refined = refine(spec, stream(key, "refine"), model, questions, weak.labels)
+    believed = beliefs(spec, stream(key, "weak"))
+    weak = teach(spec, stream(key, "weak"), questions, model, believed)
+    refined = refine(spec, stream(key, "refine"), model, questions, weak.labels, believed)
     target, untouched = true_labels(spec, stream(key, "truth"), questions)
     drawn = own_labels(spec, stream(key, "own"), model, questions)
     labels = {
@@ -82,7 +83,7 @@ def run_seed(spec: AlignmentSpec, key: Key, first_seed: Array, total: Array, net
             said = labels[method][budget] if method == "bootstrapping" else labels[method]
             lessons[method, budget] = lesson(spec, said, method, spec.steps(method, budget))
 
-    reports = _fit_all(spec, stream(key, "finetune"), graph, own.strong, questions, lessons, weak.log_laws)
+    reports = _fit_all(spec, stream(key, "finetune"), graph, own.strong, questions, lessons, weak.log_laws, believed)
     for name, found in reports.items():
         if name[0] == "intent_refine":
             reports[name] = jax.tree.map(lambda leaf: leaf[refined.named], found)
@@ -123,11 +124,12 @@ def _fit_all(
     questions: Questions,
     lessons: dict[tuple[str, str], Lesson],
     log_laws: Float[Array, "C n p vocab"],
+    believed: Int[Array, "C Q"],
 ) -> dict[tuple[str, str], Report]:
     """Fine-tune one copy of the strong model on each lesson `[...]`, all by one program, and report it."""
 
     def one(given: Lesson) -> Report:
         tuned = fine_tune(spec, key, graph, params, questions.train, given, log_laws)
-        return report_unprompted(stream(key, "labels"), nnx.merge(graph, tuned), spec.world, questions)[0]
+        return report_unprompted(stream(key, "labels"), nnx.merge(graph, tuned), spec.world, questions, believed)[0]
 
     return one_by_one(one, lessons, {name: given.steps.shape for name, given in lessons.items()})

@@ -44,7 +44,15 @@ class _Member(NamedTuple):
     key: Key
 
 
-def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerModel) -> Weak:
+def beliefs(spec: AlignmentSpec, key: Key) -> Int[Array, "C Q"]:
+    """What the teacher of each capability takes for true; more capability adds knowledge."""
+    believe = partial(spec.world.believe, stream(key, "beliefs"))
+    return jax.lax.map(believe, jnp.array(spec.capability))
+
+
+def teach(
+    spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerModel, believed: Int[Array, "C Q"]
+) -> Weak:
     """Train a weak model on what it believes, for each capability; then let it label.
 
     Teachers of all capabilities start from the same parameters and read the same questions: they differ in beliefs
@@ -54,16 +62,20 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
     target = jax.nn.one_hot(TARGET, world.num_concepts)
     graph = make_network(spec, spec.weak_width, key)[0]
 
-    def one(capability: Array) -> Weak:
-        def member(key: Key, prior: Array) -> _Member:
-            params = make_network(spec, spec.weak_width, stream(key, "init"))[1]
-            return _Member(params, world.believe(stream(key, "beliefs"), capability), prior, stream(key, "steps"))
+    def one(given: tuple[Array, Array]) -> Weak:
+        capability, own = given
 
-        members, number = {"teacher": member(key, target)}, spec.colleagues if "ensemble" in spec.methods else 0
+        def member(key: Key, claims: Array, prior: Array) -> _Member:
+            params = make_network(spec, spec.weak_width, stream(key, "init"))[1]
+            return _Member(params, claims, prior, stream(key, "steps"))
+
+        members, number = {"teacher": member(key, own, target)}, spec.colleagues if "ensemble" in spec.methods else 0
         if {"contrastive", "anchored_contrastive"} & set(spec.methods):
-            members["unaligned"] = member(key, source_prior(world, spec.concept_shift))
+            members["unaligned"] = member(key, own, source_prior(world, spec.concept_shift))
         for i in range(number):
-            members[f"colleague {i}"] = member(jax.random.fold_in(stream(key, "colleagues"), i), target)
+            own_key = jax.random.fold_in(stream(key, "colleagues"), i)
+            claims = world.believe(stream(own_key, "beliefs"), capability)
+            members[f"colleague {i}"] = member(own_key, claims, target)
         trained = jax.lax.map(partial(_train, spec, graph), stack(list(members.values())))
         models = {
             name: nnx.merge(graph, jax.tree.map(lambda leaf, i=i: leaf[i], trained)) for i, name in enumerate(members)
@@ -77,12 +89,12 @@ def teach(spec: AlignmentSpec, key: Key, questions: Questions, strong: AnswerMod
             rule = partial(anchored_contrast, strength=spec.anchored_contrast, relative_top=spec.relative_top)
             panels["anchored_contrastive"] = Combined((strong, teacher, unaligned), rule)
         own_key = stream(key, "labels")
-        report, labels = report_unprompted(own_key, teacher, spec.world, questions)
+        report, labels = report_unprompted(own_key, teacher, spec.world, questions, believed)
         chosen = {name: panel for name, panel in panels.items() if name in spec.methods}
         combined = {name: label(own_key, panel, world, asked) for name, panel in chosen.items()}
         return Weak(labels, report, label_laws(teacher, world, asked, labels), combined)
 
-    return jax.lax.map(one, jnp.array(spec.capability))
+    return jax.lax.map(one, (jnp.array(spec.capability), believed))
 
 
 def _train(spec: AlignmentSpec, graph: nnx.GraphDef, member: _Member) -> Params:

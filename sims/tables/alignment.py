@@ -9,17 +9,19 @@ CAPABILITY = 0.4
 
 
 def methods(sources: Sources, task: str) -> str:
-    """Content and style of every method at one capability, means over seeds and standard errors."""
+    """Content, style and copied errors of every method at one capability, means over seeds and standard errors."""
     data = _longest(sources, task).sel(capability=CAPABILITY)
     weak = [mean_and_sem(data.weak_content.sel(split=split)) for split in ("train", "held_out")]
-    rows = [["weak teacher", *weak, "", mean_and_sem(data.weak_style.sel(split="held_out"))]]
+    of_teacher = (data.weak_style.sel(split="held_out"), data.weak_copied_errors.sel(split="train"))
+    rows = [["weak teacher", *weak, "", *map(mean_and_sem, of_teacher)]]
     for method in data["method"].values:
         own = data.sel({"method": method})
         contents = [mean_and_sem(own.content.sel(split=split)) for split in ("train", "held_out", "unrelated")]
-        rows.append([f"`{method}`", *contents, mean_and_sem(own.style.sel(split="held_out"))])
+        others = (own["style"].sel(split="held_out"), own.copied_errors.sel(split="train"))
+        rows.append([f"`{method}`", *contents, *map(mean_and_sem, others)])
     style = "rate" if task == "bias" else "style"
     header = [f"capability {CAPABILITY}", "content, train", "content, held out", "unrelated skill"]
-    return markdown([*header, f"{style}, held out"], rows)
+    return markdown([*header, f"{style}, held out", "errors copied, train"], rows)
 
 
 def capability(sources: Sources, task: str, *names: str) -> str:

@@ -42,6 +42,8 @@ class Report(NamedTuple):
     """On train and held-out questions."""
     mass: Float[Array, "*b 3"]
     """Share of its distribution on answers of the grammar."""
+    copied: Float[Array, "*b C 2 T"]
+    """Share of the wrong claims of each teacher that it states, on train and held-out questions; NaN without any."""
 
 
 class Answered(NamedTuple):
@@ -67,8 +69,10 @@ def answer(
     numbers: Int[Array, "A"],
     prompts: Int[Array, "A m L"],
     lengths: tuple[int, ...],
+    beliefs: Int[Array, "C Q"] | None = None,
 ) -> Answered:
-    """Ask questions, each after the first examples of its prompt, for each number of them."""
+    """Ask questions, each after the first examples of its prompt, for each number of them; `score` has the beliefs."""
+    believed = jnp.zeros((0, len(world.questions)), jnp.int32) if beliefs is None else beliefs
 
     def one(inputs: tuple[Key, Array, Array]) -> Answered:
         key, number, prompt = inputs
@@ -81,7 +85,8 @@ def answer(
                 return decode(key, model, asked.logits, asked.cache, world.answer_length, temperature)
 
             greedy, label = jax.vmap(say)(jnp.array([0.0, 1.0]))
-            return Answered(score(model, world, number, asked.logits, asked.cache, greedy), label, asked.tags)
+            found = score(model, world, number, asked.logits, asked.cache, greedy, believed)
+            return Answered(found, label, asked.tags)
 
         return jax.lax.map(after, jnp.array(lengths))
 
@@ -111,17 +116,25 @@ def report(questions: Questions, scores: Scores) -> Report:
     """Means over the questions of each split of scores `[A ...]`."""
     ends = [questions.train.size, questions.train.size + questions.held_out.size]
 
-    def by_split(values: Array) -> list[Array]:
-        return [part.mean(axis=0) for part in jnp.split(values, ends)]
+    def by_split(values: Array, mean=jnp.mean) -> list[Array]:
+        return [mean(part, axis=0) for part in jnp.split(values, ends)]
 
     content, style, mass = (by_split(values) for values in (scores.content, scores.style, scores.mass))
-    return Report(jnp.stack(content, axis=-2), jnp.stack(style[:2], axis=-2), jnp.stack(mass, axis=-1))
+    copied = by_split(scores.copied, jnp.nanmean)[:2]
+    return Report(
+        jnp.stack(content, axis=-2),
+        jnp.stack(style[:2], axis=-2),
+        jnp.stack(mass, axis=-1),
+        jnp.stack(copied, axis=-2),
+    )
 
 
-def report_unprompted(key: Key, model: AnswerModel, world: World, questions: Questions) -> tuple[Report, Array]:
+def report_unprompted(
+    key: Key, model: AnswerModel, world: World, questions: Questions, beliefs: Int[Array, "C Q"] | None = None
+) -> tuple[Report, Array]:
     """The report of a model without a prompt, and its labels of the questions to train on."""
     asked = questions.all
-    answered = answer(key, model, world, asked, no_prompts(world, asked.size), (0,))
+    answered = answer(key, model, world, asked, no_prompts(world, asked.size), (0,), beliefs)
     scores, labels = jax.tree.map(lambda leaf: leaf[:, 0], (answered.scores, answered.labels))
     return report(questions, scores), labels[: questions.train.size]
 

@@ -4,11 +4,15 @@ Every string that is an answer to a question is listed in its world, so an expec
 
     content = sum_a P(a | prompt, question) content(a),        style likewise.
 
-Strings outside the grammar score 0; the share that a model gives to the list is reported as its mass.
+Strings outside the grammar score 0; the share that a model gives to the list is reported as its mass. Where a teacher
+is wrong, how often a model repeats it is a sum too:
+
+    copied = sum_a P(a | prompt, question) 1[a states the teacher's claim, and is not right]
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -27,10 +31,19 @@ class Scores(NamedTuple):
     """Share of the model's distribution on answers of the grammar."""
     truth_law: Float[Array, "*b V"]
     """Log probability of the right claim in each variant; means nothing for a question of the skill."""
+    copied: Float[Array, "*b C 2"]
+    """Whether the likeliest answer states what each teacher believes, and how probable that is; NaN where the teacher
+    is right, and for a question of the skill."""
 
 
 def score(
-    model: Answering, world: World, number: Int[Array, ""], logits: Float[Array, "vocab"], cache: Any, greedy: Array
+    model: Answering,
+    world: World,
+    number: Int[Array, ""],
+    logits: Float[Array, "vocab"],
+    cache: Any,
+    greedy: Array,
+    beliefs: Int[Array, "C Q"],
 ) -> Scores:
     """Scores of the answer that comes next.
 
@@ -41,10 +54,11 @@ def score(
         logits: of the answer's first token.
         cache: what came before, the question and its mark included; with room for an answer but its last token.
         greedy: the likeliest answer, token by token, `[a]`: what `decode` gives at temperature 0.
+        beliefs: claims of each teacher whose errors may be copied; there may be none.
     """
     listing, style = world.listing, jnp.asarray(world.listing.style)
-    answers, content, distinct = (
-        jnp.asarray(array)[number] for array in (listing.answers, listing.content, listing.distinct)
+    answers, content, distinct, first = (
+        jnp.asarray(array)[number] for array in (listing.answers, listing.content, listing.distinct, listing.first)
     )
     log_probs = answer_log_probs(model, logits, cache, answers)
     probs = jnp.where(distinct, jnp.exp(log_probs), 0.0)
@@ -52,9 +66,20 @@ def score(
     # Temperature 0, then 1.
     content_scores = jnp.stack([jnp.where(readable, content[place], 0.0), (probs * content).sum()])
     style_scores = jnp.stack([jnp.where(readable, style[place], 0.0), (probs * style).sum()])
-    num_variants = world.answers.shape[2]
-    truth = jnp.asarray(world.truth)[jnp.minimum(number, len(world.truth) - 1)] * num_variants
-    return Scores(content_scores, style_scores, probs.sum(), log_probs[truth + jnp.arange(num_variants)])
+    own, variants = jnp.minimum(number, len(world.truth) - 1), jnp.arange(world.answers.shape[2])
+    truth, claims = jnp.asarray(world.truth)[own], beliefs[:, own]
+    stated = first.reshape(-1, variants.size)[claims]  # [C V]
+    wrong = jnp.where(content < 1, 1.0, 0.0)
+    same = jax.vmap(lambda places: jnp.zeros(content.size).at[places].set(wrong[places]))(stated)
+    copied = jnp.stack([jnp.where(readable, same[:, place], 0.0), same @ probs], axis=-1)
+    mistaken = (claims != truth) & (number < len(world.truth))
+    return Scores(
+        content_scores,
+        style_scores,
+        probs.sum(),
+        log_probs[truth * variants.size + variants],
+        jnp.where(mistaken[:, None], copied, jnp.nan),
+    )
 
 
 def bayes_divergence(

@@ -39,6 +39,8 @@ class Listing(NamedTuple):
     answers: Int[np.ndarray, "R N a"]
     distinct: Bool[np.ndarray, "R N"]
     """Whether an answer is the first of its string among those to its question: sums over strings take these."""
+    first: Int[np.ndarray, "R N"]
+    """Place of that first answer."""
     content: Float[np.ndarray, "R N"]
     style: Float[np.ndarray, "N"]
     """Style of the world's own answers; the skill has none."""
@@ -120,9 +122,11 @@ class World:
     def listing(self) -> "Listing":
         """All questions, the skill's after the world's own, with all answers to each."""
         strings = self.answers.reshape(len(self.answers), -1, self.answer_length)
-        distinct = np.zeros(strings.shape[:2], bool)
+        first = np.zeros(strings.shape[:2], int)
         for question, own in enumerate(strings):
-            distinct[question, np.unique(own, axis=0, return_index=True)[1]] = True
+            _, places, which = np.unique(own, axis=0, return_index=True, return_inverse=True)
+            first[question] = places[which.reshape(-1)]
+        distinct = first == np.arange(first.shape[1])
         # A question of the skill has one answer, and is filled up with strings that count for nothing.
         skill = np.full((len(self.skill_questions), *strings.shape[1:]), END)
         skill[:, 0] = self.skill_answers
@@ -131,6 +135,7 @@ class World:
             np.concatenate([self.questions, self.skill_questions]),
             np.concatenate([strings, skill]),
             np.concatenate([distinct, only_first]),
+            np.concatenate([first, np.where(only_first, 0, 1)]),
             np.concatenate([self.content.reshape(distinct.shape), only_first]),
             np.tile(self.style, self.answers.shape[1]),
         )
