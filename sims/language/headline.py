@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import xarray as xr
 
 from sims.engine.headline import interval, line, nearest, where
+from sims.language.over_facts import fact_means
 from sims.language.spec import LanguageSpec
-from w2s_jax.statistics import group_means
 
 CELL = {"voice": "", "teacher": "", "num_icl": 10**9}
 """The cell that is shown: the first voice and teacher, the longest context."""
@@ -16,9 +16,8 @@ def main_numbers(data: xr.Dataset, spec: LanguageSpec) -> Iterator[str]:
     """Content and style of all methods on questions held out."""
     cell = nearest(data, CELL)
     cell = cell.isel(question=(cell.split == "held_out").values)
-    rows = cell.stack(row=("seed", "question"))
     yield f"questions held out at {where(cell, CELL)}: mean over facts, {spec.replicates} seeds, 95% interval"
     for kind in ("content", "style"):
         for method in cell["method"].values:
-            means = group_means(rows[kind].sel({"method": method}).values, rows.fact.values)
+            means = fact_means(cell[kind].sel({"method": method}), cell.fact)
             yield line(f"{kind}: {method}", *interval(means))
