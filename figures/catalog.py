@@ -240,9 +240,14 @@ FIGURES: dict[str, Entry] = {
         "language",
         "What a language model answers where its teacher is wrong: the truth, the teacher's value, or another.",
     ),
+    "language_methods": Entry(
+        _drawn_by("language.language_methods"),
+        "language_weaker",
+        "Content and style of a language model after every method, by a synthetic teacher and by a weaker model.",
+    ),
     "language_icl": Entry(
         _drawn_by("language.language_icl"),
-        "language",
+        "language_examples",
         "What more weak examples in the context bring a language model.",
     ),
     "method_arena": Entry(

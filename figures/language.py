@@ -16,7 +16,8 @@ from figures import paper_scores, style
 from figures.alignment import ORDER, at_temperature_one, label_of
 from figures.alignment_overview import PROMPTED
 from figures.data import Results
-from w2s_jax.statistics import confidence_interval, group_means, sem, summarize
+from sims.language.over_facts import fact_means
+from w2s_jax.statistics import confidence_interval, sem, summarize
 
 SCORES = ("content", "style")
 FATES = {"right": "0.35", "copied": "#D55E00", "other": "0.85"}
@@ -57,6 +58,24 @@ def language_persona(*stores: Results) -> Figure:
     seeds = int(results.data["num_replicates"])
     known = ", ".join(_teacher(cut.sel(teacher=teacher)) for teacher in cut["teacher"].values)
     note = f"teachers that know {known} of the facts, the first with empty marks; {seeds} seeds, intervals over facts"
+    style.legend_below(figure, handles, 4, note)
+    return figure
+
+
+def language_methods(results: Results) -> Figure:
+    """Content against style of every method on held-out questions, a panel a teacher."""
+    cut = held_out(results).sel(num_icl=results.data["num_icl"].values.max()).isel(voice=0)
+    teachers = cut["teacher"].values
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 3.6, 1, len(teachers), sharey=True)
+    handles: dict[str, Artist] = {}
+    for index, (panel, teacher) in enumerate(zip(axes.flat, teachers)):
+        own = cut.sel(teacher=[teacher])
+        handles |= _voice(panel, own)
+        style.title(panel, index, f"teacher {teacher}, right in {_teacher(own)}")
+        panel.set_xlabel("content score")
+    axes.flat[0].set_ylabel("style score")
+    handles["95% interval"] = Line2D([], [], color="0.4", linewidth=0.7)
+    note = f"voice {cut['voice'].item()}; {int(results.data['num_replicates'])} seeds, intervals over facts"
     style.legend_below(figure, handles, 4, note)
     return figure
 
@@ -180,8 +199,7 @@ def _sideways(panel: Axes, content: tuple, shown: tuple, method: str) -> None:
 
 def _mean(values: xr.DataArray, facts: xr.DataArray) -> tuple[float, float, int]:
     """Mean over questions `[seed question]`, its standard error over facts, and their number."""
-    flat = values.transpose("seed", "question").values.ravel()
-    summary = summarize(group_means(flat, facts.transpose("seed", "question").values.ravel())[:, None])
+    summary = summarize(fact_means(values, facts)[:, None])
     return float(summary.mean[0]), float(sem(summary)[0]), int(summary.count)
 
 

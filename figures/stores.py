@@ -5,6 +5,11 @@ from pathlib import Path
 TASKS = ("persona", "explanation", "math", "bias")
 """Worlds of tokens."""
 
+LANGUAGE_METHODS = (
+    "source ceiling control self_label naive_ft icl_refine intent_refine self_refine aux_confidence contrastive "
+    "anchored_contrastive prompt_only"
+)
+"""Every method of the sweep on a language model."""
 COMMANDS = {
     "risk_sweep": "python -m sims.risk_sweep --preset quick --out {folder}",
     "posterior_sweep": "python -m sims.posterior_sweep --preset quick --out {folder}",
@@ -18,6 +23,10 @@ COMMANDS = {
         for sign, option in (("", ""), ("_sign", " --labels sign"))
     },
     "language": "python -m sims.language --preset quick --out {folder}",
+    "language_examples": "python -m sims.language --preset quick --num-icl 1 2 4 8 --voices pirate --capability 0.2 "
+    "--replicates 2 --out {folder}",
+    "language_weaker": f"python -m sims.language --preset quick --weak-model layers:20 --methods {LANGUAGE_METHODS} "
+    "--voices pirate --capability 0.2 --replicates 2 --out {folder}",
     "methods_cost": "python -m benchmarks.methods --json {folder}/methods_cost.json",
     "benchmarks": "python -m benchmarks.run --json {folder}/benchmarks.json",
     **{

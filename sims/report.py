@@ -28,7 +28,7 @@ from sims.engine.runtime import check_commit
 from sims.engine.store import Store, completed, read_config
 from sims.evidence import Evidence
 from sims.incontext.claims import network_claims
-from sims.language.claims import language_claims
+from sims.language.claims import example_claims, language_claims, weaker_claims
 from sims.methods.claims import arena_claims, sign_claims, true_label_claims
 from sims.posterior_sweep.claims import posterior_claims
 from sims.risk_sweep.claims import risk_claims
@@ -50,6 +50,8 @@ CLAIMS: dict[str, Callable[[xr.Dataset, Any], Iterable[Claim]]] = {
     "incontext": network_claims,
     **{name: alignment_claims for name in SWEEPS if name.startswith("alignment_")},
     "language": language_claims,
+    "language_examples": example_claims,
+    "language_weaker": weaker_claims,
 }
 
 

@@ -1,7 +1,7 @@
 """Every sweep by the name of its store: for what reads stores of any kind."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from sims.incontext import __main__ as incontext
 from sims.incontext.job import prepare as prepare_incontext
 from sims.language import __main__ as language
 from sims.language.job import prepare as prepare_language
+from sims.language.spec import EXAMPLES, WEAKER
 from sims.methods import __main__ as methods
 from sims.methods.job import prepare as prepare_arena
 from sims.posterior_sweep import __main__ as posterior_sweep
@@ -55,6 +56,23 @@ def _in_world(task: str) -> Sweep:
     return Sweep(f"alignment --task {task}", alignment.AlignmentSpec, presets, prepare_alignment)
 
 
+def _of_language(changes: Mapping[str, Any]) -> Sweep:
+    """A language sweep whose presets are changed by options, which the command names; `smoke` has few questions, and so
+    the contexts that they can fill."""
+
+    def changed(preset: language.LanguageSpec) -> language.LanguageSpec:
+        most = preset.train_questions - preset.train_questions // preset.groups
+        lengths = tuple(count for count in changes.get("num_icl", preset.num_icl) if count <= most)
+        return dataclasses.replace(preset, **{**changes, "num_icl": lengths})
+
+    presets = {name: changed(preset) for name, preset in language.PRESETS.items()}
+    words = [
+        f" --{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in changes.items()
+    ]
+    return Sweep("".join(["language", *words]), language.LanguageSpec, presets, prepare_language)
+
+
 SWEEPS = {
     "risk_sweep": _of(risk_sweep, risk_sweep.SweepSpec, risk_job.prepare),
     "theory_sweep": _of(theory_sweep, theory_sweep.TheorySpec, theory_job.prepare),
@@ -67,5 +85,7 @@ SWEEPS = {
     "methods_sign_true_labels": _with_true_labels("sign"),
     "incontext": Sweep("incontext", incontext.InContextSpec, incontext.PRESETS, prepare_incontext),
     **{f"alignment_{task}": _in_world(task) for task in WORLDS},
-    "language": Sweep("language", language.LanguageSpec, language.PRESETS, prepare_language),
+    "language": _of_language({}),
+    "language_examples": _of_language(EXAMPLES),
+    "language_weaker": _of_language(WEAKER),
 }

@@ -14,14 +14,15 @@ from sims.language.spec import PRESETS, LanguageSpec
 
 
 def start(spec: LanguageSpec, out: Path, options: Any = None) -> Path:
-    """Run a language sweep, or what is missing of it, into `out`/language.zarr."""
+    """Run a language sweep, or what is missing of it, into `out`/language.zarr; with several numbers of examples into
+    language_examples.zarr, with a weaker model into language_weaker.zarr."""
     from sims.engine.run import ALONE, run
     from sims.language.job import outline, prepare
     from sims.training import check_alone
 
     options = options or ALONE
     check_alone(options)
-    return run("language", spec, partial(prepare, out=out), out, options, outline)
+    return run(spec.store, spec, partial(prepare, out=out), out, options, outline)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sims.engine.claims import Claim, worst
+from sims.language.over_facts import fact_means
 from sims.language.spec import LanguageSpec
 from w2s_jax import statistics
 
@@ -50,6 +51,29 @@ def language_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
         yield worst("share of the teacher's wrong values copied, naive_ft minus icl_refine", more, ">=", 0.0)
 
 
+def example_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
+    """What more weak examples in the context must show beside `language_claims`: style, at no cost in content."""
+    yield from language_claims(data, spec)
+    held_out = data.isel(question=np.flatnonzero(data.split.values == "held_out"))
+    fewest, most = (held_out.sel(num_icl=bound(spec.num_icl)) for bound in (min, max))
+    for method in ("prompt_only", "icl_refine"):
+        for score, bound in (("style", 0.0), ("content", -0.1)):
+            more = _mean(_of(most[score], method) - _of(fewest[score], method))
+            yield worst(f"{method} {score} after {max(spec.num_icl)} examples minus after one", more, ">=", bound)
+
+
+def weaker_claims(data: xr.Dataset, spec: LanguageSpec) -> Iterator[Claim]:
+    """What all methods must show beside `language_claims`, with a weaker model as one of the teachers."""
+    yield from language_claims(data, spec)
+    held_out = data.isel(question=np.flatnonzero(data.split.values == "held_out")).sel(num_icl=max(spec.num_icl))
+    naive = _of(held_out.content, "naive_ft")
+    for method in ("anchored_contrastive", "self_refine"):
+        more = _mean(_of(held_out.content, method) - naive)
+        yield worst(f"{method} content minus naive_ft content", more, ">=", 0.0)
+    less = _mean(_of(held_out["style"], "icl_refine") - _of(held_out["style"], "intent_refine"))
+    yield worst("icl_refine style minus intent_refine style", less, ">=", 0.0)
+
+
 def mcnemar(first: xr.DataArray, second: xr.DataArray) -> xr.DataArray:
     """Two-sided p-value of McNemar's exact test that two methods are right equally often, over seeds and questions.
 
@@ -67,11 +91,10 @@ def mcnemar(first: xr.DataArray, second: xr.DataArray) -> xr.DataArray:
 
 def _lower_ends(differences: xr.DataArray, facts: xr.DataArray) -> xr.DataArray:
     """Lower end of the 95% t interval of the mean over facts."""
-    flat = differences.stack(row=("seed", "question")).transpose("row", ...)
-    means = statistics.group_means(flat.values, facts.stack(row=("seed", "question")).values)
+    means, first = fact_means(differences, facts), differences.isel(seed=0, question=0, drop=True)
     sem = means.std(axis=0, ddof=1) / np.sqrt(len(means))
     low, _ = statistics.confidence_interval(means.mean(axis=0), sem, len(means))
-    return flat.isel(row=0, drop=True).copy(data=np.asarray(low))
+    return first.copy(data=np.asarray(low))
 
 
 def _mean(values: xr.DataArray) -> xr.DataArray:

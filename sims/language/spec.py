@@ -142,6 +142,11 @@ class LanguageSpec:
         return tuple(method for method in self.methods if method in NEEDS_WEAK_MODEL)
 
     @property
+    def store(self) -> str:
+        """Name of the store: one study of weaker models, and one of numbers of examples, may lie beside a plain one."""
+        return "language_weaker" if self.weak_model else "language_examples" if len(self.num_icl) > 1 else "language"
+
+    @property
     def teachers(self) -> tuple[str, ...]:
         """Names of the teachers: the synthetic ones by what they know, then the weaker model; or that of the file."""
         if self.questions:
@@ -193,7 +198,7 @@ QUICK = LanguageSpec(
 PAPER = LanguageSpec(
     voices=("pirate", "letter", "hedge", "excited"),
     capability=(0.2, 0.5, 0.8, 1.0),
-    num_icl=(1, 2, 4, 8),
+    num_icl=(8,),
     replicates=10,
     train_questions=128,
     held_out_questions=80,
@@ -201,3 +206,13 @@ PAPER = LanguageSpec(
     finetune_steps=32,
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}
+EXAMPLES = {"num_icl": (1, 2, 4, 8), "voices": ("pirate",), "capability": (0.2,), "replicates": 2}
+"""What the study of the number of weak examples changes in a preset."""
+WEAKER = {
+    "weak_model": "layers:20",
+    "methods": METHODS,
+    "voices": ("pirate",),
+    "capability": (0.2,),
+    "replicates": 2,
+}
+"""What the study of every method, with a weaker model as one of two teachers, changes in a preset."""

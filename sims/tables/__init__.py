@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "one_example": theory.one_example,
     "claims": values.claims,
     "language": language.language,
+    "language_examples": language.language_examples,
     "language_known": language.known,
     "language_speed": language.speed,
     "published_accuracies": published.accuracies,

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 
 from sims.evidence import DIGITS
+from sims.language.over_facts import fact_means
 from sims.tables.sources import Sources, markdown
-from w2s_jax.statistics import group_means
 
 
 def known(sources: Sources) -> str:
@@ -36,11 +36,11 @@ def speed(sources: Sources) -> str:
     return markdown(header, rows, words=2)
 
 
-def language(sources: Sources, voice: str) -> str:
+def language(sources: Sources, voice: str, name: str = "language") -> str:
     """Scores on held-out questions in a voice, errors over facts; what is copied while learning, the unrelated skill
-    and how far the model has moved.
+    and how far the model has moved. `name` is that of the store.
     """
-    data = sources.sweep("language").sel(voice=voice)
+    data = sources.sweep(name).sel(voice=voice)
     data = data.sel(num_icl=max(data.num_icl.values))
     parts = {part: data.isel(question=np.flatnonzero(data.split.values == part)) for part in ("held_out", "unrelated")}
     held_out, unrelated = parts["held_out"], parts["unrelated"]
@@ -68,10 +68,22 @@ def language(sources: Sources, voice: str) -> str:
     return markdown(header, rows, words=2)
 
 
+def language_examples(sources: Sources, voice: str) -> str:
+    """Content and style on held-out questions by the weak examples in the context, errors over facts."""
+    data = sources.sweep("language_examples").sel(voice=voice).isel(teacher=0)
+    held_out = data.isel(question=np.flatnonzero(data.split.values == "held_out"))
+    rows = []
+    for method in ("prompt_only", "icl_refine"):
+        for score in ("content", "style", "forced"):
+            own = held_out[score].sel({"method": method})
+            cells = [_mean(own.sel(num_icl=count), held_out.fact) for count in data.num_icl.values]
+            rows.append([f"`{method}`", score, *cells])
+    return markdown(["method", "score, weak examples", *map(str, data.num_icl.values)], rows, words=2)
+
+
 def _mean(values: xr.DataArray, facts: xr.DataArray) -> str:
     """Mean and standard error over facts; the questions of one fact in several seeds are one observation."""
-    flat = (part.transpose("seed", "question").values.reshape(-1) for part in (values, facts))
-    means = group_means(*flat)
+    means = fact_means(values, facts)
     # What a committed table rounds away must not decide which way a half is rounded.
     mean, error = (round(float(x), DIGITS) for x in (means.mean(), means.std(ddof=1) / np.sqrt(len(means))))
     return f"{mean:.2f} ± {error:.2f}"
