@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shlex
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,8 @@ from w2s_jax.planning.question import read
 CELL = {"weak_accuracy": 0.7, "concept_shift": 0.5, "num_samples": 1024, "dim": 32, "num_concepts": 2, "num_icl": 16}
 MEASURED = {"start_accuracy": 0.8, "teacher_accuracy": 0.7, "agreement": 0.66}
 SIZES = {"num_samples": 64, "dim": 9, "num_concepts": 4}
-LARGEST = 1024
+NOTHING = dict.fromkeys(("weak_accuracy", "concept_shift", "weakness"))
+LARGEST = QUICK.sample_size[-1]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,7 @@ def found() -> w2s.Plan:
 
 @pytest.fixture(scope="module")
 def task():
-    sizes = {name: CELL[name] for name in ("num_concepts", "dim", "weak_accuracy", "concept_shift")}
-    return w2s.make_task(**sizes)
+    return w2s.make_task(**{name: CELL[name] for name in ("num_concepts", "dim", "weak_accuracy", "concept_shift")})
 
 
 # --- The committed quick sweep --------------------------------------------------------------------------------------
@@ -86,13 +85,14 @@ def refined(tasks) -> forms.Refined:
     return forms.Refined(*(laid_out(part, len(lengths), 2) for part in grid))
 
 
-def means_of(simulated, method: str) -> np.ndarray:
-    """Simulated risks as the predictions are laid out: over sample sizes (naive_ft) or prompt lengths at n = 1024."""
-    rows = of(method, simulated.risk_mean)
+def simulated_risks(simulated, method: str, part: str = "mean") -> np.ndarray:
+    """Risks, or their errors, as predictions are laid out: over n (naive_ft), or over prompt lengths at n = 1024."""
+    rows, last = of(method, simulated[f"risk_{part}"]), "sample_size"
     if method == "naive_ft":
-        return rows.isel(num_icl=0).transpose("weakness", "weak_accuracy", "concept_shift", "sample_size").values
-    rows = rows.sel(sample_size=LARGEST, num_icl=list(QUICK.num_icl[1:]))
-    return rows.transpose("weakness", "weak_accuracy", "concept_shift", "num_icl").values
+        rows = rows.isel(num_icl=0)
+    else:
+        rows, last = rows.sel(sample_size=LARGEST, num_icl=list(QUICK.num_icl[1:])), "num_icl"
+    return rows.transpose("weakness", "weak_accuracy", "concept_shift", last).values
 
 
 def most_sem(refined: forms.Refined) -> np.ndarray:
@@ -111,9 +111,8 @@ def most_sem(refined: forms.Refined) -> np.ndarray:
 
 def test_the_plan_names_the_winner_of_the_quick_sweep(simulated, fine_tuned, refined):
     """Cells of n = 1024, five prompt lengths; significant where twice both standard errors together do not reach."""
-    naive, fresh = means_of(simulated, "naive_ft")[..., -1:], means_of(simulated, "icl_refine_fresh")
-    sem = of("naive_ft", simulated.risk_sem).isel(num_icl=0).sel(sample_size=LARGEST)
-    sem = sem.transpose("weakness", "weak_accuracy", "concept_shift").values[..., None]
+    naive, sem = (simulated_risks(simulated, "naive_ft", part)[..., -1:] for part in ("mean", "sem"))
+    fresh = simulated_risks(simulated, "icl_refine_fresh")
     significant = np.abs(naive - fresh) > 2 * (sem + most_sem(refined))
     agree = (naive > fresh) == (fine_tuned.risk[..., -1:] > refined.risk[..., 1])
     print(f"{significant.sum()} of {agree.size} cells are significant; the plan names {agree[significant].sum()}")
@@ -122,24 +121,18 @@ def test_the_plan_names_the_winner_of_the_quick_sweep(simulated, fine_tuned, ref
 
 
 def test_predicted_risks_cover_the_simulated_means(simulated, fine_tuned, refined):
-    naive, fresh = means_of(simulated, "naive_ft"), means_of(simulated, "icl_refine_fresh")
-    sem = of("naive_ft", simulated.risk_sem).isel(num_icl=0)
-    sem = sem.transpose("weakness", "weak_accuracy", "concept_shift", "sample_size").values
+    """And their twin: a prediction that is 10% off covers little."""
+    naive, sem = (simulated_risks(simulated, "naive_ft", part) for part in ("mean", "sem"))
+    fresh = simulated_risks(simulated, "icl_refine_fresh")
     covered = np.abs(naive - fine_tuned.risk) <= fine_tuned.error + 1.96 * sem
     also = np.abs(fresh - refined.risk[..., 1]) <= refined.error[..., 1] + 1.96 * most_sem(refined)
     together = np.concatenate([covered.ravel(), also.ravel()])
     print(f"covered: {covered.mean():.1%} of {covered.size} (naive), {also.mean():.1%} of {also.size} (refined)")
     assert together.mean() >= 0.93
+    assert np.mean(np.abs(naive - 1.1 * fine_tuned.risk) <= fine_tuned.error + 1.96 * sem) < 0.1
     # and nearly nothing is left for the intervals to cover: predictions are close in themselves
     assert np.median(np.abs(naive / fine_tuned.risk - 1)) < 0.003
     assert np.median(np.abs(fresh / refined.risk[..., 1] - 1)) < 0.01
-
-
-def test_a_prediction_that_is_10_percent_off_covers_little(simulated, fine_tuned):
-    sem = of("naive_ft", simulated.risk_sem).isel(num_icl=0)
-    sem = sem.transpose("weakness", "weak_accuracy", "concept_shift", "sample_size").values
-    gap = np.abs(means_of(simulated, "naive_ft") - 1.1 * fine_tuned.risk)
-    assert np.mean(gap <= fine_tuned.error + 1.96 * sem) < 0.1
 
 
 def test_the_path_of_penalties_is_that_of_the_sweep():
@@ -228,7 +221,10 @@ def test_labels_are_enough_where_the_risk_is_within_5_percent(found, task):
     risk = [float(theory.span_risk(task, n)) for n in (span.enough - 1, span.enough)]
     assert risk[0] > 1.05 * span.limit >= risk[1]
     naive = found.line("naive_ft")
-    near = [float(forms.naive_of(task, n, np.array(planning.PENALTIES)).risk) for n in (naive.enough - 2, naive.enough)]
+    near = [
+        float(jax.jit(forms.naive)(task, n, np.array(planning.PENALTIES)).risk)
+        for n in (naive.enough - 2, naive.enough)
+    ]
     assert near[0] > 1.05 * naive.limit >= near[1]
     assert math.isinf(found.line("ceiling").enough)
 
@@ -266,8 +262,7 @@ def test_a_winner_within_the_errors_is_open(found):
 @pytest.mark.parametrize("agreement", [0.51, 0.62, 0.66, 0.89])
 def test_a_measured_task_has_the_accuracies_and_the_agreement_that_were_measured(agreement):
     given = MEASURED | SIZES | {"agreement": agreement}
-    nothing = dict.fromkeys(("weak_accuracy", "concept_shift", "weakness"))
-    question = read(**given, **nothing, noise_var=0.25, num_icl=4)[0]
+    question = read(**given, **NOTHING, noise_var=0.25, num_icl=4)[0]
     task = planning.task_of(question)
     target, start, teacher = (np.asarray(x) for x in (task.target_coef, task.source_coef, task.weak_coef))
     for one, other, expected in ((start, target, 0.8), (teacher, target, 0.7), (start, teacher, agreement)):
@@ -282,8 +277,7 @@ def test_the_lean_of_a_measured_teacher_names_its_kind(weakness, lean):
     coefs = [np.asarray(c) for c in (task.source_coef, task.weak_coef, task.target_coef)]
     shares = [float(w2s.sign_accuracy(*pair)) for pair in ((coefs[0], coefs[2]), (coefs[1], coefs[2]), coefs[:2])]
     measured = dict(zip(("start_accuracy", "teacher_accuracy", "agreement"), shares))
-    nothing = dict.fromkeys(("weak_accuracy", "concept_shift", "weakness"))
-    found = read(**measured, **nothing, num_samples=9, dim=5, num_concepts=4, noise_var=0.25, num_icl=4)[0]
+    found = read(**measured, **NOTHING, num_samples=9, dim=5, num_concepts=4, noise_var=0.25, num_icl=4)[0]
     np.testing.assert_allclose([found.weak_accuracy, found.concept_shift, found.lean], [0.6, 0.3, lean], atol=1e-6)
 
 
@@ -380,8 +374,8 @@ CASES = re.findall(r"```sh\n(python -m sims\.plan.*?)```\n+```text\n(.*?)```", G
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
 
-def test_there_are_worked_cases():
-    assert len(CASES) >= 3
+def test_the_guide_has_worked_cases_and_is_in_the_readme():
+    assert len(CASES) >= 3 and "docs/planning.md" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("line", "printed"), CASES, ids=lambda text: "")
@@ -396,8 +390,3 @@ def test_the_guide_prints_what_the_command_prints(capsys, line, printed):
     assert NUMBER.sub("#", now).split() == NUMBER.sub("#", printed).split()
     numbers = [np.array([float(x.replace(",", "")) for x in NUMBER.findall(text)]) for text in (now, printed)]
     np.testing.assert_allclose(*numbers, rtol=0.02)
-
-
-def test_the_guide_is_in_the_readme():
-    assert "docs/planning.md" in (ROOT / "README.md").read_text()
-    assert Path(ROOT / "docs" / "planning.md").exists()

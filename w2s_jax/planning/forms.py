@@ -14,6 +14,8 @@ from jaxtyping import Array, Float
 from w2s_jax import theory, theory_zoo
 from w2s_jax.risk import performance_gap_recovered, sign_accuracy
 from w2s_jax.tasks import make_task
+from w2s_jax.theory.misalignment import rival_moments
+from w2s_jax.theory.posterior_mean import distance_of_mean
 from w2s_jax.types import Scalar, Task
 
 FITTED: tuple[str, ...] = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", "span", "hull", "ceiling")
@@ -60,8 +62,8 @@ class Refined(NamedTuple):
 
 def refined(task: Task, num_samples: Scalar, num_icl: Scalar) -> Refined:
     """`misalignment` and, from it, `refined_risk`; NaN where no closed form is."""
-    # A mean of one fresh prompt is a shared one: both by one call, which compiles for as long as one of them.
-    level = theory.misalignment(task, num_icl, "fresh", num_prompts=jnp.array([1.0, jnp.inf]))
+    moments = rival_moments(task, num_icl, None)  # both misalignments come from these, which are slow to compile
+    level = jnp.stack([2 * moments.square + moments.cross, distance_of_mean(moments.weight)])
     most = jnp.stack([theory.misalignment_bound(task, num_icl, prompts) for prompts in ("shared", "fresh")])
     least = jnp.minimum(task.noise_var, task.weak_noise_var)
     stated = 5e-3 if task.concepts.shape[-2] > 3 else 1e-3  # the docstring of `misalignment`
@@ -76,22 +78,29 @@ def saturated(task: Task, num_samples: Scalar, misalignment: Float[Array, "2"]) 
     return jnp.stack([theory.refined_risk(task, num_samples, misalignment[i], spread[i]) for i in range(2)])
 
 
-def risks(
-    task: Task, num_samples: Scalar, misalignment: Float[Array, "2"], penalties: Float[Array, "p"]
-) -> Float[Array, "6"]:
-    """The risk of `FITTED` methods on n labels; NaN where it is not known."""
+class Risks(NamedTuple):
+    """What `FITTED` methods reach on n labels."""
+
+    risk: Float[Array, "6"]
+    """NaN where it is not known."""
+    naive_error: Float[Array, ""]
+    """Stated error of the first, naive fine-tuning."""
+
+
+def risks(task: Task, num_samples: Scalar, misalignment: Float[Array, "2"], penalties: Float[Array, "p"]) -> Risks:
+    """The risk of `FITTED` methods on n labels."""
     perfect = task._replace(weak_concepts=task.concepts, weak_noise_var=task.noise_var)
     shared, fresh = saturated(task, num_samples, misalignment)
-    return jnp.stack(
-        [
-            naive(task, num_samples, penalties).risk,
-            shared,
-            fresh,
-            theory.span_risk(task, num_samples),
-            jnp.where(_on_its_face(task, num_samples), theory.hull_risk(task, num_samples), jnp.nan),
-            theory.least_squares_risk(perfect, num_samples),
-        ]
-    )
+    best = naive(task, num_samples, penalties)
+    found = [
+        best.risk,
+        shared,
+        fresh,
+        theory.span_risk(task, num_samples),
+        jnp.where(_on_its_face(task, num_samples), theory.hull_risk(task, num_samples), jnp.nan),
+        theory.least_squares_risk(perfect, num_samples),
+    ]
+    return Risks(jnp.stack(found), best.error)
 
 
 def _on_its_face(task: Task, num_samples: Scalar):
@@ -183,9 +192,9 @@ def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]
     return jnp.stack([best.accuracy, best.progress, *gains, low, high])
 
 
-naive_of, refined_of, limits_of, with_true_of, path_of = (
-    jax.jit(form, compiler_options=HURRY) for form in (naive, refined, limits, with_true, path)
+refined_of, limits_of, with_true_of, path_of = (
+    jax.jit(form, compiler_options=HURRY) for form in (refined, limits, with_true, path)
 )
 gaps_of = jax.jit(performance_gap_recovered, compiler_options=HURRY)
 risks_of = jax.jit(jax.vmap(risks, (None, 0, None, None)), compiler_options=HURRY)
-"""`risks` at many numbers of labels, `[n 6]`."""
+"""`risks` at many numbers of labels `[n]`."""

@@ -165,17 +165,16 @@ def _path(start: float, teacher: float, agreement: float) -> FineTuningPath:
 
 
 def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Plan:
-    n, penalties, at = question.num_samples, np.asarray(PENALTIES), _refiner(task, question.num_samples)
+    at = _refiner(task, question.num_samples)
     level, error = (np.asarray(part) for part in at(question.num_icl)[:2])
-    naive = forms.naive_of(task, n, penalties)
     sampled = bool(np.isnan(level).any())
     if sampled:
         found = [theory.sampled_misalignment(task, question.num_icl, prompts) for prompts in ("shared", "fresh")]
         level = np.array([float(one.value) for one in found])
         error = np.array([2 * float(one.error) for one in found])
-    errors: dict[str, float | None] = dict(zip(forms.FITTED, (float(naive.error), *map(float, error), 0.0, None, 0.0)))
-    limits = jax.tree.map(np.asarray, forms.limits_of(task, level, penalties))
-    lines = _lines(task, n, level, limits, errors, sampled)
+    errors: dict[str, float | None] = dict(zip(forms.FITTED[1:], (*map(float, error), 0.0, None, 0.0)))
+    limits = jax.tree.map(np.asarray, forms.limits_of(task, level, np.asarray(PENALTIES)))
+    lines = _lines(task, question.num_samples, level, limits, errors, sampled)
     if question.num_true:
         lines += _true_lines(task, question, lines)
     naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
@@ -184,8 +183,8 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
     best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
     now = later = Lengths(None, None)
     if not sampled:
-        floor = float(limits.floor[0])
-        now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < float(naive.risk))) for i in range(2)))
+        floor, naive = float(limits.floor[0]), math.nan if naive_line.risk is None else naive_line.risk
+        now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < naive)) for i in range(2)))
         later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
     not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
     return Plan(question, lines, _winner(naive_line, fresh_line), ratio, best, now, later, path, not_known)
@@ -201,11 +200,15 @@ def _lines(
 ) -> tuple[Prediction, ...]:
     """A line a method, given the misalignments of the prompts."""
 
-    def curve(sizes) -> np.ndarray:
-        return np.asarray(forms.risks_of(task, np.asarray(sizes, float), level, np.asarray(PENALTIES)))
+    def found(sizes: np.ndarray) -> forms.Risks:
+        return jax.tree.map(np.asarray, forms.risks_of(task, sizes, level, np.asarray(PENALTIES)))
+
+    def curve(sizes: np.ndarray) -> np.ndarray:
+        return found(sizes).risk
 
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
-    curves = curve(sizes)
+    curves, naive_error = found(sizes)
+    errors = {"naive_ft": float(naive_error[0]), **errors}
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
     accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {method: pair[1] for method, pair in fixed.items()}
