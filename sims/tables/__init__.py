@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "contenders": speed.contenders,
     "ladder": speed.ladder,
     "limits": speed.limits,
+    "scale": speed.scale,
     "statistical_dimension": theory.statistical_dimension,
     "contaminated_exponent": theory.contaminated_exponent,
     "one_example": theory.one_example,

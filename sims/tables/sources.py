@@ -39,10 +39,12 @@ class Sources:
         return self.fresh[name]
 
     def claims(self, name: str) -> list[dict[str, Any]]:
-        """What a sweep claims, with its numbers; where it is noted what tables read, none are there yet."""
+        """What a sweep claims, with its numbers; where it is noted what tables read, none are there yet. Another preset
+        is named behind the sweep, as in `risk_sweep-paper`."""
         if self.fresh is not None:
             raise Missing(f"claims of {name}")
-        return json.loads(self._path(f"{name}-{self.preset}.json").read_text())["claims"]
+        stem = name if "-" in name else f"{name}-{self.preset}"
+        return json.loads(self._path(f"{stem}.json").read_text())["claims"]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Measured times; refused where the code that was measured had changes that no commit holds."""

@@ -37,6 +37,26 @@ def contenders(sources: Sources) -> str:
     return markdown(header, rows)
 
 
+def scale(sources: Sources) -> str:
+    """Whole sweeps, planned and run; the last, of many tasks, at the rate of one that was run."""
+    rows = []
+    for row in sources.rows("scale"):
+        planned = row["planned_seconds"]
+        took = f"{row['seconds'] / 60:.1f}" if planned else f"{row['seconds'] / 60:.0f}, not run whole"
+        rows.append(
+            [
+                f"`{row['sweep']}`",
+                f"{row['replicates']:,}",
+                f"{row['tasks']:.3g}",
+                f"{planned / 60:.1f}" if planned else "",
+                took,
+                f"{row['disk_mb']:,.0f} MB",
+                f"{row['peak_mb']:,.0f} MB",
+            ]
+        )
+    return markdown(["sweep", "replicates", "tasks", "planned, min", "took, min", "disk", "peak memory"], rows)
+
+
 def ladder(sources: Sources, axis: str) -> str:
     """Tasks per second as one size changes (d, n, cells or devices)."""
     found = [row for row in sources.rows("benchmarks") if row["axis"] == axis]
