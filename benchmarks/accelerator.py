@@ -9,11 +9,11 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks import devices, run
 from benchmarks.report import report
+from benchmarks.scale import whole
 from benchmarks.timing import MIN_REPEATS, in_fresh_process
 
 
@@ -28,11 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     rows = run.rows_of(["headline"], MIN_REPEATS, quick=options.quick)
     cores = engine_rate(json.loads(options.against.read_text()))
     run.say(f"timing risk_sweep --preset {options.preset}")
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = in_fresh_process(whole, "risk_sweep", options.preset, Path(folder))
     found = {
         "device": machine.name,
         "is_accelerator": machine.accelerators > 0,
         "preset": options.preset,
-        "preset_seconds": in_fresh_process(preset_seconds, options.preset),
+        "preset_seconds": sweep["seconds"],
+        "others_share": sweep["others_share"],
         "ratio_to_earlier_run": engine_rate(rows) / cores,
         "rows": rows,
     }
@@ -46,19 +49,6 @@ def main(argv: list[str] | None = None) -> int:
 def engine_rate(rows: list[dict]) -> float:
     """Tasks per second of the engine on the headline."""
     return next(row["tasks_per_second"] for row in rows if row["contender"] == "w2s_jax")
-
-
-def preset_seconds(preset: str) -> float:
-    """Wall time of a risk sweep from command to finished store, compilation included, the program being loaded."""
-    from sims.risk_sweep import __main__ as risk_sweep
-
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        code = risk_sweep.main(["--preset", preset, "--out", folder, "--no-compilation-cache"])  # a first run's time
-        seconds = time.perf_counter() - start
-    if code:
-        raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
-    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:

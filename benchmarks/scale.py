@@ -45,23 +45,26 @@ def main(argv: list[str] | None = None) -> int:
 
 def whole(name: str, preset: str, out: Path) -> dict[str, float]:
     """Run a sweep from command to finished store, its program compiled: what was planned and what it took."""
+    from sims.engine import runtime
     from sims.sweeps import SWEEPS as KNOWN
 
     sweep = KNOWN[name]
     spec, path = sweep.presets[preset], out / f"{name}.zarr"
-    job = sweep.prepare(spec, path)
     given = ["--preset", preset, "--out", str(out), "--no-compilation-cache"]  # a first run's time
     before, start = quiet.usage(), time.perf_counter()
     if code := importlib.import_module(f"sims.{name}.__main__").main(given):
         raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
+    seconds, others = time.perf_counter() - start, quiet.others_share(before, quiet.usage()) or 0.0
+    job = sweep.prepare(spec, path)  # not before the command, which chooses the devices
     return {
         "replicates": spec.replicates,
         "tasks": job.tasks_per_replicate * spec.replicates,
         "planned_seconds": job.seconds,
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
+        "devices": len(runtime.devices()),
         "disk_mb": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6,
         "peak_mb": peak_mb(),
-        "others_share": quiet.others_share(before, quiet.usage()) or 0.0,
+        "others_share": others,
     }
 
 

@@ -16,12 +16,13 @@ from figures import paper_scores, style
 from figures.alignment import ORDER, at_temperature_one, label_of
 from figures.alignment_overview import PROMPTED
 from figures.data import Results
-from sims.language.over_facts import fact_means
-from w2s_jax.statistics import confidence_interval, sem, summarize
+from w2s_jax.statistics import confidence_interval, group_means, sem, summarize
 
 SCORES = ("content", "style")
 FATES = {"right": "0.35", "copied": "#D55E00", "other": "0.85"}
 """What may become of a question that the teacher has wrong, and its colour."""
+LEVELS = ("source", "naive_ft", "ceiling")
+"""Methods that read no example in a context, drawn as lines beside those that do."""
 PUBLISHED = "GPT-4o-mini"
 """The strong model of the paper whose scores are shown."""
 
@@ -112,27 +113,46 @@ def language_copying(results: Results) -> Figure:
 
 
 def language_icl(results: Results) -> Figure:
-    """Content and style against the number of weak examples, of methods that read them, on held-out questions."""
+    """Content and style against the number of weak examples, on held-out questions, a row a voice; methods that read
+    none, and the untouched model, as level lines."""
     results.require_many("num_icl")
     cut, numbers = held_out(results), results.data["num_icl"].values
     voices, teachers = cut["voice"].values, cut["teacher"].values
-    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 3.8, 2, len(voices), sharex=True, sharey="row")
+    methods = [method for method in (*PROMPTED, *LEVELS) if method in cut["method"].values]
+    figure, axes = style.new_figure(style.DOUBLE_COLUMN, 0.9 + 2.2 * len(voices), len(voices), 2, sharex=True)
     handles: dict[str, Artist] = {}
     for (row, column), panel in np.ndenumerate(axes):
-        for method in (method for method in PROMPTED if method in cut["method"].values):
-            for teacher, color in zip(teachers, style.ordered_colors(len(teachers) + 1)):
-                own = cut[SCORES[row]].sel(voice=voices[column], teacher=teacher).sel({"method": method})
-                means = [_mean(own.sel(num_icl=number), cut["fact"]) for number in numbers]
-                how = style.look(method)
+        panel.set_xscale("log", base=2)
+        for method in methods:
+            how, own = style.look(method), cut[SCORES[column]].sel(voice=voices[row]).sel({"method": method})
+            for teacher, shade in zip(teachers, style.ordered_colors(len(teachers) + 1)):
+                color = how.color if len(teachers) == 1 else shade
+                means = [_mean(own.sel(num_icl=number, teacher=teacher), cut["fact"]) for number in numbers]
                 mean, error, count = (np.array(part) for part in zip(*means))
-                label = f"{label_of(method)}, teacher knows {_teacher(cut.sel(voice=voices[column], teacher=teacher))}"
-                (handles[label],) = panel.plot(numbers, mean, color=color, linestyle=how.line, marker=how.marker)
-                style.band(panel, numbers, mean, error, count, color)
-        style.title(panel, len(voices) * row + column, f"{SCORES[row]}, {voices[column]}")
+                label = label_of(method)
+                if len(teachers) > 1:
+                    label += f", teacher knows {_teacher(cut.sel(voice=voices[row], teacher=teacher))}"
+                level = method in LEVELS
+                (handles[label],) = panel.plot(
+                    numbers,
+                    mean,
+                    color=color,
+                    linestyle=how.line,
+                    marker="" if level else how.marker,
+                    lw=0.8 + (not level),
+                )
+                if not level:
+                    style.band(panel, numbers, mean, error, count, color)
+        panel.set_ylim(-0.03, 1.03)
+        style.title(panel, 2 * row + column, f"{SCORES[column]}, {voices[row]}")
         style.mark_values(panel, numbers)
     for panel in axes[-1]:
         panel.set_xlabel("weak examples in the context")
-    style.legend_below(figure, handles, 2)
+    known = ", ".join(_teacher(cut.sel(teacher=teacher)) for teacher in teachers)
+    note = (
+        f"teacher that knows {known} of the facts; {int(results.data['num_replicates'])} seeds, bands of 95% over facts"
+    )
+    style.legend_below(figure, handles, 3 if len(teachers) == 1 else 2, note)
     return figure
 
 
@@ -199,7 +219,8 @@ def _sideways(panel: Axes, content: tuple, shown: tuple, method: str) -> None:
 
 def _mean(values: xr.DataArray, facts: xr.DataArray) -> tuple[float, float, int]:
     """Mean over questions `[seed question]`, its standard error over facts, and their number."""
-    summary = summarize(fact_means(values, facts)[:, None])
+    flat, names = (part.transpose("seed", "question").values.ravel() for part in (values, facts))
+    summary = summarize(group_means(flat, names)[:, None])
     return float(summary.mean[0]), float(sem(summary)[0]), int(summary.count)
 
 

@@ -25,10 +25,7 @@ DEFAULTS = {labels: {n: m.defaults() for n, m in methods_of(labels).items()} for
 
 @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 def fit_all(labels: Labels, views: dict[str, View], knobs: dict[str, dict]) -> dict:
-    """Every method on views of its own, a batch of `LANES`, with traced knobs: the one program of all tests.
-
-    It computes next to nothing, and compiles in half the time.
-    """
+    """The one program of all tests, with traced knobs: it computes next to nothing, and compiles in half the time."""
 
     def one(views):
         return {name: method(views[name], **knobs[name]) for name, method in methods_of(labels).items()}
@@ -36,11 +33,14 @@ def fit_all(labels: Labels, views: dict[str, View], knobs: dict[str, dict]) -> d
     return jax.vmap(one)(views)
 
 
+def fit_each(labels: Labels, views: dict[str, View], knobs=None) -> dict:
+    """Every method on views of its own, a batch of `LANES`: its coefficients `[LANES d]`."""
+    return fit_all(labels, views, DEFAULTS[labels] if knobs is None else knobs)
+
+
 def fit_alike(labels: Labels, views: list[View], knobs=None) -> dict:
-    """Every method on the same views, `[LANES d]`."""
-    return fit_all(
-        labels, dict.fromkeys(methods_of(labels), stack(views)), DEFAULTS[labels] if knobs is None else knobs
-    )
+    """Every method on the same views."""
+    return fit_each(labels, dict.fromkeys(methods_of(labels), stack(views)), knobs)
 
 
 def run(labels: Labels, name: str, view: View, **knobs: float):

@@ -9,21 +9,17 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
-import sims.alignment.job
-import sims.incontext.job
-import sims.language.job
-import sims.methods.job
-import sims.posterior_sweep.job
-import sims.risk_sweep.job
-import sims.theory_sweep.job
 from benchmarks.timing import in_fresh_process
 from sims.language.spec import SMOKE
-from tests.tiny import ARENA, NETWORKS, TINY, cheaply
+from sims.sweeps import SWEEPS
+from tests.tiny import ARENA, TINY, cheaply
 from tests.tiny_checkpoints import tiny, write_folder
 
 PLATFORMS = ("cuda", "tpu")
 ON_A_HOST = re.compile(r"callback|lapack|cpu|infeed|outfeed", re.IGNORECASE)
 """Names of custom calls that only a processor has, or that stop the accelerator for one."""
+SPECS = {name: sweep.spec for name, sweep in TINY.items()}
+SPECS["methods_sign"] = dataclasses.replace(ARENA.spec, labels="sign")
 
 
 def lowered(job) -> str:
@@ -57,43 +53,21 @@ def test_a_callback_or_double_precision_is_noticed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["risk_sweep", "posterior_sweep", "theory_sweep", "methods", "methods_sign"])
-def test_simulations_lower(name):
-    in_fresh_process(_simulation, name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
-def test_training_and_judging_of_networks_lower(name, tmp_path):
-    in_fresh_process(_network, name, tmp_path)
+@pytest.mark.parametrize("name", SPECS)
+def test_a_sweep_lowers(name, tmp_path):
+    in_fresh_process(_lower, name, SPECS[name], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trained", ["full", "last_layers", "lora"])
 def test_a_language_sweep_lowers(trained, tmp_path):
-    in_fresh_process(_language, trained, tmp_path)
-
-
-# In processes of their own, in single precision from the start: constants that other tests traced in double precision
-# may be found again here.
-
-
-def _simulation(name: str) -> None:
-    module = getattr(sims, name.removesuffix("_sign")).job
-    spec = TINY[name].spec if name in TINY else dataclasses.replace(ARENA.spec, labels="sign")
-    with jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(module.prepare(spec)))
-
-
-def _network(name: str, folder: Path) -> None:
-    module = getattr(sims, name.split("_")[0]).job
-    with cheaply(), jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(module.prepare(TINY[name].spec, folder)))
-
-
-def _language(trained: str, folder: Path) -> None:
-    model = write_folder(folder / "tiny", tiny(), config={"max_position_embeddings": 1024})
+    model = write_folder(tmp_path / "tiny", tiny(), config={"max_position_embeddings": 1024})
     methods = (*SMOKE.methods, "self_refine", "aux_confidence")
     spec = dataclasses.replace(SMOKE, model=str(model), trained=trained, methods=methods)
-    with jax.enable_x64(False):
-        assert_fit_for_accelerators(lowered(sims.language.job.prepare(spec, folder)))
+    in_fresh_process(_lower, "language", spec, tmp_path)
+
+
+def _lower(name: str, spec, folder: Path) -> None:
+    """In single precision from the start: constants that other tests traced in double precision may be found again."""
+    with cheaply(), jax.enable_x64(False):
+        assert_fit_for_accelerators(lowered(SWEEPS[name].prepare(spec, folder)))

@@ -231,8 +231,9 @@ def given_to(monkeypatch, name, run):
 def test_prompts_hold_the_others_of_a_batch_and_train_questions_alone(monkeypatch, questions, num_icl):
     spec = dataclasses.replace(TINY, num_icl=num_icl)
     given = jnp.asarray(some_labels(questions))[None]
-    refined = partial(refine, spec, jax.random.key(0), None, questions, given)
-    numbers, prompts, lengths = given_to(monkeypatch, "answer", refined)
+    refined = partial(refine, spec, jax.random.key(0), None, questions, given, jnp.asarray(WORLD.truth)[None])
+    numbers, prompts, lengths, believed = given_to(monkeypatch, "answer", refined)
+    np.testing.assert_array_equal(believed, WORLD.truth[None])
     assert lengths == tuple(sorted(num_icl)) and prompts.shape[:2] == (12, max(num_icl))
     np.testing.assert_array_equal(numbers, np.concatenate(questions))
     train = np.asarray(questions.train)

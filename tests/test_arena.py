@@ -5,24 +5,21 @@ import hashlib
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 from sims.alignment.spec import METHODS as WORLD_METHODS
-from sims.engine.checked import InputError, from_json, identity, to_json
+from sims.engine.checked import from_json, identity, to_json
 from sims.methods import __main__ as methods
 from sims.methods.claims import sign_claims
 from sims.methods.replicate import PER_EXAMPLE, PER_MODEL, first, grid_of
 from sims.methods.spec import BUDGETS, OF_WORLDS, PRESETS, ArenaSpec, presets
 from tests.arena_views import draw
 from tests.helpers import assert_field_refused, assert_same_trees, load, of
-from tests.test_bad_input import assert_refused
 from tests.tiny import ARENA
-from w2s_jax.methods import LABELS, METHODS, Cost, Knob, Method, View, known
+from w2s_jax.methods import LABELS, METHODS, Cost, Method, View
 from w2s_jax.names import TRUE_LABEL_METHODS
-from w2s_jax.risk import excess_risk
 from w2s_jax.rng import replicate_key
 from w2s_jax.tasks import make_task
 
@@ -42,6 +39,7 @@ BAD = [
     ({"methods": ("hull", "prompt_only")}, "methods must support this setting, as source, .*; 'prompt_only' "
      "supports python -m sims.alignment alone: leave it out here"),
     ({"methods": ("ceiling",)}, "methods must hold one that does not read the target, got ceiling alone; add naive_ft"),
+    ({"methods": ("true_only",)}, "true_label_share must hold one over 0 where true_only is compared, got 0"),
     ({"dim": 3}, r"dim must be at least num_concepts \+ 1 = 4, got 3; raise it"),
     ({"num_icl": 50}, "every method must have 2 examples to fit at equal compute, but with sample_size 32 and num_icl "
      "50 one has 1; raise sample_size or give shorter prompts"),
@@ -108,6 +106,8 @@ def test_the_list_names_every_method(capsys, tmp_path, monkeypatch):
         assert method.about in said and method.reference in said
         assert all(f"    {name} = {knob.default:g} in [" in said for name, knob in method.knobs.items())
     assert said.count("(reads the target)") == 1
+    assert "    costs  an example: 1 strong answers after m weak examples; 1 fits\n" in said
+    assert "    strength = 1 in [0, inf], tried: 0.5, 0.75, 1, 1.25; of the change\n" in said
     assert said.count("    labels linear, sign\n") == sum(method.labels == LABELS for method in METHODS.values())
     assert said.count("    with a language model: yes") > said.count("    with a language model: no: ") == 7
     assert "    sign   with a language model: yes\n" in said
@@ -153,9 +153,7 @@ def test_the_first_examples_of_a_view(key):
 
 
 def task_of(accuracy: float):
-    return make_task(
-        num_concepts=TINY.num_concepts, dim=TINY.dim, weak_accuracy=accuracy, concept_shift=0.5, weakness="rotated"
-    )
+    return make_task(num_concepts=TINY.num_concepts, dim=TINY.dim, weak_accuracy=accuracy, concept_shift=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +260,7 @@ def signs(tmp_path_factory):
 @pytest.mark.slow
 def test_risks_of_signs_are_shares_of_inputs(signs):
     assert "share of inputs" in signs.risk_mean.attrs["long_name"]
+    assert "pgr" not in signs  # without a ceiling there is no gap
     # The angle of a mixture of weight 1/2 on the target and 1/4 on two others, and that of the teacher.
     np.testing.assert_allclose(of("source", signs.risk_mean), np.arctan2(np.sqrt(2) / 4, 0.5) / np.pi, rtol=1e-9)
     np.testing.assert_allclose(signs.weak_risk.values.ravel(), np.arccos(TINY.weak_accuracy) / np.pi, rtol=1e-9)
@@ -350,56 +349,9 @@ def test_claims_about_signs_hold_or_do_not():
         assert any(name in claim for claim in failing(data)), name
 
 
-def test_a_method_without_signs_is_refused_with_what_supports_them(monkeypatch, capsys, tmp_path):
-    plain = Method(
-        "plain", "The source.", lambda view: known(view.source).source_coef, ("source",), Cost(0, False, 0), "-"
-    )
+def test_a_method_without_signs_is_refused_with_what_supports_them(monkeypatch):
+    plain = Method("plain", "Nothing.", lambda view: view.features[0], ("source",), Cost(0, False, 0), "nowhere")
     monkeypatch.setitem(METHODS, "plain", plain)
     assert "plain" in presets("linear")["smoke"].methods and "plain" not in presets("sign")["smoke"].methods
-    code = ARENA.run(tmp_path / "results", labels="sign", methods=("naive_ft", "plain"))
-    message = (
-        "^error: plain must support sign labels, but it has linear ones alone; leave it out or choose labels linear."
-    )
-    assert_refused(capsys, code, message, tmp_path / "results")
-
-
-# --- a method of one's own ------------------------------------------------------------------------------------------
-
-
-def scaled_source(view, scale):
-    return scale * known(view.source).source_coef
-
-
-@pytest.fixture
-def dummy(monkeypatch) -> Method:
-    """A method that is no use, registered."""
-    knobs = {"scale": Knob(1.0, (0.0, 1.0, 1.5), 0.0, 2.0, "of the source")}
-    method = Method("dummy", "The source, scaled.", scaled_source, ("source",), Cost(2, True, 1), "nowhere", knobs)
-    monkeypatch.setitem(METHODS, "dummy", method)
-    return method
-
-
-def test_a_new_method_is_known_everywhere(dummy, capsys):
-    spec = dataclasses.replace(TINY, methods=("dummy", "naive_ft"))
-    assert spec.examples("dummy", "compute") == FITTED * 3 // (2 * (1 + 2) + 3)
-    assert methods.main(["--list"]) == 0
-    said = capsys.readouterr().out
-    assert "dummy: The source, scaled.\n" in said
-    assert "2 strong answers after m weak examples; 1 fits" in said
-    assert "scale = 1 in [0, 2], tried: 0, 1, 1.5; of the source" in said
-    with pytest.raises(InputError, match="got 'dumb'"):
-        dataclasses.replace(TINY, methods=("dumb",))
-
-
-@pytest.mark.slow
-def test_a_new_method_goes_through_the_sweep(dummy, tmp_path):
-    assert ARENA.run(tmp_path, methods=("dummy", "naive_ft")) == 0
-    data = ARENA.load(tmp_path)
-    assert "pgr" not in data  # without a ceiling there is no gap
-    task = task_of(0.5)
-    risks = [float(excess_risk(jnp.asarray(c) * task.source_coef, task.target_coef)) for c in (0.0, 1.0, 1.5)]
-    np.testing.assert_allclose(of("dummy", data.risk_mean).sel(tuning="oracle"), min(risks), rtol=1e-10)
-    tuned = of("dummy", data.risk_mean).sel(tuning="weak_labels")
-    assert (tuned >= min(risks) - 1e-12).all() and (tuned <= max(risks) + 1e-12).all()
-    assert of("dummy", data.examples).values.tolist() == [FITTED, 8]
-    np.testing.assert_allclose(data.rank_mean.mean("method"), 1.5, rtol=1e-12)
+    message = "plain must support sign labels, but it has linear ones alone; leave it out or choose labels linear."
+    assert_field_refused(TINY, {"labels": "sign", "methods": ("naive_ft", "plain")}, message)

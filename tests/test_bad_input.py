@@ -4,9 +4,7 @@ import re
 import shutil
 from collections import namedtuple
 
-from sims.risk_sweep import __main__ as risk_sweep
 from tests import toy_sweep
-from tests.tiny import RISK
 
 
 def assert_refused(capsys, code: int, message: str, out=None) -> None:
@@ -29,13 +27,3 @@ def test_too_small_a_disk(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
     assert toy_sweep.run(tmp_path / "x") == 2
     assert "the disk must hold" in toy_sweep.one_error(capsys) and not (tmp_path / "x").exists()
-
-
-def test_no_store_to_run_again(capsys, tmp_path):
-    code = risk_sweep.main(["--from", str(tmp_path / "none.zarr"), "--out", str(tmp_path / "x")])
-    assert_refused(capsys, code, "--from must name a store, but there is none", tmp_path / "x")
-
-
-def test_a_grid_whose_smallest_unit_does_not_fit(capsys, tmp_path):
-    code = RISK.run(tmp_path / "x", sample_size=(10**8,))
-    assert_refused(capsys, code, "one teacher and one concept shift must fit", tmp_path / "x")

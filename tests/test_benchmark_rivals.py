@@ -78,18 +78,16 @@ def test_the_rivals_match_the_exact_forms_of_least_squares(rival):
 
     noise = noise_var * d / (n - d - 1)
     bias = 2 - 2 * np.array(workload.weak_accuracies)[:, None]
-    expected = np.broadcast_to(bias + noise, naive.shape[1:])
-    assert_mean(naive, expected)
-    assert_mean_rejects(naive, 1.1 * expected)
+    assert_mean(naive, bias + noise)
+    assert_mean_rejects(naive, 1.1 * (bias + noise))
 
     prior = workload.source_priors
     misalignment = ((prior - np.eye(workload.num_concepts)[0]) ** 2).sum(-1)
     spread = 1 - (prior**2).sum(-1)
-    expected = misalignment + noise + spread * (d + 2) * (n - 2) / (n + 2) / (n - d - 1)
-    expected = np.broadcast_to(expected[:, None], refined.shape[1:])
+    expected = (misalignment + noise + spread * (d + 2) * (n - 2) / (n + 2) / (n - d - 1))[:, None]
     assert_mean(refined, expected)
     assert_mean_rejects(refined, 1.1 * expected)
-    averaged = np.broadcast_to((misalignment + noise)[:, None], refined.shape[1:])
+    averaged = (misalignment + noise)[:, None]
     assert_mean_rejects(refined, averaged, scale=expected)  # labels are drawn, not averaged
 
 
@@ -122,9 +120,8 @@ def test_one_replicate_of_the_full_grid_is_finite():
 
 def test_scikit_learn_fits_what_the_loop_fits():
     rng = np.random.default_rng(0)
-    arrays = SMALL.concepts, SMALL.weak_coefs[1], SMALL.source_priors[0]
-    draws = numpy_loop.draw(rng, SMALL, *arrays, num_icl=3)
-    source = SMALL.source_priors[0] @ SMALL.concepts
+    prior, source = SMALL.source_priors[0], SMALL.source_priors[0] @ SMALL.concepts
+    draws = numpy_loop.draw(rng, SMALL, SMALL.concepts, SMALL.weak_coefs[1], prior, num_icl=3)
     for penalty in (0.1, 3.0):
         workload = replace(SMALL, penalty=penalty)
         for ours, theirs in zip(numpy_loop.fit(workload, draws, source), sklearn_loop.fit(workload, draws, source)):

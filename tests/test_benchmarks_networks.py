@@ -14,21 +14,10 @@ from benchmarks.timing import Timing
 from sims.incontext import finetune
 from sims.incontext.spec import QUICK
 from sims.incontext.world import bins_of
+from tests.tiny import INCONTEXT
 from w2s_jax.incontext import cross_entropy
 
 MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})
-TINY = dataclasses.replace(
-    QUICK,
-    max_icl=2,
-    num_icl=(1,),
-    num_bins=8,
-    layers=1,
-    width=8,
-    heads=2,
-    pretrain_batch=4,
-    finetune_batch=4,
-    sample_size=(8,),
-)
 
 
 def products(jaxpr) -> int:
@@ -118,15 +107,9 @@ def test_rows_follow_from_what_was_timed(tmp_path, capsys, faked):
     assert alone["fraction_of_matmul"] == pytest.approx(alone["flops_per_second"] / 1e11)
     assert alone["compile_seconds"] == pytest.approx(3.0)
     assert found["pretraining", "loop", 2, 2]["fraction_of_matmul"] == pytest.approx(alone["fraction_of_matmul"])
-    ratios = {key: row["ratio_to_loop"] for key, row in found.items() if row["devices"] == 2}
+    ratios = {(way, number): row["ratio_to_loop"] for (_, way, number, width), row in found.items() if width == 2}
     assert ratios == pytest.approx(
-        {
-            ("pretraining", "loop", 2, 2): 1.0,
-            ("pretraining", "vmap", 2, 2): 1.5,
-            ("pretraining", "devices", 2, 2): 1.8,
-            ("finetuning", "loop", 1, 2): 1.0,
-            ("finetuning", "vmap", 4, 2): 3.0,
-        }
+        {("loop", 2): 1.0, ("vmap", 2): 1.5, ("devices", 2): 1.8, ("loop", 1): 1.0, ("vmap", 4): 3.0}
     )
     fits = found["finetuning", "loop", 1, 2]
     assert fits["tokens_per_second"] == pytest.approx(1000 * 64)
@@ -150,7 +133,7 @@ def test_every_way_of_pretraining_takes_the_steps_it_counts(monkeypatch):
         return original(key, state, loss, optimizer, num_steps)
 
     monkeypatch.setattr(networks, "train", counted)
-    work = networks.pretraining(TINY)
+    work = networks.pretraining(INCONTEXT.spec)
     for way, number in (("loop", 2), ("vmap", 2), ("devices", jax.device_count())):
         calls.clear()
         found = work(way, number)
@@ -165,7 +148,7 @@ def test_a_process_of_its_own_measures(monkeypatch):
     todo = [Case("pretraining", "loop", 1, 1), Case("finetuning", "loop", 1, 1), Case("finetuning", "vmap", 2, 1)]
     monkeypatch.setattr(networks, "cases", lambda machine, quick: todo)
     monkeypatch.setattr(limits, "measured", lambda *given: [limits.Limit("matmul", 1, 1e12, "flop/s", 1, True)])
-    rows = networks.rows_of(TINY, quick=True)
+    rows = networks.rows_of(INCONTEXT.spec, quick=True)
     assert [Case(row["part"], row["way"], row["at_once"], row["devices"]) for row in rows] == todo
     for row in rows:
         assert 0 < row["fraction_of_matmul"] < 1 and row["compile_seconds"] > 0.1, row

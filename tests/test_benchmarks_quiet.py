@@ -11,26 +11,15 @@ from benchmarks import quiet, timing
 from benchmarks.quiet import Usage
 from benchmarks.report import report
 
-ROW = {
-    "workload": "a grid",
-    "contender": "w2s_jax",
-    "axis": "headline",
-    "tasks_per_second": 1e6,
-    "ratio_to_numpy_loop": 1234.0,
-    "compile_seconds": 1.0,
-    "peak_mb": 100.0,
-    "devices": 2,
-    "machine": "2 cores",
-    "repeats": 5,
-}
-RIVALS = ("numpy_vectorised", "numpy_vectorised_every_core")
+ROW = {"workload": "a grid", "axis": "headline", "tasks_per_second": 1e6, "ratio_to_numpy_loop": 1234.0}
+ROW |= {"compile_seconds": 1.0, "peak_mb": 100.0, "devices": 2, "machine": "2 cores", "repeats": 5}
+CONTENDERS = ("numpy_vectorised", "numpy_vectorised_every_core", "w2s_jax")
 
 
 @pytest.mark.skipif(not quiet.STAT.exists(), reason="the kernel of this system does not say who uses its cores")
 def test_another_program_is_seen_and_own_work_is_not():
     """A sleeping process sees a busy one; its own work, as much of it, is not counted as another's."""
-    spin = "while True: pass"
-    other = subprocess.Popen([sys.executable, "-c", spin])
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         while quiet.usage().busy - quiet.usage().own <= 0:
             time.sleep(0.1)
@@ -65,7 +54,6 @@ def test_of_what_is_not_known_nothing_is_said():
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_disturbed_ratio_is_not_printed(share):
-    rows = [ROW | {"contender": name, "others_share": share} for name in (*RIVALS, "w2s_jax")]
-    text = report(rows)
+    text = report([ROW | {"contender": name, "others_share": share} for name in CONTENDERS])
     assert ("1,234" in text) == (share == 0) and (" times numpy_vectorised" in text) == (share == 0)
     assert ("3 of 3 rows were timed beside other programs, which took up to 30% of the cores" in text) == (share > 0)

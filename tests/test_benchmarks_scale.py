@@ -1,17 +1,17 @@
 """The benchmark of whole sweeps: what it measures of one, what it plans, and what it refuses."""
 
 import json
+import os
 
 import pytest
 
 from benchmarks import devices, scale
 from sims.sweeps import SWEEPS
+from tests.test_bad_input import assert_refused
 
 MACHINE = devices.Machine("2 cores of a processor", 2, 0, "0123456789ab", {"jax": "1.2.3"})
-FOUND = {
-    "replicates": 200, "tasks": 10**7, "planned_seconds": 60.0, "seconds": 66.0, "disk_mb": 7.0, "peak_mb": 800.0,
-    "others_share": 0.01,
-}  # fmt: skip
+FOUND = {"replicates": 200, "tasks": 10**7, "planned_seconds": 60.0, "seconds": 66.0}
+FOUND |= {"disk_mb": 7.0, "peak_mb": 800.0, "others_share": 0.01}
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_a_sweep_is_run_as_a_user_starts_it(tmp_path):
     (row,) = json.loads(path.read_text())
     spec = SWEEPS["posterior_sweep"].presets["smoke"]
     assert row["replicates"] == spec.replicates and row["tasks"] == spec.replicates * spec.num_cells
+    assert row["devices"] == len(os.sched_getaffinity(0))  # as many as the command itself takes
     assert row["seconds"] > 0.1 and row["disk_mb"] > 0.001 and row["peak_mb"] > 100
     assert (tmp_path / "posterior_sweep.zarr").is_dir()
     assert scale.main(given) == 2  # it is there
@@ -60,10 +61,10 @@ def test_a_sweep_is_run_as_a_user_starts_it(tmp_path):
     [
         (["--only", "risk"], "--only must name a sweep among risk_sweep, posterior_sweep, theory_sweep, got 'risk';"),
         (["--preset", "big"], "--preset must be among smoke, quick, paper, got 'big';"),
+        (["--json", "/"], "--json must name a file in an existing folder"),
     ],
 )
 def test_bad_input_gets_one_sentence(imagined, tmp_path, capsys, options, says):
-    assert scale.main(["--out", str(tmp_path), "--json", str(tmp_path / "x.json"), *options]) == 2
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1 and not imagined and not list(tmp_path.iterdir())
-    assert scale.main(["--out", str(tmp_path), "--json", str(tmp_path)]) == 2
+    code = scale.main(["--out", str(tmp_path), "--json", str(tmp_path / "x.json"), *options])
+    assert_refused(capsys, code, says)
+    assert not imagined and not list(tmp_path.iterdir())

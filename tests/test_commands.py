@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -32,6 +33,8 @@ MISTAKES = [
     (["--weak-accuracy", "0.5,0.7"], "separated by spaces, got '0.5,0.7'; write --weak-accuracy 0.5 0.7."),
     (["--methods", "naive"], "--methods must be among its names, got 'naive'; did you mean naive_ft?"),
     (["--from", "x.zarr", "--preset", "smoke"], "but both were given (x.zarr, smoke); leave one out"),
+    (["--from", "none.zarr"], "--from must name a store, but there is none"),
+    (["--sample-size", "100000000", "--devices", "1"], "one teacher and one concept shift must fit"),
     (["--cluster", "yes"], "--cluster takes no value, got 'yes'; write --cluster or --no-cluster."),
     (["--help=all"], "--help takes no value, got 'all'"),
 ]
@@ -62,10 +65,7 @@ def test_numbers_options_and_flags_may_be_written_in_several_ways():
 
 
 def test_a_reader_that_stops_early_is_no_error(capfd):
-    def act():
-        raise BrokenPipeError
-
-    assert cli.guarded(act) == 141
+    assert cli.guarded(Mock(side_effect=BrokenPipeError)) == 141
     assert capfd.readouterr().err == ""
     prints = "import sys; from sims.engine import cli; sys.exit(cli.guarded(lambda: print('line\\n' * 100_000) or 0))"
     line = f'{sys.executable} -c "{prints}" | head -1; echo ${{PIPESTATUS[0]}}'

@@ -1,6 +1,7 @@
 """`python -m sims.compare`: planted truth is recovered, broken assumptions are noticed, bad tables are refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,10 +73,7 @@ def test_broken_assumptions_are_noticed(broken):
 
 
 def test_errors_that_are_related_are_noticed_where_their_agreement_is_missing(planted):
-    def without(row):
-        return row.__class__(**{**row.__dict__, "agreement": None})
-
-    assert refused([[without(row) for row in rows] for rows in planted[:4]]) == 4
+    assert refused([[replace(row, agreement=None) for row in rows] for rows in planted[:4]]) == 4
 
 
 def test_cells_give_back_the_rates():
@@ -130,6 +128,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("", "must be a file that can be read"),
         ("teacher,student\n", "must hold a header and at least one row, got 1 lines"),
         ("teacher,start\n0.7,0.6\n", "must have the column student, got teacher, start; "),
         ("teacher,studnet\n0.7,0.6\n", "must have the column student, got teacher, studnet; is it 'studnet'?"),
@@ -140,10 +139,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
         ("teacher,student\n0.7,good\n", "line 2, student, must be a number, got 'good'"),
         ("teacher,student\n0.7,\n", "line 2 must have a value of student, got none"),
         ("teacher,student\n0.7\n", "line 2 must have 2 cells, as the header has, got 1"),
-        (
-            "teacher,student,n\n0.7,0.6,some\n",
-            "line 2, n, must be a whole number of test inputs, at least 1, got 'some'",
-        ),
+        ("teacher,student,n\n0.7,0.6,x\n", "line 2, n, must be a whole number of test inputs, at least 1, got 'x'"),
         (
             "teacher,student,start,agreement,student_agreement\n0.7,0.75,0.8,0.95,0.96\n",
             "agreement must be in [0.5, 0.9] for accuracies 0.8 and 0.7, got 0.95",
@@ -152,12 +148,15 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
 )
 def test_bad_tables(tmp_path, capsys, text, words):
     table = tmp_path / "runs.csv"
-    table.write_text(text)
+    if text:
+        table.write_text(text)
     assert command.main([str(table), "--json", str(tmp_path / "out.json")]) == 2
     out, err = capsys.readouterr()
     assert words in err and err.count("\n") == 1 and not out and not (tmp_path / "out.json").exists()
 
 
-def test_no_such_table(tmp_path, capsys):
-    assert command.main([str(tmp_path / "none.csv")]) == 2
-    assert "must be a file that can be read" in capsys.readouterr().err
+def test_a_figure_must_be_a_picture(tmp_path, capsys):
+    table = tmp_path / "runs.csv"
+    table.write_text("teacher,student\n0.7,0.69\n")
+    assert command.main([str(table), "--figure", "runs.svg"]) == 2
+    assert "--figure must end in .png or .pdf, got runs.svg; name such a file." in capsys.readouterr().err

@@ -72,19 +72,16 @@ def make_task(knobs, frame) -> w2s.Task:
     return embed(w2s.make_task(num_concepts=NUM_CONCEPTS, dim=NUM_CONCEPTS + 1, **knobs), frame)
 
 
+SIZES = {"num_concepts": NUM_CONCEPTS, "dim": DIM}
 KERNELS = {
     # name: (names of the traced arguments, call)
     "make_task": (
         "weak_accuracy concept_shift noise_var",
-        lambda a, t, s: w2s.make_task(
-            num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s, weakness="confused"
-        ),
+        lambda a, t, s: w2s.make_task(**SIZES, weak_accuracy=a, concept_shift=t, noise_var=s, weakness="confused"),
     ),
     "random_task": (
         "key weak_accuracy concept_shift noise_var",
-        lambda k, a, t, s: w2s.random_task(
-            k, num_concepts=NUM_CONCEPTS, dim=DIM, weak_accuracy=a, concept_shift=t, noise_var=s
-        ),
+        lambda k, a, t, s: w2s.random_task(k, **SIZES, weak_accuracy=a, concept_shift=t, noise_var=s),
     ),
     "coherent_gram": ("coherence", lambda c: w2s.coherent_gram(NUM_CONCEPTS, c)),
     "relaxed.power_law_spectrum": ("penalty", lambda p: relaxed.power_law_spectrum(DIM, p)),
@@ -241,15 +238,6 @@ def test_what_draws_or_makes_floats_has_the_precision_of_arrays_or_of_jax(grid, 
     assert [x.shape for x in jax.tree.leaves(result)] == [y.shape for y in jax.tree.leaves(looped[0][name])]
 
 
-def test_properties_of_a_task_take_any_leading_dimensions(grid):
-    tasks = [point["task"] for point in grid]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, None], *tasks)
-    for name in ("source_coef", "target_coef", "weak_coef"):
-        value = getattr(stacked, name)
-        assert value.shape == (len(tasks), 1, DIM)
-        assert_same(value[:, 0], jnp.stack([getattr(task, name) for task in tasks]))
-
-
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
@@ -314,12 +302,6 @@ def test_arguments_have_their_promised_names(name):
     if named:
         words.insert(named[0], "*")
     assert words == PROMISED[name].split()
-
-
-def test_the_key_comes_first_where_there_is_chance():
-    for name, (arguments, _) in KERNELS.items():
-        parameters = list(inspect.signature(public_function(name)).parameters)
-        assert ("key" in arguments.split()) == (parameters[0] == "key"), name
 
 
 CONTAINERS = {

@@ -10,6 +10,7 @@ import pytest
 from sims import coverage
 from sims.risk_sweep.spec import QUICK
 from tests.conftest import ROOT
+from tests.test_bad_input import assert_refused
 from tests.tiny import cheaply
 
 TINY = dataclasses.replace(
@@ -124,9 +125,7 @@ def test_means_that_rest_on_few_replicates_are_bounded(tmp_path, capsys, monkeyp
     ],
 )
 def test_bad_input_is_one_sentence(argv, words, capsys):
-    assert coverage.main(argv) == 2
-    (said,) = capsys.readouterr().err.strip().splitlines()
-    assert words in said
+    assert_refused(capsys, coverage.main(argv), words)
 
 
 def evidence(name: str) -> dict:

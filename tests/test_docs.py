@@ -13,6 +13,7 @@ from figures.make import FIGURES
 from figures.stores import COMMANDS
 from sims.__main__ import MINUTES
 from tests.conftest import ROOT
+from tests.test_house import name_of, prose
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 DOCS = ROOT / "docs"
@@ -20,15 +21,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 COMMITTED = sorted(path.stem for path in (DOCS / "figures").glob("*.png"))
 IMAGE = re.compile(r"^!\[([^\]]*)\]\((?:docs/)?figures/(\w+)\.png\)\n\n(.*?)\n\n", re.MULTILINE | re.DOTALL)
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", (DOCS / "gallery.md").read_text(), re.MULTILINE | re.DOTALL))
-
-
-def prose(path) -> str:
-    """A document without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def by_name(path) -> str:
-    return str(path.relative_to(ROOT))
 
 
 def test_the_gallery_shows_every_committed_figure_once():
@@ -50,7 +42,7 @@ def test_the_gallery_says_what_the_code_says(name):
         assert sweep is None or f"({MINUTES[sweep[1]]} minutes" in made
 
 
-@pytest.mark.parametrize("path", PAGES, ids=by_name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_picture_has_words_and_a_caption_with_its_command(path):
     images = IMAGE.findall(path.read_text() + "\n\n")
     assert len(images) == len(re.findall(r"^!\[", path.read_text(), re.MULTILINE))
@@ -61,14 +53,14 @@ def test_every_picture_has_words_and_a_caption_with_its_command(path):
             assert "`python -m " in caption and "gallery.md" in caption, name
 
 
-@pytest.mark.parametrize("path", PAGES, ids=by_name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_headings_go_down_one_level_at_a_time(path):
     levels = [len(marks) for marks in re.findall(r"^(#+) ", prose(path), re.MULTILINE)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=by_name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_commands_that_are_named_exist(path):
     for name in set(re.findall(r"python -m ((?:sims|figures|benchmarks|w2s_jax)[\w.]*\w)", path.read_text())):
         assert name.endswith(("NAME", "COMMAND")) or importlib.util.find_spec(name), name
@@ -92,29 +84,18 @@ def test_the_examples_of_the_documents_run(place, finished, tmp_path, monkeypatc
 
 
 def test_every_example_is_run_by_a_test():
-    with_examples = {by_name(path) for path in PAGES if "```python\n" in path.read_text()}
+    with_examples = {name_of(path) for path in PAGES if "```python\n" in path.read_text()}
     elsewhere = {"README.md", "docs/planning.md"}  # test_readme, test_published
     assert with_examples == {"docs/index.md", "docs/methods.md", "docs/design.md"} | elsewhere
 
 
 def test_every_work_that_is_cited_is_in_the_bibliography():
-    sources = [
-        *DOCS.glob("*.md"),
-        *(ROOT / "w2s_jax").rglob("*.py"),
-        *(ROOT / "figures" / "published_runs").glob("*.md"),
-    ]
+    sources = [*DOCS.glob("*.md"), *ROOT.glob("w2s_jax/**/*.py"), *ROOT.glob("figures/published_runs/*.md")]
     cited = {number for path in sources for number in re.findall(r"\b[12][0-9]{3}\.[0-9]{5}\b", path.read_text())}
     assert cited == set(re.findall(r"arxiv\.org/abs/([12][0-9]{3}\.[0-9]{5})", (DOCS / "bibliography.md").read_text()))
 
 
 # --- the site ---------------------------------------------------------------------------------------------------------
-
-
-class Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml, whose tags name Python objects, without them."""
-
-
-Loader.add_multi_constructor("", lambda loader, tag, node: None)
 
 
 def leaves(nav):
@@ -123,15 +104,22 @@ def leaves(nav):
         yield from leaves(found) if isinstance(found, list) else [found]
 
 
+def test_every_test_that_is_named_exists():
+    tests = (ROOT / "tests").glob("*.py")
+    known = {name for path in tests for name in (path.stem, *re.findall(r"def (test_\w+)", path.read_text()))}
+    named = {name for path in PAGES for name in re.findall(r"\btest_\w+", path.read_text())}
+    assert named <= known, named - known
+
+
 def test_every_document_and_tutorial_is_in_the_navigation():
-    listed = set(leaves(yaml.load((ROOT / "mkdocs.yml").read_text(), Loader)["nav"]))
+    listed = set(leaves(yaml.load((ROOT / "mkdocs.yml").read_text(), yaml.BaseLoader)["nav"]))
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     there |= {f"tutorials/{path.stem}.md" for path in (DOCS / "tutorials").glob("*.py")}
     assert there <= listed
     assert all(name.startswith("reference/") for name in listed - there)
 
 
-@pytest.mark.parametrize("path", sorted((DOCS / "tutorials").glob("*.py")), ids=by_name)
+@pytest.mark.parametrize("path", sorted((DOCS / "tutorials").glob("*.py")), ids=name_of)
 def test_a_tutorial_is_a_script_of_cells(path):
     cells = re.split(r"^# %%", path.read_text(), flags=re.MULTILINE)[1:]
     assert cells[0].startswith(" [markdown]\n# # ")

@@ -9,6 +9,7 @@ from scipy.optimize import minimize, root
 
 from tests.oracles import log_posterior
 from tests.test_sampling import general_task
+from tests.test_theory_population import refusals
 from w2s_jax.em import em_path, em_prior, em_steps
 from w2s_jax.refinement import concept_evidence, likelihood_ratio
 from w2s_jax.types import Dataset
@@ -155,20 +156,14 @@ def test_slopes_at_a_shift_of_zero_are_one_sided_differences():
     assert np.abs(difference).min() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: em_prior(TASK, DATA, -1), "the number of EM steps must not be negative, got -1; 0 leaves the prior."),
-        (lambda: em_path(TASK, DATA, (3, -2, 0)), "the number of EM steps must not be negative, got -2"),
-        (lambda: em_prior(TASK, DATA, 1.5), "num_steps must be an integer, got"),
-        (lambda: em_prior(TASK, DATA, 1, assumed_noise_var=0.0), "assumed_noise_var must be positive, got 0.0"),
-        (lambda: em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1), r"^likelihood must have shape \[K n\] with K = 2"),
-        (
-            lambda: em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1),
-            r"^dataset.features must have shape \[n d\] with d = ",
-        ),
-    ],
+test_bad_arguments_are_named = refusals(
+    (lambda: em_prior(TASK, DATA, -1), "the number of EM steps must not be negative, got -1; 0 leaves the prior."),
+    (lambda: em_path(TASK, DATA, (3, -2, 0)), "the number of EM steps must not be negative, got -2"),
+    (lambda: em_prior(TASK, DATA, 1.5), "num_steps must be an integer, got"),
+    (lambda: em_prior(TASK, DATA, 1, assumed_noise_var=0.0), "assumed_noise_var must be positive, got 0.0"),
+    (lambda: em_steps(jnp.ones(2) / 2, jnp.ones((3, 5)), 1), r"^likelihood must have shape \[K n\] with K = 2"),
+    (
+        lambda: em_prior(TASK, DATA._replace(features=DATA.features[:, :3]), 1),
+        r"^dataset.features must have shape \[n d\] with d = ",
+    ),
 )
-def test_bad_arguments_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -14,8 +11,8 @@ from jax.core import Tracer
 from sims.risk_sweep import __main__ as risk_sweep
 from sims.risk_sweep import job as risk_job
 from sims.risk_sweep import plan
-from tests.conftest import ROOT
 from tests.helpers import assert_same_results
+from tests.test_house import run_python
 from tests.tiny import RISK, cheaply
 
 TINY = RISK.spec
@@ -109,16 +106,13 @@ spec = SweepSpec(
 )
 assert spec.num_cells * spec.replicates == 3_000_000
 
-def peak():
-    return 1e6 * peak_mb()
-
 peaks, saved, blocks_of = [], 0, run._blocks
 
 def watched(*work):
     global saved
     for unit, leaves in blocks_of(*work):
         yield unit, leaves
-        peaks.append(peak())
+        peaks.append(1e6 * peak_mb())
         saved += sum(leaf.nbytes for leaf in leaves.values())
 
 run._blocks = watched
@@ -126,18 +120,13 @@ runtime.configure(2)
 risk_sweep.start(spec, Path(sys.argv[1]))
 working = 2 * plan.unit_bytes(spec, *plan.cut(spec)[0].shape)
 bound = 2 * plan.DEVICE_BYTES
-print(json.dumps({"first": peaks[0], "last": peak(), "saved": saved, "working": working, "bound": bound}))
+print(json.dumps({"first": peaks[0], "last": 1e6 * peak_mb(), "saved": saved, "working": working, "bound": bound}))
 """
 
 
 @pytest.mark.slow
 def test_millions_of_tasks_stay_in_the_memory_that_was_stated(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", MILLIONS_OF_TASKS, str(tmp_path)],
-        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(run_python(MILLIONS_OF_TASKS, str(tmp_path), timeout=280, JAX_PLATFORMS="cpu").stdout)
     assert found["saved"] > found["working"]  # so that keeping the blocks would be seen
     assert found["last"] - found["first"] < found["working"]
     assert found["last"] < found["bound"] + 800e6  # the program itself, while it compiles

@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 from sklearn.linear_model import Ridge
 
+from tests.test_theory_population import refusals
 from w2s_jax.estimators import gradient_flow, least_squares, ridge_to_source
 from w2s_jax.sampling import moments
 from w2s_jax.types import Dataset, Moments
@@ -23,10 +24,8 @@ def problem(num_samples, dim, seed=0):
 
 
 def moments_of(features, labels):
-    count = len(labels)
-    return Moments(
-        *(jnp.asarray(x) for x in (features.T @ features / count, features.T @ labels / count, float(count)))
-    )
+    drawn = features.T @ features / len(labels), features.T @ labels / len(labels), float(len(labels))
+    return Moments(*map(jnp.asarray, drawn))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -92,9 +91,8 @@ def test_zero_penalty_and_zero_time_are_the_ends():
 
 def students(drawn, source, penalty, time):
     """Every estimator, `[3 d]`."""
-    return jnp.stack(
-        [least_squares(drawn, source), ridge_to_source(drawn, source, penalty), gradient_flow(drawn, source, time)]
-    )
+    paths = ridge_to_source(drawn, source, penalty), gradient_flow(drawn, source, time)
+    return jnp.stack([least_squares(drawn, source), *paths])
 
 
 def square_gram(features):
@@ -206,24 +204,17 @@ def test_single_precision_agrees():
     for count in (42, 16):
         mask = np.arange(42) < count
         given = (features * mask[:, None], labels * mask, source)
-        in_single, in_double = (
-            program(*(jnp.asarray(x, dtype) for x in given)) for dtype in (jnp.float32, jnp.float64)
-        )
+        in_single, in_double = (program(*(jnp.asarray(x, t) for x in given)) for t in (jnp.float32, jnp.float64))
         size = max(np.abs(x).max() for x in in_double[0])
         for one, other in zip(jax.tree.leaves(in_single), jax.tree.leaves(in_double), strict=True):
             assert one.dtype == jnp.float32
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * size)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "value", "message"),
-    [
-        (ridge_to_source, -0.5, "penalty must not be negative, got -0.5"),
-        (ridge_to_source, float("nan"), "penalty must not be negative, got nan"),
-        (gradient_flow, -1, "time must not be negative, got -1"),
-    ],
+DRAWN = moments_of(FEATURES, LABELS)
+
+test_bad_arguments_are_named = refusals(
+    (lambda: ridge_to_source(DRAWN, DRAWN.cross, -0.5), "penalty must not be negative, got -0.5"),
+    (lambda: ridge_to_source(DRAWN, DRAWN.cross, float("nan")), "penalty must not be negative, got nan"),
+    (lambda: gradient_flow(DRAWN, DRAWN.cross, -1), "time must not be negative, got -1"),
 )
-def test_bad_arguments_are_named(estimator, value, message):
-    features, labels, source = problem(3, 2)
-    with pytest.raises(ValueError, match=message):
-        estimator(moments_of(features, labels), jnp.asarray(source), value)

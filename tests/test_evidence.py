@@ -21,14 +21,13 @@ from tests.conftest import ROOT
 from tests.toy_sweep import SWEEP, ToySpec
 
 RESULTS = ROOT / "docs" / "results"
-NOT_RUN: set[str] = set()
+NOT_RUN = {"language_weaker"}
 """Sweeps of which nothing is claimed yet, because their quick preset has not been run."""
-QUICK = sorted(f"{name}-quick" for name in SWEEPS if name not in NOT_RUN)
-AWAITED: set[str] = set()
-"""Evidence from before tables were committed, or timings without their commit: to be made anew. Empty once it is."""
+HERE = [*sorted(f"{name}-quick" for name in SWEEPS if name not in NOT_RUN), "posterior_sweep-paper", "risk_sweep-paper"]
+FALLEN = {"posterior_sweep-paper": ["K = 4: largest |fitted exponent", "K = 4: largest difference of fitted exponent"]}
+"""Claims that do not hold (docs/performance.md says so), by how they begin."""
 MAX_BYTES = 1_300_000
 """Of a table; those of a sweep without single seeds are far smaller."""
-HERE = [name for name in QUICK if name not in AWAITED]
 
 
 def about(name: str) -> dict:
@@ -43,13 +42,10 @@ def rows_of(name: str) -> list[dict]:
 def test_what_is_awaited_is_what_is_not_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
     assert tables == set(HERE)
-    rows = {name: about(name) for name in ("benchmarks", "networks", "methods_cost", "language_speed")}
-    assert {name for name, found in rows.items() if "commit" not in found[0]} == AWAITED & set(rows)
-    assert (
-        {*QUICK, *rows, "coverage", "coverage_grid", "language_known"}
-        >= {path.stem for path in RESULTS.glob("*.json")}
-        >= {*QUICK, *rows}
-    )
+    rows = {"benchmarks", "networks", "methods_cost", "language_speed"}
+    assert all("commit" in row for name in rows for row in about(name))
+    held = {path.stem for path in RESULTS.glob("*.json")}
+    assert held == {*HERE, *rows, "coverage", "coverage_grid", "language_known"}
 
 
 @pytest.mark.parametrize("name", ["benchmarks", "language_speed"])
@@ -59,26 +55,27 @@ def test_timings_were_taken_alone(name):
     assert len({row["commit"] for row in rows}) == 1
 
 
-@pytest.mark.parametrize("stem", QUICK)
+@pytest.mark.parametrize("stem", HERE)
 def test_evidence_belongs_to_its_preset(stem):
-    found, name = about(stem), stem.removesuffix("-quick")
-    spec = SWEEPS[name].presets["quick"]
-    assert found["command"] == f"python -m sims.{SWEEPS[name].command} --preset quick"
+    found, (name, preset) = about(stem), stem.split("-")
+    spec = SWEEPS[name].presets[preset]
+    assert found["command"] == f"python -m sims.{SWEEPS[name].command} --preset {preset}"
     assert found["seed"] == spec.seed and found["replicates"] >= spec.replicates
     assert found["device"] and "jax" in found["versions"]
-    if stem not in AWAITED:
-        assert (RESULTS / f"{stem}.csv").stat().st_size < MAX_BYTES
-        assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
-        runtime.check_commit(stem, found["commit"])
+    assert (RESULTS / f"{stem}.csv").stat().st_size < MAX_BYTES
+    assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
+    runtime.check_commit(stem, found["commit"])
 
 
 @pytest.mark.parametrize("stem", HERE)
 def test_claims_follow_from_the_table(stem):
     stated = about(stem)["claims"]
-    found = report.evaluate(evidence.load(RESULTS, stem), stem.removesuffix("-quick"), "quick")
+    found = report.evaluate(evidence.load(RESULTS, stem), *stem.split("-"))
+    fallen = [claim["claim"] for claim in found if not claim["holds"]]
+    assert [text.startswith(start) for text, start in zip(fallen, FALLEN.get(stem, []), strict=True)].count(False) == 0
     assert [claim["claim"] for claim in found] == [claim["claim"] for claim in stated]
     for ours, theirs in zip(found, stated):
-        assert ours["holds"] and theirs["holds"], ours
+        assert ours["holds"] == theirs["holds"], ours
         for part in ("value", "sem", "bound"):
             expected = theirs[part] if theirs[part] is None else pytest.approx(theirs[part], rel=1e-4, abs=1e-9)
             assert ours[part] == expected, ours

@@ -40,7 +40,7 @@ SHAPES = {
     },
     "alignment_bias": {
         **dict.fromkeys(("content", "style", "copied_errors"), SCORES),
-        **dict.fromkeys(("weak_content", "weak_style"), "capability split temperature seed"),
+        **dict.fromkeys(("weak_content", "weak_style", "weak_copied_errors"), "capability split temperature seed"),
         "mass": "method capability num_icl split seed",
         **dict.fromkeys(("bayes_style", "weak_kl_to_bayes"), "seed capability num_icl"),
         "kl_to_bayes": "prompts seed num_icl",

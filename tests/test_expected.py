@@ -107,9 +107,8 @@ def test_a_store_says_how_many_replicates_carry_its_means(tmp_path):
     rare |= {"num_icl": (0, 8), "noise_var": 0.05, "penalties": (0.1,), "replicates": count, "block_size": count}
     stores = []
     for out, rounds, largest in (("own", 0, 2.0), ("many", 16, 2.0 * RISK.spec.num_concepts)):
-        sweep = RISK._replace(cheap=True)
-        assert sweep.run(tmp_path / out, **rare, prompt_rounds=rounds, methods=methods) == 0
-        data = sweep.load(tmp_path / out)
+        assert RISK.run(tmp_path / out, **rare, prompt_rounds=rounds, methods=methods) == 0
+        data = RISK.load(tmp_path / out)
         mean, sem, carry = (data[f"misalignment_{part}"].values for part in ("mean", "sem", "effective"))
         np.testing.assert_allclose(carry, effective_count(mean, sem**2 * count, count), rtol=1e-6, atol=1e-9)
         shared = {"method": "icl_refine_shared"}

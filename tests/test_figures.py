@@ -15,6 +15,7 @@ from sims.risk_sweep.methods import METHODS as SIMULATED
 from sims.risk_sweep.results import VARIABLES
 from sims.risk_sweep.spec import GRID_AXES, SweepSpec
 from tests.panels import assert_drawn, stored, stub
+from tests.test_bad_input import assert_refused
 from tests.test_house import run_python
 from w2s_jax import theory
 from w2s_jax.statistics import confidence_interval
@@ -60,9 +61,7 @@ def folder(tmp_path):
 
 
 def run(capsys, *argv) -> tuple[int, str, str]:
-    code = make.main([str(a) for a in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return make.main([str(a) for a in argv]), *capsys.readouterr()
 
 
 def heights_of(polygon) -> np.ndarray:
@@ -77,9 +76,8 @@ def test_every_method_has_a_look_of_its_own():
     for part in ("label", "color", "marker"):
         values = [getattr(look, part) for look in style.METHODS.values()]
         assert len(set(values)) == len(values), part
-    unknown = style.look("some_new_method")
-    assert unknown == style.look("some_new_method")
-    assert unknown.label == "some new method"
+    assert style.look("some_new_method") == style.look("some_new_method")
+    assert style.look("some_new_method").label == "some new method"
     assert len(set(style.ordered_colors(8))) == 8 <= len(style.MARKERS)
 
 
@@ -95,8 +93,7 @@ def test_band_is_the_interval_of_95_percent_and_stays_on_a_logarithmic_axis():
 
 def test_user_settings_do_not_reach_a_figure():
     with mpl.rc_context({"font.size": 40, "axes.grid": True}), style.style():
-        assert mpl.rcParams["font.size"] == 7
-        assert not mpl.rcParams["axes.grid"]
+        assert mpl.rcParams["font.size"] == 7 and not mpl.rcParams["axes.grid"]
 
 
 # --- Reading results ---------------------------------------------------------------------------------------------
@@ -158,11 +155,7 @@ def test_unfinished_store_says_how_to_go_on(tmp_path):
 
 def test_corrupt_store_is_refused(folder, capsys):
     (folder / "risk_sweep.zarr" / "zarr.json").write_text("{")
-    code, _, err = run(capsys, "--results", folder)
-    assert code == 2
-    assert "readable zarr group" in err
-    assert err.count("\n") == 1
-    assert not (folder / "figures").exists()
+    assert_refused(capsys, make.main(["--results", str(folder)]), "readable zarr group", folder / "figures")
 
 
 # --- The command -------------------------------------------------------------------------------------------------
@@ -170,10 +163,10 @@ def test_corrupt_store_is_refused(folder, capsys):
 
 def test_list_names_every_figure_and_what_it_needs(folder, capsys):
     code, out, _ = run(capsys, "--results", folder, "--list")
-    assert code == 0
+    assert code == 0 and "ready" in out
     assert all(f"{name}\n" in out for name in make.FIGURES)
-    assert "ready" in out
-    assert f"python -m sims.posterior_sweep --preset quick --out {folder}" in out
+    for sweep in ("posterior_sweep", "language"):
+        assert f"python -m sims.{sweep} --preset quick --out {folder}" in out
 
 
 def test_what_has_results_is_drawn_and_the_rest_is_named(folder, capsys, monkeypatch):
@@ -181,8 +174,7 @@ def test_what_has_results_is_drawn_and_the_rest_is_named(folder, capsys, monkeyp
     code, out, _ = run(capsys, "--results", folder)
     assert code == 0
     drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", None)]
-    written = {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
-    assert {path.name for path in (folder / "figures").iterdir()} == written
+    assert_drawn(folder, drawn, least=1)
     assert str(folder / "figures" / "phase_diagram.pdf") in out
     *_, last = out.splitlines()
     assert out.count("not drawn") == 1 and last.startswith("not drawn, since their results are not there: ")
@@ -215,26 +207,19 @@ def test_the_backend_of_a_notebook_does_not_stop_the_command():
 def test_bad_input_is_one_sentence_and_writes_nothing(folder, capsys, monkeypatch, argv, words):
     stub(monkeypatch)
     before = sorted(folder.rglob("*"))
-    given = [a.format(folder=folder) for a in argv]
-    code, out, err = run(capsys, "--results", folder, *given)
-    assert code == 2
+    code, out, err = run(capsys, "--results", folder, *(a.format(folder=folder) for a in argv))
+    assert code == 2 and not out
     assert words.format(folder=folder) in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert not out
+    assert err.startswith("error: ") and err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
 
 
 def test_method_that_a_figure_needs_and_the_store_lacks(tmp_path, capsys, monkeypatch):
     stub(monkeypatch, *(name for name in make.FIGURES if name != "phase_diagram"))
-    fewer = risk_dataset().sel({"method": ["naive_ft"], "method_2": ["naive_ft"]})
-    stored(fewer, tmp_path, "risk_sweep")
+    stored(risk_dataset().sel({"method": ["naive_ft"], "method_2": ["naive_ft"]}), tmp_path, "risk_sweep")
     code, out, _ = run(capsys, "--results", tmp_path)
-    assert code == 0
-    assert "not drawn: phase_diagram: this figure needs method icl_refine_fresh" in out
-    code, _, err = run(capsys, "--results", tmp_path, "--only", "phase_diagram")
-    assert code == 2
-    assert "icl_refine_fresh" in err
+    assert code == 0 and "not drawn: phase_diagram: this figure needs method icl_refine_fresh" in out
+    assert_refused(capsys, make.main(["--results", str(tmp_path), "--only", "phase_diagram"]), "icl_refine_fresh")
 
 
 # --- What is drawn -----------------------------------------------------------------------------------------------
@@ -248,15 +233,13 @@ def test_curves_show_the_store_at_the_cut():
     drawn = {line.get_label(): line for line in panel.lines}
     cut = held.at(weakness="rotated", sample_size=64, concept_shift=0.25, num_icl=4)
     for method in METHODS:
-        row = cut.sel({"method": method})
         line = drawn[style.look(method).label]
         assert line.get_color() == style.look(method).color
-        np.testing.assert_array_equal(line.get_ydata(), row["risk_mean"].values)
+        np.testing.assert_array_equal(line.get_ydata(), cut["risk_mean"].sel({"method": method}))
     # the store's own mean is random here: the closed forms must not depend on it
     task = make_task(num_concepts=2, dim=8, weak_accuracy=0.8, concept_shift=0.25)
-    floor = float(theory.population_ridge_floor(task))
-    ends = [np.asarray(line.get_ydata())[-1] for line in panel.lines if line.get_color() == "black"]
-    assert any(end == pytest.approx(floor, rel=1e-6) for end in ends)
+    ends = [line.get_ydata()[-1] for line in panel.lines if line.get_color() == "black"]
+    assert np.isclose(ends, float(theory.population_ridge_floor(task)), rtol=1e-6, atol=0).any()
 
 
 def test_closed_forms_are_not_drawn_for_random_tasks():
@@ -284,8 +267,7 @@ def test_cell_edges_lie_half_way():
 
 
 def test_naive_curve_is_the_least_over_the_penalties():
-    tasks = results().tasks(np.array([0.5, 0.8]), 0.25)
-    path = (0.1, 1.0, 10.0)
+    tasks, path = results().tasks(np.array([0.5, 0.8]), 0.25), (0.1, 1.0, 10.0)
     task = make_task(num_concepts=2, dim=8, weak_accuracy=0.8, concept_shift=0.25)
     expected = min(float(theory.ridge_risk(task, 64, penalty)) for penalty in path)
     assert curves.ridge_at_best(tasks, 64, path)[0, 1] == pytest.approx(expected, rel=1e-12)
@@ -307,7 +289,6 @@ def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
     assert posterior_sweep.main(["--preset", "smoke", "--replicates", "2000", "--block-size", "1000", *out]) == 0
     capsys.readouterr()
     code, printed, _ = run(capsys, "--results", tmp_path)
-    assert code == 0
-    drawn = [name for name, entry in make.FIGURES.items() if entry.store in ("risk_sweep", "posterior_sweep", None)]
-    assert printed.count("not drawn") == 1
-    assert_drawn(tmp_path, drawn)
+    assert code == 0 and printed.count("not drawn") == 1
+    made = ("risk_sweep", "posterior_sweep", None)
+    assert_drawn(tmp_path, [name for name, entry in make.FIGURES.items() if entry.store in made])

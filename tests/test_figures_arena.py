@@ -12,6 +12,7 @@ from sims.methods.relaxed import ASSUMPTIONS
 from sims.methods.results import assemble
 from sims.methods.spec import BUDGETS, ArenaSpec
 from tests.panels import assert_legible, laid_out, stub, texts, written
+from tests.test_bad_input import assert_refused
 from w2s_jax.tasks import make_task
 from w2s_jax.theory import mixed_labels_risk
 
@@ -124,11 +125,11 @@ def test_robustness_shows_every_level_of_every_assumption(figures):
 
 def test_gain_and_misfit_shows_every_method_at_its_place(results, of_signs):
     figure = laid_out(gain.gain_and_misfit, results, data.open_results(of_signs, "methods_sign"))
-    assert [panel.get_title(loc="left") for panel in figure.axes] == [rf"$\bf{{{n}}}$  {k}, rotated teacher" for n, k in
-            (("a", "numbers"), ("b", "signs"))]  # fmt: skip
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == [rf"$\bf{{{n}}}$  {kind}, rotated teacher" for n, kind in (("a", "numbers"), ("b", "signs"))]
     for panel in figure.axes:
-        points = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 9)) for line in panel.lines if
-                  len(line.get_xdata()) == 1}  # fmt: skip
+        marks = [line for line in panel.lines if len(line.get_xdata()) == 1]
+        points = {(line.get_xdata()[0], round(float(line.get_ydata()[0]), 9)) for line in marks}
         assert points == {(MISFITS[name], round(0.6 - RISKS[name], 9)) for name in RISKS}
         assert {arena.label_of(name) for name in RISKS} <= {text.get_text() for text in panel.texts}
         levels = {round(float(line.get_ydata()[0]), 3) for line in panel.lines if line.get_linestyle() == "--"}
@@ -140,21 +141,18 @@ SHARED = {"naive_ft": 0.3, "ceiling": 0.02, "true_only": 0.2, "weighted_true": 0
 
 
 def test_true_labels_are_drawn_by_their_share(tmp_path, monkeypatch):
-    few = {"labels": "sign", "methods": tuple(SHARED), "true_label_share": (0.1, 0.4), "relaxed": ("spectrum",)}
-    stores = []
-    for labels, name in (("linear", "methods_true_labels"), ("sign", "methods_sign_true_labels")):
-        monkeypatch.setattr("tests.test_figures_arena.RISKS", SHARED)
-        monkeypatch.setattr("tests.test_figures_arena.MISFITS", SHARED)
-        spec = dataclasses.replace(SPEC, **few | {"labels": labels})
-        stores.append(write(spec, tmp_path, name))
-    figure = laid_out(true_labels.true_labels, *stores)
+    few = {"methods": tuple(SHARED), "true_label_share": (0.1, 0.4), "relaxed": ("spectrum",)}
+    monkeypatch.setattr("tests.test_figures_arena.RISKS", SHARED)
+    monkeypatch.setattr("tests.test_figures_arena.MISFITS", SHARED)
+    specs = {"methods_true_labels": dataclasses.replace(SPEC, **few)}
+    specs["methods_sign_true_labels"] = dataclasses.replace(specs["methods_true_labels"], labels="sign")
+    figure = laid_out(true_labels.true_labels, *(write(spec, tmp_path, name) for name, spec in specs.items()))
     said = texts(figure)
     assert {"true labels alone", "weak and true, weighted", "theory: true labels weigh no more"} <= set(said)
     assert not any("boosted" in text for text in said) and any("192 labels of a teacher" in text for text in said)
-    panels = figure.axes
-    assert len(panels) == 6 and panels[4].get_title(loc="left").endswith("copied errors, signs, rotated teacher")
-    task = make_task(num_concepts=4, dim=16, weak_accuracy=0.7, concept_shift=0.5)
-    dashed = panels[0].lines[-1]
+    assert len(figure.axes) == 6
+    assert figure.axes[4].get_title(loc="left").endswith("copied errors, signs, rotated teacher")
+    task, dashed = make_task(num_concepts=4, dim=16, weak_accuracy=0.7, concept_shift=0.5), figure.axes[0].lines[-1]
     for x, y in zip(dashed.get_xdata()[[0, -1]], dashed.get_ydata()[[0, -1]]):
         assert float(mixed_labels_risk(task, 192, 192 * x)) == pytest.approx(float(y), rel=1e-5)
     assert_legible(figure, "true_labels")
@@ -183,9 +181,8 @@ def test_old_stores_are_drawn_by_the_names_of_now(results, definitions):
 
 
 def test_a_store_of_one_accuracy_has_no_diagram(results):
-    one = results._replace(data=results.data.isel(weak_accuracy=[0]))
     with pytest.raises(data.MissingResultError, match="at least two values of weak_accuracy"):
-        arena.method_arena(one)
+        arena.method_arena(results._replace(data=results.data.isel(weak_accuracy=[0])))
 
 
 @pytest.fixture(scope="module")
@@ -215,15 +212,11 @@ def test_figures_of_signs_say_so(of_signs):
 def test_a_table_needs_more_than_times(of_signs, tmp_path, capsys, monkeypatch):
     stub(monkeypatch)
     (tmp_path / "methods_cost.json").write_text((of_signs / "methods_cost.json").read_text())
-    assert make.main(["--results", str(tmp_path), "--only", "method_table_sign"]) == 2
-    assert "make it with: python -m sims.methods --labels sign --preset quick" in capsys.readouterr().err
+    code = make.main(["--results", str(tmp_path), "--only", "method_table_sign"])
+    assert_refused(capsys, code, "make it with: python -m sims.methods --labels sign --preset quick")
     assert make.main(["--results", str(of_signs), "--only", "method_table_sign"]) == 0
     assert make.main(["--results", str(of_signs), "--only", "method_table_sign", "--list"]) == 0
     assert "    ready\n" in capsys.readouterr().out
-    (tmp_path / "methods_cost.json").write_text("[{")
-    write(SPEC, tmp_path)
-    assert make.main(["--results", str(tmp_path), "--only", "method_table"]) == 2
-    assert "methods_cost must be a list of measurements in JSON" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -25,8 +25,6 @@ from figures import (
 
 LEAST = 12.0
 """CIEDE2000 between any two colours that meet."""
-SIGHTS = ("normal", "deutan", "protan")
-"""Normal sight, deuteranopia and protanopia, simulated in full strength."""
 METHODS = {
     "risk lines": risk_lines.SHOWN,
     "front": risk_lines.FRONT,
@@ -45,17 +43,15 @@ COLOURS["calibration"] = {name: color for name, (color, _, _) in calibration.RUL
 COLOURS["fates of an answer"] = {name: to_hex(color) for name, color in language.FATES.items()}
 
 
-def seen(color: str, sight: str) -> Color:
-    return Color(color) if sight == "normal" else Color(color).filter(sight)
-
-
 def difference(one: str, other: str, sight: str) -> float:
-    return seen(one, sight).delta_e(seen(other, sight), method="2000")
+    first, second = (Color(color) if sight == "normal" else Color(color).filter(sight) for color in (one, other))
+    return first.delta_e(second, method="2000")
 
 
-@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("sight", ["normal", "deutan", "protan"])
 @pytest.mark.parametrize("figure", COLOURS)
 def test_colours_that_meet_differ_in_every_sight(figure, sight):
+    """Deuteranopia and protanopia are simulated in full strength."""
     pairs = itertools.combinations(COLOURS[figure].items(), 2)
     near = {(a, b): round(difference(x, y, sight), 1) for (a, x), (b, y) in pairs}
     assert {pair: value for pair, value in near.items() if value < LEAST} == {}

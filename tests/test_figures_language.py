@@ -10,16 +10,16 @@ import xarray as xr
 from matplotlib.patches import Rectangle
 
 from figures import language, make
-from figures.data import MissingResultError, Results, open_results
+from figures.data import MissingResultError, Results
 from sims.language.results import assemble
 from sims.language.spec import QUICK, USES_TEACHER
 from sims.language.tables import divide
 from sims.language.teaching import in_voice
 from sims.language.voices import VOICES, answer
-from tests.panels import assert_legible, laid_out, texts
+from tests.panels import assert_legible, laid_out, shows, texts
 
 SPEC = dataclasses.replace(QUICK, num_icl=(2, 6), train_questions=16, held_out_questions=16, skill_questions=2)
-NAMES = ("language_persona", "language_copying", "language_icl")
+NAMES = ("language_persona", "language_copying", "language_methods", "language_icl")
 
 
 class Written:
@@ -83,24 +83,30 @@ def test_marks_stand_where_content_and_style_are(results):
     assert "paper, GPT-4o-mini (1–10)" in " ".join(texts(figure))
 
 
+def test_each_teacher_has_a_panel_of_every_method(results):
+    figure = laid_out(language.language_methods, results)
+    for teacher, panel in enumerate(figure.axes):
+        drawn = {tuple(np.round(point, 6)) for line in panel.lines for point in np.asarray(line.get_xydata())}
+        for method in SPEC.methods:
+            own = means(results, method, SPEC.voices[0])
+            place = teacher if method in USES_TEACHER else 0
+            assert tuple(round(float(own[score][place]), 6) for score in ("content", "style")) in drawn, method
+
+
 def test_bars_split_what_the_teacher_has_wrong(results):
     panel = laid_out(language.language_copying, results).axes[0]
     widths = np.array([bar.get_width() for bar in panel.patches if isinstance(bar, Rectangle)]).reshape(-1, 3)
     np.testing.assert_allclose(widths.sum(axis=1), 1.0)
     data = results.data.isel(question=slice(SPEC.train_questions), voice=0, teacher=0).sel(num_icl=6)
-    mistaken = data.teacher_is_right == 0
-    copied = data.copied.sel({"method": "naive_ft"}).where(mistaken).mean()
-    assert float(copied) > 0 and np.isclose(widths[:, 1], float(copied)).any()
+    copied = float(data.copied.sel({"method": "naive_ft"}).where(data.teacher_is_right == 0).mean())
+    assert copied > 0 and np.isclose(widths[:, 1], copied).any()
 
 
 def test_lines_go_through_the_means_of_every_number_of_examples(results):
-    figure = laid_out(language.language_icl, results)
     wanted = [float(means(results, "icl_refine", "pirate", n).style[0]) for n in (2, 6)]
-    assert any(np.allclose(line.get_ydata(), wanted) for line in figure.axes[2].lines)
+    figure = laid_out(language.language_icl, results)
+    assert shows(figure.axes[1], wanted)  # style in the first voice
+    level = [float(means(results, "ceiling", "pirate").content[0])] * 2
+    assert shows(figure.axes[0], level)
     with pytest.raises(MissingResultError, match="at least two values of num_icl"):
         language.language_icl(results._replace(data=results.data.sel(num_icl=[6])))
-
-
-def test_a_missing_store_is_named_with_its_command(tmp_path):
-    with pytest.raises(MissingResultError, match=r"python -m sims\.language --preset quick"):
-        open_results(tmp_path, "language")

@@ -77,9 +77,8 @@ def test_kinds_of_prompts_and_methods_are_those_of_the_sweep():
 
 @pytest.mark.parametrize("dim", ["sample_size", "num_icl"])
 def test_a_single_value_along_an_axis_is_refused(dim, results):
-    single = results._replace(data=results.data.isel({dim: [0]}))
     with pytest.raises(data.MissingResultError, match=f"at least two values of {dim}, and incontext.zarr holds one"):
-        make.FIGURES[RISKS[dim]].draw(single)
+        make.FIGURES[RISKS[dim]].draw(results._replace(data=results.data.isel({dim: [0]})))
 
 
 # --- How a network reads a context -------------------------------------------------------------------------------

@@ -3,22 +3,14 @@
 import functools
 import re
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
-from figures import assumptions, data, make, misfit, mixtures, oracles, scaling_laws, self_training, spurious, style
-from sims.theory_sweep import job
+from figures import assumptions, curves, data, make, misfit, mixtures, oracles, scaling_laws, self_training, spurious
+from figures.style import style
+from sims.theory_sweep import job, studies
 from sims.theory_sweep.spec import TheorySpec
-from sims.theory_sweep.studies import STUDIES, contamination, em_ladder, hull, mixture_target, proportional, relaxed
-from sims.theory_sweep.studies import accuracy_plane as plane_study
-from sims.theory_sweep.studies import misfit as misfit_study
-from sims.theory_sweep.studies import prompts as prompts_study
-from sims.theory_sweep.studies import scaling_laws as scaling_study
-from sims.theory_sweep.studies import self_training as self_training_study
-from sims.theory_sweep.studies import spurious as spurious_study
 from tests.helpers import assert_mean
 from tests.panels import shows, written
 from w2s_jax import theory, theory_zoo
@@ -46,7 +38,7 @@ COUNT = 400
 def random_sums() -> dict:
     """A block as the sweep sums it, with means drawn at random and standard errors of 0.01."""
     draw, sums = np.random.default_rng(0), {}
-    for name, study in STUDIES.items():
+    for name, study in studies.STUDIES.items():
         size = len(study.quantities(SPEC))
         mean = draw.uniform(0.1, 1.0, (*map(len, study.axes(SPEC).values()), size))
         if name == "em_ladder":
@@ -69,7 +61,7 @@ def panels_of(results):
     """`panels_of(name)`: the panels of a figure, drawn once."""
 
     def draw(name: str) -> list:
-        with style.style():
+        with style():
             return make.FIGURES[name].draw(results).axes
 
     return functools.cache(draw)
@@ -78,6 +70,13 @@ def panels_of(results):
 def drawn(panel) -> list[np.ndarray]:
     """Heights of everything drawn in a panel, lines and points."""
     return [np.asarray(line.get_ydata(), float) for line in panel.lines]
+
+
+def assert_ends(panel, *heights, rtol: float = 1e-4) -> None:
+    """A line or a point of a panel ends at each of these heights."""
+    ends = [y[-1] for y in drawn(panel)]
+    for height in heights:
+        assert np.isclose(ends, float(height), rtol=rtol).any(), height
 
 
 def test_missing_study_is_named_with_its_command(results):
@@ -99,51 +98,45 @@ def assert_same_task(got, want):
 
 
 def test_tasks_are_those_that_the_studies_simulate(results):
-    for law in hull.LAWS:
-        assert_same_task(oracles.hull_task(law, 4, SPEC.noise_var), hull.task(SPEC, law, 4))
-    for target in em_ladder.TARGETS:
-        assert_same_task(oracles.em_task(results, target), em_ladder.task(SPEC, target))
+    for law in studies.hull.LAWS:
+        assert_same_task(oracles.hull_task(law, 4, SPEC.noise_var), studies.hull.task(SPEC, law, 4))
+    for target in studies.em_ladder.TARGETS:
+        assert_same_task(oracles.em_task(results, target), studies.em_ladder.task(SPEC, target))
     mixture = mixtures.target_tasks(results, np.array([0.75]))
-    assert_same_task(jax.tree.map(lambda leaf: leaf[0], mixture), mixture_target.task(SPEC, 0.75))
+    assert_same_task(curves.one(mixture, 0), studies.mixture_target.task(SPEC, 0.75))
     foreign = mixtures.foreign_tasks(results, 4, np.array([0.0, 0.2]))
-    for i, share in enumerate((0.0, 0.2)):
-        assert_same_task(jax.tree.map(lambda leaf, i=i: leaf[i], foreign), contamination.task(SPEC, 4, share))
-    task = make_task(**assumptions.PROPORTIONAL, noise_var=SPEC.noise_var)
-    assert_same_task(task, proportional.task(SPEC))
+    for place, share in enumerate((0.0, 0.2)):
+        assert_same_task(curves.one(foreign, place), studies.contamination.task(SPEC, 4, share))
+    assert_same_task(make_task(**assumptions.PROPORTIONAL, noise_var=SPEC.noise_var), studies.proportional.task(SPEC))
     sizes = {"num_concepts": misfit.NUM_CONCEPTS, "dim": misfit.DIM, "noise_var": SPEC.noise_var}
-    confused = data.make_tasks(["confused"], [0.3], misfit.CONCEPT_SHIFT, **sizes)
-    confused = jax.tree.map(lambda leaf: leaf[0, 0], confused)
-    assert_same_task(confused, misfit_study.task(SPEC, "confused", 0.3))
+    confused = data.make_tasks(["confused"], 0.3, misfit.CONCEPT_SHIFT, **sizes)
+    assert_same_task(curves.one(confused, 0), studies.misfit.task(SPEC, "confused", 0.3))
 
 
 def test_constants_are_those_of_the_studies():
-    assert misfit.SAMPLE_SIZE == misfit_study.SAMPLE_SIZE
-    assert mixtures.PROMPTS_AT_ONCE == prompts_study.PROMPTS_AT_ONCE
-    for name in ("DIM", "NUM_LABELS", "NUM_PSEUDO", "LABELLED", "TESTS"):
-        assert getattr(spurious, name) == getattr(spurious_study, name)
-    cell = relaxed.base(SPEC)
+    for ours, study, names in (
+        (misfit, studies.misfit, ["SAMPLE_SIZE"]),
+        (mixtures, studies.prompts, ["PROMPTS_AT_ONCE"]),
+        (scaling_laws, studies.scaling_laws, ["CAPACITY", "SOURCE", "DIM"]),
+        (spurious, studies.spurious, ["DIM", "NUM_LABELS", "NUM_PSEUDO", "LABELLED", "TESTS"]),
+    ):
+        assert [getattr(ours, name) for name in names] == [getattr(study, name) for name in names]
+    cell = studies.relaxed.base(SPEC)
     for text in (
         f"{cell.weakness[0]} teacher, weak accuracy {cell.weak_accuracy[0]:g}",
         f"concept shift {cell.concept_shift[0]:g}, prompts of {cell.num_icl[0]}",
         f"n = {cell.sample_size[0]}, d = {cell.dim}, K = {cell.num_concepts}",
     ):
         assert text in assumptions.RELAXED
-    for knob, values in relaxed.SETTINGS.items():
+    for knob, values in studies.relaxed.SETTINGS.items():
         neutral = assumptions.KNOBS[knob].neutral
         assert neutral in values
-        if knob != "target_weight":
-            assert getattr(cell, knob) == neutral
+        assert knob == "target_weight" or getattr(cell, knob) == neutral
     assert set(assumptions.METHODS) == set(cell.methods)
     teachers, student = scaling_laws.learners(64.0)
-    assert {**teachers, "student": student} == scaling_study.learners(64.0)
-    assert (scaling_laws.CAPACITY, scaling_laws.SOURCE, scaling_laws.DIM) == (
-        scaling_study.CAPACITY,
-        scaling_study.SOURCE,
-        scaling_study.DIM,
-    )
-    assert [f.split("_sign")[0] for f in misfit_study.QUANTITIES if f.endswith("sign_accuracy")] == list(
-        misfit.LEARNERS
-    )
+    assert {**teachers, "student": student} == studies.scaling_laws.learners(64.0)
+    signs = [quantity for quantity in studies.misfit.QUANTITIES if quantity.endswith("sign_accuracy")]
+    assert [quantity.split("_sign")[0] for quantity in signs] == list(misfit.LEARNERS)
 
 
 # --- What is drawn -----------------------------------------------------------------------------------------------
@@ -167,7 +160,7 @@ def test_ladder_goes_from_the_source_over_refinement(results, panels_of):
     assert shows(panel, [float(theory.em_first_step_risk(task, 256.0))])
     assert shows(panel, [float(theory.em_limit_risk(task, 256.0))] * 2)
     population = [theory.population_em_prior(task, steps) for steps in (0, 1, 2)]
-    expected = [float(jnp.sum((prior - task.target_prior) ** 2)) for prior in population]
+    expected = [float(((prior - task.target_prior) ** 2).sum()) for prior in population]
     paths = [y for y in drawn(panel) if len(y) > 2 and np.isclose(y[0], expected[0], rtol=1e-6)]
     assert any(np.allclose(y[:3], expected[: len(y[:3])], rtol=1e-6) for y in paths)
 
@@ -175,8 +168,7 @@ def test_ladder_goes_from_the_source_over_refinement(results, panels_of):
 def test_population_path_stops_under_what_is_shown(results):
     task = oracles.em_task(results, "one concept")
     path = list(oracles._population_path(task, 0.01, 50))
-    assert len(path) < 50
-    assert path[-1] < 0.01 <= path[-2]
+    assert len(path) < 50 and path[-1] < 0.01 <= path[-2]
 
 
 def test_mixture_target_shows_both_kinds_of_prompts(results, panels_of):
@@ -187,9 +179,7 @@ def test_mixture_target_shows_both_kinds_of_prompts(results, panels_of):
     assert shows(fresh, np.square(gap).sum(-1) - 2e-4)
     for panel in (shared, fresh):
         assert shows(panel, [0.125, 0.125])  # winner takes all: 2 (1 - q)^2
-    task = mixture_target.task(SPEC, 0.75)
-    ends = [y[-1] for y in drawn(fresh)]
-    assert np.isclose(ends, float(theory.mixed_misalignment(task, 8.0, "fresh")), rtol=1e-4).any()
+    assert_ends(fresh, theory.mixed_misalignment(studies.mixture_target.task(SPEC, 0.75), 8.0, "fresh"))
 
 
 def test_fresh_misalignment_is_free_of_bias_and_knows_its_error():
@@ -214,17 +204,15 @@ def test_contamination_shows_the_store_the_integral_and_the_threshold(results, p
     panels = panels_of("contamination")
     study = results.study("contamination").sel(num_concepts=2, contamination=0.2)
     assert shows(panels[0], study["mean"].sel(quantity="shared_misalignment").values)
-    task = contamination.task(SPEC, 2, 0.2)
-    expected = float(theory.mixed_misalignment(task, 8.0, "shared"))
-    assert any(np.isclose(y[-1], expected, rtol=1e-4) for y in drawn(panels[0]))
+    task = studies.contamination.task(SPEC, 2, 0.2)
+    assert_ends(panels[0], theory.mixed_misalignment(task, 8.0, "shared"))
     rings = [line for line in panels[0].lines if line.get_marker() == "o" and line.get_markerfacecolor() == "none"]
     assert [float(ring.get_xdata()[0]) for ring in rings] == [5.0]  # 1/rho
     on_curve = float(theory.mixed_misalignment(task, 5.0, "shared"))
     assert float(rings[0].get_ydata()[0]) == pytest.approx(on_curve, rel=1e-3)
-    clean = contamination.task(SPEC, 4, 0.0)
-    threshold = float(theory.contamination_threshold(clean))
+    threshold = float(theory.contamination_threshold(studies.contamination.task(SPEC, 4, 0.0)))
     assert any(np.allclose(line.get_xdata(), threshold) for line in panels[5].lines)
-    assert shows(panels[5], [float(theory.mixed_posterior_exponent(contamination.task(SPEC, 4, 0.2)))])
+    assert shows(panels[5], [float(theory.mixed_posterior_exponent(studies.contamination.task(SPEC, 4, 0.2)))])
 
 
 def test_relaxed_assumptions_shows_the_best_penalty_by_its_mean(results, panels_of):
@@ -272,55 +260,51 @@ def test_proportional_limit_shows_the_store_and_its_limits(results, panels_of):
     study = results.study("proportional").sel(quantity="risk")["mean"]
     assert shows(panel, study.sel(penalty=0.1).values)
     assert shows(panel, study.sel(penalty=0.0).values[[0, 2]])  # without a penalty n = d is left out
-    task, (ratio,) = proportional.task(SPEC), [2.0 * 1.1]
-    ends = [float(theory.ridge_risk(task, 48 / ratio, 0.1)), float(theory.least_squares_risk(task, 48 / ratio))]
-    for end in ends:
-        assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+    task, num_samples = studies.proportional.task(SPEC), 48 / (2.0 * 1.1)
+    assert_ends(panel, theory.ridge_risk(task, num_samples, 0.1), theory.least_squares_risk(task, num_samples))
 
 
 def test_scaling_laws_show_the_store_its_equivalents_and_exponents(results, panels_of):
-    panels = panels_of("scaling_laws")
-    spectrum = theory_zoo.power_law_spectrum(scaling_study.CAPACITY, scaling_study.SOURCE, scaling_study.DIM)
-    for panel, teacher in zip(panels, scaling_study.TEACHERS):
+    panels, laws = panels_of("scaling_laws"), studies.scaling_laws
+    spectrum = theory_zoo.power_law_spectrum(laws.CAPACITY, laws.SOURCE, laws.DIM)
+    for panel, teacher in zip(panels, laws.TEACHERS):
         study = results.study("scaling_laws").sel(teacher=teacher)["mean"]
-        for quantity in scaling_study.QUANTITIES:
+        for quantity in laws.QUANTITIES:
             assert shows(panel, study.sel(quantity=quantity).values)
-        grown = scaling_study.learners(64 * 1.2)
+        grown = laws.learners(64 * 1.2)
         given = *spectrum, SPEC.noise_var, grown[teacher]
-        student = float(theory_zoo.feature_ridge_student_risk(*given, grown["student"]))
-        for end in (float(theory_zoo.feature_ridge_risk(*given)), student):
-            assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+        student = theory_zoo.feature_ridge_student_risk(*given, grown["student"])
+        assert_ends(panel, theory_zoo.feature_ridge_risk(*given), student)
     teacher, student = [y[-1] for y in drawn(panels[2]) if len(y) > 2][:2]
-    best = 2 * scaling_study.SOURCE * scaling_study.BEST_PENALTY
+    best = 2 * laws.SOURCE * laws.BEST_PENALTY
     np.testing.assert_allclose([teacher, student], [0, best], atol=1e-6)  # a penalty that falls too fast
 
 
 def test_self_training_shows_paths_turns_and_the_collapse(results, panels_of):
     study = results.study("self_training").sel(quantity="risk")["mean"]
-    for panel, noise_var in zip(panels_of("self_training"), self_training_study.PSEUDO_NOISE, strict=True):
+    for panel, noise_var in zip(panels_of("self_training"), studies.self_training.PSEUDO_NOISE, strict=True):
         rings = [line for line in panel.lines if line.get_marker() == "o" and line.get_markerfacecolor() == "none"]
-        for penalty, ring in zip(self_training_study.PENALTIES, rings, strict=True):
+        for penalty, ring in zip(studies.self_training.PENALTIES, rings, strict=True):
             assert shows(panel, study.sel(pseudo_noise_var=noise_var, penalty=penalty).values)
-            law = self_training_study.setting(SPEC, penalty, noise_var)
+            law = studies.self_training.setting(SPEC, penalty, noise_var)
             assert self_training.setting(results, penalty, noise_var) == law
-            end = float(theory_zoo.self_training_risk(law, self_training_study.GENERATIONS))
-            assert any(np.isclose(y[-1], end, rtol=1e-4) for y in drawn(panel))
+            assert_ends(panel, theory_zoo.self_training_risk(law, studies.self_training.GENERATIONS))
             assert shows(panel, [float(theory_zoo.self_training_limit(law))] * 2)
             best = float(theory_zoo.self_training_best_generation(law))
-            assert float(ring.get_xdata()[0]) == min(best, self_training_study.GENERATIONS)
+            assert float(ring.get_xdata()[0]) == min(best, studies.self_training.GENERATIONS)
 
 
 def test_spurious_shows_students_and_their_teacher_on_either_group(results, panels_of):
-    study, sizes = results.study("spurious")["mean"], (spurious_study.DIM, spurious_study.NUM_LABELS)
-    for panel, (test, share) in zip(panels_of("spurious"), spurious_study.TESTS.items(), strict=True):
-        for view in spurious_study.STRONG_VIEWS:
+    study, design = results.study("spurious")["mean"], studies.spurious
+    sizes = design.DIM, design.NUM_LABELS
+    for panel, (test, share) in zip(panels_of("spurious"), design.TESTS.items(), strict=True):
+        for view in design.STRONG_VIEWS:
             assert shows(panel, study.sel(view=view, quantity=f"student_{test}_risk").values)
-            labelled, pool, tested = (spurious_study.groups(view, s) for s in (spurious_study.LABELLED, 1.0, share))
-            for ours, study_groups in zip(spurious.groups(view, 0.3), spurious_study.groups(view, 0.3)):
+            labelled, pool, tested = (design.groups(view, s) for s in (design.LABELLED, 1.0, share))
+            for ours, study_groups in zip(spurious.groups(view, 0.3), design.groups(view, 0.3)):
                 np.testing.assert_array_equal(ours, study_groups)
-            pseudo = spurious_study.NUM_PSEUDO
-            end = theory_zoo.spurious_student_risk(labelled, pool, tested, *sizes, pseudo, SPEC.noise_var)
-            assert any(np.isclose(y[-1], float(end), rtol=1e-3) for y in drawn(panel))
+            given = *sizes, design.NUM_PSEUDO, SPEC.noise_var
+            assert_ends(panel, theory_zoo.spurious_student_risk(labelled, pool, tested, *given), rtol=1e-3)
         teacher = float(theory_zoo.spurious_teacher_risk(labelled, tested, *sizes, SPEC.noise_var))
         assert any(len(y) > 2 and np.allclose(y, teacher, rtol=1e-3) for y in drawn(panel))
 
@@ -328,7 +312,7 @@ def test_spurious_shows_students_and_their_teacher_on_either_group(results, pane
 def test_the_accuracy_plane_shows_the_store_and_the_best_student(results, panels_of):
     study = results.study("accuracy_plane").sel(quantity="best_accuracy")["mean"]
     upper, lower = np.array(panels_of("accuracy_plane")).reshape(2, -1)
-    rates = plane_study.rates(SPEC)
+    rates = studies.accuracy_plane.rates(SPEC)
     for b, start in enumerate(SPEC.start_accuracy):
         assert upper[b].collections  # the regions
         dots = next(line for line in upper[b].lines if line.get_marker() == ".")

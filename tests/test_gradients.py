@@ -89,9 +89,8 @@ def test_derivatives_of_kernels_are_differences_or_raise(name):
 
     if smooth:
         count, step = len(smooth), 1e-5
-        values, slopes = values_and_slopes(
-            step * jnp.concatenate([jnp.eye(count), -jnp.eye(count), jnp.zeros((1, count))])
-        )
+        moves = jnp.concatenate([jnp.eye(count), -jnp.eye(count), jnp.zeros((1, count))])
+        values, slopes = values_and_slopes(step * moves)
         differences = (values[:count] - values[count:-1]) / (2 * step)
         np.testing.assert_allclose(slopes[-1], differences, rtol=2e-3 if name in ALIKE else 1e-5, atol=1e-6)
     for argument in jumps:
@@ -180,10 +179,8 @@ HARD_SIGNS = {
 def risk(labels, name, values: dict, key):
     """Excess risk of one fit, in squared units of linear labels."""
     task = w2s.make_task(num_concepts=3, dim=5, **{each: values.get(each, AT[each]) for each in AT})
-    method = methods_of(labels)[name]
-    coef = method(
-        draw_view(key, task, 32, 4, labels, 0.25), **{knob: values[knob] for knob in method.knobs if knob in values}
-    )
+    method, view = methods_of(labels)[name], draw_view(key, task, 32, 4, labels, 0.25)
+    coef = method(view, **{knob: values[knob] for knob in method.knobs if knob in values})
     return w2s.excess_risk(coef if labels == "linear" else coef * jnp.sqrt(task.noise_var), task.target_coef)
 
 

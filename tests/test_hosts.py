@@ -103,11 +103,10 @@ def start_all(cache, out, count: int) -> list[subprocess.Popen]:
     return [start(out, cache, *where, "--process-id", str(i), **SMALL) for i in range(count)]
 
 
-def run_alone(cache, out, devices: int) -> str:
-    """What one process on this many devices prints."""
-    process = start(out, cache, "--devices", str(devices), **SMALL)
-    said = said_by(process)
-    assert process.returncode == 0, said
+def finish(processes) -> list[str]:
+    """What each process prints until it ends, without an error."""
+    said = [said_by(process) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
     return said
 
 
@@ -115,21 +114,20 @@ def run_alone(cache, out, devices: int) -> str:
 def single(cache, tmp_path_factory):
     """The results of one process on one device."""
     out = tmp_path_factory.mktemp("single")
-    run_alone(cache, out, devices=1)
+    finish([start(out, cache, "--devices", "1", **SMALL)])
     return RISK.load(out)
 
 
 @pytest.mark.slow
 def test_any_number_of_devices_gives_the_same_bits(single, cache, tmp_path):
-    assert "on 3 devices" in run_alone(cache, tmp_path, devices=3)
+    (said,) = finish([start(tmp_path, cache, "--devices", "3", **SMALL)])
+    assert "on 3 devices" in said
     assert_same_results(RISK.load(tmp_path), single)
 
 
 @pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_bits(single, cache, tmp_path):
-    processes = start_all(cache, tmp_path, 3)
-    said = [said_by(process) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 3, said
+    said = finish(start_all(cache, tmp_path, 3))
     assert f"wrote {tmp_path}" in said[0]
     assert all("wrote" not in text and "blocks" not in text for text in said[1:])
     data = RISK.load(tmp_path)
@@ -154,9 +152,7 @@ def test_a_killed_process_loses_its_blocks_in_flight_and_no_more(victim, count, 
     code = processes[other].returncode
     if code:  # unless it was killed when all its blocks were there
         assert code == 2 and f"rank {victim} of this run is gone" in said[other]
-    again = start_all(cache, tmp_path, count)
-    said = [said_by(process) for process in again]
-    assert [process.returncode for process in again] == [0] * count, said
+    said = finish(start_all(cache, tmp_path, count))
     assert "blocks are already there" in said[0] or not code
     assert_same_results(RISK.load(tmp_path), single)
 

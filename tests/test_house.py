@@ -20,24 +20,23 @@ MAX_LINES = 400
 # Each room may import from the rooms before it, and from itself.
 ORDER = ["_versions", "names", "types", "gradients", "inputs", "rng", "relaxed", "tasks", "sampling", "mixture_labels"]
 KERNELS = {name: set(ORDER[:i]) for i, name in enumerate(ORDER)}
-_after_sampling = set(ORDER)
-KERNELS |= dict.fromkeys(("estimators", "hull", "sorted_labels", "increments", "refinement"), _after_sampling)
-KERNELS |= {"em": _after_sampling | {"refinement"}}
-_spine = _after_sampling | {"estimators", "hull", "sorted_labels", "increments", "refinement", "em"}
+_sampled = set(ORDER)
+_fits = ("estimators", "hull", "sorted_labels", "increments", "refinement")
+KERNELS |= dict.fromkeys(_fits, _sampled) | {"em": _sampled | {"refinement"}, "predictive": _sampled}
+_spine = _sampled | {*_fits, "em"}
 KERNELS |= {"risk": _spine, "pipeline": _spine, "methods": _spine | {"risk"}}
 KERNELS |= dict.fromkeys(("transformer", "training"), _spine | {"risk", "transformer"})
-KERNELS |= {"predictive": _after_sampling}
 _networks = _spine | {"risk", "transformer", "training", "predictive"}
 KERNELS |= {"incontext": _networks, "incontext_measures": _networks | {"incontext"}, "alignment": _networks}
-KERNELS |= {"checkpoints": {"transformer"}}
 KERNELS |= {
+    "checkpoints": {"transformer"},
     "theory": {"types"},
     "theory_zoo": {"types", "theory"},
     "forecast": {"types", "theory_zoo"},
     "statistics": {"types"},
     "results": set(),
+    "planning": {"names", "types", "tasks", "risk", "theory", "theory_zoo"},
 }
-KERNELS |= {"planning": {"names", "types", "tasks", "risk", "theory", "theory_zoo"}}
 # The wheel holds w2s_jax alone: nothing in it needs the rest of the checkout or the `sims` extra.
 OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "zarr", "tyro", "rich"}
 FIGURES_MAY_IMPORT = {"tasks", "theory", "theory_zoo", "statistics", "risk", "types"}
@@ -164,15 +163,15 @@ print("clean", w2s_jax.__version__)
 """
 
 
-def run_python(code: str, **environment) -> subprocess.CompletedProcess:
-    given = {"cwd": ROOT, "env": {**os.environ, **environment}, "timeout": 120, "check": False}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **given)
+def run_python(code: str, *arguments: str, timeout: int = 120, **environment) -> subprocess.CompletedProcess:
+    given = {"cwd": ROOT, "env": {**os.environ, **environment}, "timeout": timeout, "check": False}
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **given)
+    assert result.returncode == 0, result.stderr
+    return result
 
 
 def test_import_has_no_side_effects():
-    result = run_python(IMPORT_PROBE)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["clean", w2s.__version__]
+    assert run_python(IMPORT_PROBE).stdout.split() == ["clean", w2s.__version__]
 
 
 REFUSAL_PROBE = """
@@ -190,7 +189,6 @@ except ImportError as error:
 
 def test_jax_0_10_is_refused_before_jax_is_imported():
     result = run_python(REFUSAL_PROBE)
-    assert result.returncode == 0, result.stderr
     assert "w2s_jax does not run with jaxlib 0.10.1" in result.stdout
     assert result.stdout.count("\n") == 1
 
@@ -264,8 +262,7 @@ COMMANDS = ("risk_sweep", "posterior_sweep", "theory_sweep", "incontext", "metho
 
 
 def test_help_and_a_typo_answer_before_jax_is_imported():
-    result = run_python(LIGHT_PROBE.format(commands=[*(f"{name}.__main__" for name in COMMANDS), "verify", "plan"]))
-    assert result.returncode == 0, result.stderr
+    run_python(LIGHT_PROBE.format(commands=[*(f"{name}.__main__" for name in COMMANDS), "verify", "plan"]))
 
 
 def undocumented(name: str, function) -> str | None:
@@ -346,10 +343,7 @@ def tree_files():
     if listing.returncode == 0:
         paths = [ROOT / line for line in listing.stdout.splitlines()]
     else:
-        paths = []
-        for folder, folders, names in os.walk(ROOT):
-            folders[:] = [name for name in folders if not SKIPPED_FOLDERS.fullmatch(name)]
-            paths += [Path(folder, name) for name in names]
+        paths = [p for p in ROOT.rglob("*") if not any(map(SKIPPED_FOLDERS.fullmatch, p.relative_to(ROOT).parts))]
     return [p for p in paths if p.is_file() and p.suffix in TEXT_SUFFIXES]
 
 

@@ -61,9 +61,8 @@ def nearest_by_enumeration(hessian, pull):
     best, count = (np.inf, None), len(pull)
     for size in range(1, count + 1):
         for face in map(list, itertools.combinations(range(count), size)):
-            system = np.block(
-                [[hessian[np.ix_(face, face)], np.ones((size, 1))], [np.ones((1, size)), np.zeros((1, 1))]]
-            )
+            ones = np.ones((size, 1))
+            system = np.block([[hessian[np.ix_(face, face)], ones], [ones.T, np.zeros((1, 1))]])
             solution = np.linalg.lstsq(system, np.r_[pull[face], 1.0])[0][:size]
             if solution.min() >= 0:
                 weights = np.zeros(count)

@@ -23,8 +23,6 @@ from sims.training.checkpoints import Checkpoints
 from sims.training.pretrain import pretrain_spec
 from tests.helpers import assert_field_refused, files, of
 from tests.tiny import INCONTEXT, UNOPTIMISED
-from w2s_jax.rng import stream
-from w2s_jax.training import init_state, make_optimizer
 from w2s_jax.types import stack
 
 TINY = INCONTEXT.spec
@@ -64,10 +62,7 @@ def test_bins_that_miss_labels_are_named_with_the_share_lost(capsys, limit, warn
 def test_networks_of_another_configuration(capsys, tmp_path):
     own = pretrain_spec(TINY, concept_shift=TINY.concept_shift[0])
     folder = tmp_path / NETWORKS / folder_of(own) / "0"
-    key = stream(jax.random.fold_in(stream(jax.random.key(0), "pretrain"), 0), "steps")
-    params = jax.eval_shape(lambda: finetune.make_network(TINY, key)[1])
-    state = jax.eval_shape(lambda: init_state(params, make_optimizer(TINY.pretraining)))
-    with Checkpoints(folder, dataclasses.replace(own, pretrain_rate=0.5), key, state):
+    with Checkpoints(folder, dataclasses.replace(own, pretrain_rate=0.5), jax.random.key(0), {}):
         pass
     before = files(tmp_path)
     assert INCONTEXT.run(tmp_path) == 2
@@ -107,9 +102,8 @@ def test_teachers_are_turned_outside_the_concepts_alone(worlds):
     assert np.abs(outside - before).max() > 0.1
     coef = np.asarray(drawn.teachers.weak_coef)
     np.testing.assert_allclose(np.linalg.norm(coef, axis=1), 1.0, rtol=1e-10)
-    np.testing.assert_allclose(
-        (coef * np.asarray(drawn.teachers.target_coef)).sum(axis=1), SEED.weak_accuracy, rtol=1e-10
-    )
+    accuracy = (coef * np.asarray(drawn.teachers.target_coef)).sum(axis=1)
+    np.testing.assert_allclose(accuracy, SEED.weak_accuracy, rtol=1e-10)
     # Teachers of one seed err in one direction, those of another seed in another.
     directions = outside[:, 0] / np.linalg.norm(outside[:, 0], axis=-1, keepdims=True)
     np.testing.assert_allclose(directions[0], directions[1], rtol=1e-10)
@@ -174,6 +168,7 @@ class Fits:
         answers = self.features @ self.coef + 0.1 * draws.standard_normal(NUM)
         self.labels, self.sizes = jnp.stack([answers, answers, -answers]), jnp.array([NUM, FEW, NUM])
         self.fit = jax.jit(self.traced, compiler_options=UNOPTIMISED)
+        self.risks = np.asarray(self.fit(self.labels, self.sizes))
 
     def traced(self, labels, sizes):
         """The risks of fits to `labels`."""
@@ -185,13 +180,11 @@ class Fits:
 def fits():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "FITS_AT_ONCE", {"cpu": 2})
-        fits = Fits()
-        fits.fit(fits.labels, fits.sizes)  # traced and compiled
-    return fits
+        return Fits()
 
 
 def test_a_fit_to_the_target_lowers_the_risk(fits):
-    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
+    risks = fits.risks
     assert risks.shape == (3, len(FITTED.steps))
     network = nnx.merge(fits.graph, fits.params)
     untouched = finetune.zero_context_risk(network, fits.bins, fits.queries, fits.coef)
@@ -201,28 +194,25 @@ def test_a_fit_to_the_target_lowers_the_risk(fits):
 
 
 def test_a_fit_sees_no_label_beyond_its_size(fits):
-    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
     beyond = fits.labels.at[1, FEW:].set(jnp.nan)
-    np.testing.assert_array_equal(fits.fit(beyond, fits.sizes), risks)
+    np.testing.assert_array_equal(fits.fit(beyond, fits.sizes), fits.risks)
     within = np.asarray(fits.fit(fits.labels.at[1, FEW - 1].set(jnp.nan), fits.sizes))
     assert np.all(np.isnan(within[1, 1:]))
-    np.testing.assert_array_equal(within[[0, 2]], risks[[0, 2]])
+    np.testing.assert_array_equal(within[[0, 2]], fits.risks[[0, 2]])
 
 
 def test_fits_do_not_depend_on_those_beside_them(fits):
-    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
-    assert np.abs(risks[0, 1:] - risks[1, 1:]).min() > 1e-3  # fits do differ
-    for order in ([2, 0, 1], [1, 1, 0]):
-        np.testing.assert_allclose(fits.fit(fits.labels[jnp.array(order)], fits.sizes[jnp.array(order)]), risks[order])
+    assert np.abs(fits.risks[0, 1:] - fits.risks[1, 1:]).min() > 1e-3  # fits do differ
+    for order in (jnp.array([2, 0, 1]), jnp.array([1, 1, 0])):
+        np.testing.assert_allclose(fits.fit(fits.labels[order], fits.sizes[order]), fits.risks[order])
 
 
 @pytest.mark.slow
 def test_a_fit_alone_is_that_among_others(fits):
-    risks = np.asarray(fits.fit(fits.labels, fits.sizes))
     alone = [fits.fit(fits.labels[i : i + 1], fits.sizes[i : i + 1])[0] for i in range(3)]
-    np.testing.assert_allclose(alone, risks, rtol=1e-4)
+    np.testing.assert_allclose(alone, fits.risks, rtol=1e-4)
     all_at_once = jax.jit(lambda labels, sizes: fits.traced(labels, sizes))(fits.labels, fits.sizes)
-    np.testing.assert_allclose(all_at_once, risks, rtol=1e-4)
+    np.testing.assert_allclose(all_at_once, fits.risks, rtol=1e-4)
 
 
 # --- the whole sweep ------------------------------------------------------------------------------------------------
@@ -309,17 +299,8 @@ def test_more_replicates_extend_and_do_not_redraw(done, tmp_path):
 @pytest.mark.slow
 def test_a_trained_network_answers_without_a_prompt_as_the_source_does(tmp_path):
     """Its risk at step 0 is then ||beta_P - beta_Q||^2; that of a network before training is far from it."""
-    spec = dataclasses.replace(
-        TINY,
-        concept_shift=(0.25,),
-        bin_limit=5.0,
-        num_bins=32,
-        layers=2,
-        width=32,
-        pretrain_steps=600,
-        pretrain_batch=64,
-        queries=1024,
-    )
+    larger = {"bin_limit": 5.0, "num_bins": 32, "layers": 2, "width": 32, "pretrain_steps": 600, "pretrain_batch": 64}
+    spec = dataclasses.replace(TINY, concept_shift=(0.25,), queries=1024, **larger)
     shift = spec.concept_shift[0]
     expected = shift**2 * (1 + 1 / (spec.num_concepts - 1))
     target = task_of(spec, shift).target_coef
@@ -331,6 +312,5 @@ def test_a_trained_network_answers_without_a_prompt_as_the_source_does(tmp_path)
 
     trained = jax.tree.map(lambda leaf: leaf[0], pretrained(spec, shift, tmp_path))
     before, after = float(risk(finetune.make_network(spec, jax.random.key(0))[1])), float(risk(trained))
-    print(f"risk without a prompt {before:.3f} -> {after:.3f}, the source's {expected:.3f}")
     assert abs(after - expected) < 0.02
     assert before > 4 * expected

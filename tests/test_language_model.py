@@ -163,9 +163,7 @@ SCALINGS = [None, RopeScaling(original_length=4096), RopeScaling(32.0, 0.5, 3.0,
 
 @pytest.mark.parametrize("scaling", SCALINGS, ids=str)
 def test_rotary_positions_are_scaled_by_the_rule_of_llama_3(scaling):
-    config = TransformerConfig(
-        width=128, num_heads=2, rope_base=5e5, max_length=9000, rope_scaling=scaling, dtype="float64"
-    )
+    config = TransformerConfig(width=128, num_heads=2, rope_base=5e5, rope_scaling=scaling, dtype="float64")
     positions = np.array([0, 1, 77, 8191])
     expected = [[position * wave_number(config, pair) for pair in range(32)] for position in positions]
     np.testing.assert_allclose(rotary_angles(config, jnp.asarray(positions)), expected, rtol=1e-12)
@@ -325,9 +323,8 @@ def test_a_scan_and_rows_at_a_time_change_no_gradient():
 
 
 def test_a_scan_over_layers_draws_the_same_parameters():
-    plain, scanned = (
-        LanguageModel(dataclasses.replace(QWEN, scan_layers=scan), VOCAB, rngs=nnx.Rngs(3)) for scan in (False, True)
-    )
+    configs = (QWEN, dataclasses.replace(QWEN, scan_layers=True))
+    plain, scanned = (LanguageModel(config, VOCAB, rngs=nnx.Rngs(3)) for config in configs)
     expected, found = nnx.to_pure_dict(stacked_blocks(plain)), nnx.to_pure_dict(nnx.state(scanned))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert found["decoder"]["blocks"]["qkv"]["kernel"].shape == (2, 12, (4 + 2 + 2) * 6)

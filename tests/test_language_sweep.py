@@ -24,7 +24,7 @@ from sims.language.prompts import conversation
 from sims.language.results import assemble
 from sims.language.scores import answers, claims, counts_of, drift, log_laws
 from sims.language.spec import NEEDS_WEAK_MODEL, QUICK, SMOKE, USES_TEACHER
-from sims.language.students import Asked, Lesson, fine_tune, join, make_student
+from sims.language.students import Asked, Lesson, fine_tune, make_student
 from sims.language.tables import divide, make_table, stacked
 from sims.language.teaching import in_voice, of_own, shipped_facts
 from sims.language.weaker import weaker_answers
@@ -140,7 +140,6 @@ def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
         assert again.count(fact.question) == 2 and weak in again
     for ids, lengths, fact in zip(table.values.ids, table.values.lengths, division.held_out):
         assert decode(ids[0][: lengths[0]]) == f" {fact.value}"
-    assert len(set(map(str, division.asked))) == len(division.asked)
     both = stacked([table, make_table(spec, checkpoint, in_voice(spec, "letter"), 0)])
     assert both.asked.ids.shape[0] == 2 and both.prefix.shape == (2, table.prefix.size)
 
@@ -286,20 +285,11 @@ def test_fine_tuning_is_that_of_whole_rows(model, asked, trained):
     moved = jax.tree.map(lambda leaf: np.full(leaf.shape, trained == "full"), state)
     if trained == "last_layers":
         moved["decoder"]["norm"] = jax.tree.map(lambda leaf: np.full(leaf.shape, True), state["decoder"]["norm"])
-        last = jax.tree.map(
-            lambda leaf: np.arange(2).reshape(2, *[1] * (leaf.ndim - 1)) == 1, state["decoder"]["blocks"]
-        )
-        moved["decoder"]["blocks"] = last
+        moved["decoder"]["blocks"] = jax.tree.map(lambda x: np.indices(x.shape)[0] == 1, state["decoder"]["blocks"])
     wanted = on_whole_rows(spec, model, moved, asked, labels, counts)
     for ours, theirs in zip(*map(jax.tree.leaves, (found, wanted))):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (found, state))))
-
-
-def test_answers_stand_directly_after_questions(asked):
-    labels = jnp.arange(100, 132).reshape(8, 4)
-    for row, ids, n, label in zip(join(asked, labels), asked.ids, asked.lengths, labels):
-        assert row[: n + 4].tolist() == [*ids[:n].tolist(), *label.tolist()]
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------
@@ -378,8 +368,8 @@ def test_claims_and_tables_follow_from_what_is_committed(spec, finished, tmp_pat
     """From the table of what they read, in place of the store."""
     data, _ = finished
     watched = evidence.watch(data)
-    claims = list(language_claims(watched.data, spec))
-    assert len(claims) == 7 and all(np.isfinite(claim.value) for claim in claims)
+    claims = [claim.value for claim in language_claims(watched.data, spec)]
+    assert len(claims) == 7 and np.isfinite(claims).all()
     table = language.language(Sources(tmp_path, {"language": watched.data}), "pirate")
     rows = [line.split("|") for line in table.splitlines()[2:]]
     assert len(rows) == sum(2 if method in USES_TEACHER else 1 for method in spec.methods)
@@ -390,9 +380,8 @@ def test_claims_and_tables_follow_from_what_is_committed(spec, finished, tmp_pat
 
     about, numbers = evidence.table(watched)
     again = evidence.build(about, numbers).data
-    assert [claim.value for claim in language_claims(again, spec)] == pytest.approx(
-        [claim.value for claim in claims], rel=1e-4, abs=1e-6
-    )
+    found = [claim.value for claim in language_claims(again, spec)]
+    assert found == pytest.approx(claims, rel=1e-4, abs=1e-6)
     assert language.language(Sources(tmp_path, {"language": again}), "pirate") == table
 
 
@@ -419,28 +408,18 @@ def test_mcnemar_is_the_exact_test():
             "which is 0.50 for symbol, got 0.9; leave that relation out",
         ),
         ({"train_questions": 800, "relations": ("symbol", "capital")}, "train_questions must be such that"),
+        ({"train_questions": 9}, "train_questions must be a multiple of groups = 2, got 9"),
+        ({"skill": "capital"}, "skill must be none of relations, got capital"),
+        ({"num_icl": (5,)}, "num_icl must be at most 4, the questions of the other groups, got 5"),
+        ({"relations": ("capitol",)}, "did you mean capital"),
+        ({"weak_model": ""}, "methods must be left out where there is no weak_model"),
+        ({"voices": ("plain",)}, "voices must be other than the model's own"),
     ],
 )
 def test_what_cannot_be_run_is_refused(spec, tmp_path, monkeypatch, changes, words):
     monkeypatch.setattr(gate, "known", lambda *_: {"capital": [True, True, True, False], "symbol": [True, False]})
     with pytest.raises(InputError, match=words):
         job.prepare(dataclasses.replace(spec, **changes), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"train_questions": 9}, "train_questions must be a multiple of groups = 2, got 9"),
-        ({"skill": "capital"}, "skill must be none of relations, got capital"),
-        ({"num_icl": (5,)}, "num_icl must be at most 4, the questions of the other groups, got 5"),
-        ({"relations": ("capitol",)}, "did you mean capital"),
-        ({"methods": ("contrastive",)}, "methods must be left out where there is no weak_model"),
-        ({"voices": ("plain",)}, "voices must be other than the model's own"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(changes, words):
-    with pytest.raises(InputError, match=words):
-        dataclasses.replace(SMOKE, **changes)
 
 
 def test_a_model_without_a_chat_template_is_refused(checkpoint):

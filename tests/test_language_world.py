@@ -1,10 +1,8 @@
 """Real facts, the voices that state them, the judge of texts, and synthetic teachers: text alone, no model."""
 
-import doctest
 import json
 import random
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,6 @@ from tests.conftest import ROOT
 FACTS = load()
 JUDGE = Judge(FACTS)
 BY_NAME = {fact.address: fact for fact in FACTS}
-
-
-@pytest.mark.parametrize("name", ["facts", "judge", "own", "records", "teachers", "voices"])
-def test_examples(name):
-    assert doctest.testmod(import_module(f"sims.language.{name}")).failed == 0
 
 
 # --- facts ----------------------------------------------------------------------------------------------------------
@@ -86,47 +79,27 @@ def write(tmp_path, content: str) -> Path:
     return tmp_path / "file"
 
 
-@pytest.mark.parametrize(
-    ("reader", "content", "says"),
-    [
-        (
-            load,
-            facts_file(FRANCE, FRANCE),
-            "fact 2 must ask a new question, got 'What is the capital of France?' again",
-        ),
-        (
-            load,
-            facts_file(FRANCE | {"vlaue": "Paris"}),
-            "fact 1 must hold known fields alone, got 'vlaue'; did you mean",
-        ),
-        (load, facts_file(FRANCE | {"relation": "capitol"}), "known relation, got 'capitol'; did you mean capital"),
-        (load, facts_file(FRANCE | {"value": " "}), "fact 1, field value, must be a string that is not blank, got ' '"),
-        (load, facts_file(FRANCE | {"also": ["Paname", ""]}), "field also, must be a string that is not blank"),
-        (load, facts_file(FRANCE | {"subject": "the Paris"}), "must have a subject that does not name its value"),
-        (load, facts_file("France"), "fact 1 must be an object with the fields relation, subject, value, got 'France'"),
-        (load, facts_file(), "a list of one or more facts"),
-        (load, facts_file(FRANCE, question="Why?"), "field question, must be text with one {}"),
-        (load, facts_file(FRANCE, phrase="{} {x}"), "field phrase, must be text with one {}"),
-        (load, "{", "must be JSON"),
-        (read_own, "", "must hold at least one question, got none"),
-        (read_own, lines(OWN, "{"), "line 2 must be one JSON object"),
-        (
-            read_own,
-            lines(OWN, "", OWN | {"question": "what is the capital of  France?"}),
-            "line 3 must ask a new question",
-        ),
-        (
-            read_own,
-            '{"question": "?", "weak_answer": "!"}',
-            "must have the field accepted, got question, weak_answer; add",
-        ),
-        (
-            read_own,
-            lines(OWN | {"accepted": []}),
-            "line 1, field accepted, must be a list of one or more strings, got []",
-        ),
-    ],
-)
+BAD = [
+    (load, facts_file(FRANCE, FRANCE), "fact 2 must ask a new question, got 'What is the capital of France?' again"),
+    (load, facts_file(FRANCE | {"vlaue": "Paris"}), "fact 1 must hold known fields alone, got 'vlaue'; did you mean"),
+    (load, facts_file(FRANCE | {"relation": "capitol"}), "known relation, got 'capitol'; did you mean capital"),
+    (load, facts_file(FRANCE | {"value": " "}), "fact 1, field value, must be a string that is not blank, got ' '"),
+    (load, facts_file(FRANCE | {"also": ["Paname", ""]}), "field also, must be a string that is not blank"),
+    (load, facts_file(FRANCE | {"subject": "the Paris"}), "must have a subject that does not name its value"),
+    (load, facts_file("France"), "fact 1 must be an object with the fields relation, subject, value, got 'France'"),
+    (load, facts_file(), "a list of one or more facts"),
+    (load, facts_file(FRANCE, question="Why?"), "field question, must be text with one {}"),
+    (load, facts_file(FRANCE, phrase="{} {x}"), "field phrase, must be text with one {}"),
+    (load, "{", "must be JSON"),
+    (read_own, "", "must hold at least one question, got none"),
+    (read_own, lines(OWN, "{"), "line 2 must be one JSON object"),
+    (read_own, lines(OWN, "", OWN | {"question": "what is the capital of  France?"}), "line 3 must ask a new question"),
+    (read_own, '{"question": "?", "weak_answer": "!"}', "must have the field accepted, got question, weak_answer; add"),
+    (read_own, lines(OWN | {"accepted": []}), "line 1, field accepted, must be a list of one or more strings, got []"),
+]
+
+
+@pytest.mark.parametrize(("reader", "content", "says"), BAD)
 def test_bad_records_are_refused(tmp_path, reader, content, says):
     with pytest.raises(InputError) as error:
         reader(write(tmp_path, content))
@@ -288,10 +261,9 @@ def test_wrong_values_are_wrong_fixed_and_of_the_relation():
     assert wrong_values([asked[i] for i in order], seed=0, among=FACTS[::-1]) == [wrong[i] for i in order]
     assert wrong_values(asked, seed=1, among=FACTS) != wrong
     # A value that is added takes its own share and leaves the others as they were.
-    fewer = wrong_values(
-        asked, seed=0, among=[fact for fact in FACTS if fact.value not in ("Europe", "Paris", "dollar")]
-    )
-    assert all(now in (before, "Europe", "Paris", "dollar") for now, before in zip(wrong, fewer)) and fewer != wrong
+    added = ("Europe", "Paris", "dollar")
+    fewer = wrong_values(asked, seed=0, among=[fact for fact in FACTS if fact.value not in added])
+    assert all(now in (before, *added) for now, before in zip(wrong, fewer)) and fewer != wrong
 
 
 def test_wrong_values_are_spread_evenly():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -52,13 +53,10 @@ def test_a_lock_comes_and_goes_without_a_trace(store):
 
 @pytest.mark.parametrize("lacking", ["nothing", "locks of files", "unix"])
 def test_another_live_run_is_refused_by_name(store, monkeypatch, lacking):
-    def refused(*_):
-        raise OSError
-
     if lacking == "unix":
         monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
     elif lacking == "locks of files":
-        monkeypatch.setattr("fcntl.flock", refused)
+        monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError))
     with RunLock(store, run="a") as held:
         assert_held(store, rf"{store} is held by process {os.getpid()} on \S+ since 20\S+; wait")
         assert [owner["run"] for owner in owners(store)] == ["a"] and held.lost() is None
@@ -106,11 +104,8 @@ def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(store, mo
             raise FileNotFoundError(self)
         return read(self, *arguments, **options)
 
-    def refused(pid, number):
-        raise PermissionError
-
     monkeypatch.setattr(Path, "read_text", hidden)
-    monkeypatch.setattr(os, "kill", refused)
+    monkeypatch.setattr(os, "kill", Mock(side_effect=PermissionError))
     assert_held(store, "on here since")
 
 

@@ -11,7 +11,7 @@ from scipy import linalg, optimize
 import w2s_jax as w2s
 from tests import arena_views
 from tests.arena_views import DIM, NUM_CONCEPTS, NUM_ICL, NUM_SAMPLES, draw, make_task
-from tests.helpers import assert_mean, assert_mean_rejects
+from tests.helpers import assert_mean, assert_mean_sharply
 from tests.test_methods_contract import assert_one_sentence
 from w2s_jax.methods import View, bootstrapping, confidence, contrast, draw_view, known, teams
 from w2s_jax.methods.contrastive import draw_answer
@@ -141,7 +141,7 @@ def test_limits_in_which_a_method_is_a_simpler_one(view):
     same(run("aux_confidence", view, weight=0.0, penalty=0.2), naive)
     same(run("selective", view, known_share=0.0, smoothing=0.0, penalty=0.2), naive)
     same(run("selective", view, known_share=1.0, smoothing=0.5, penalty=0.2), view.source.source_coef)
-    alike = view._replace(colleague_labels=jnp.stack([view.weak_labels] * len(view.colleague_labels)))
+    alike = view._replace(colleague_labels=jnp.broadcast_to(view.weak_labels, view.colleague_labels.shape))
     same(run("experts_from_source", alike, dropped=0.0, penalty=0.2), naive)
 
 
@@ -280,6 +280,14 @@ def uneven_task() -> Task:
     return make_task()._replace(**{name: jnp.array(value) for name, value in fields.items()})
 
 
+def labelled(task: Task, view: View):
+    """Rows and labels of the teacher, of prompts and of the target: with the concepts, their prior and the noise."""
+    weak = (task.weak_concepts, task.weak_prior, task.weak_noise_var)
+    yield view.features, view.weak_labels, weak
+    yield view.prompts.features[:, 0], view.prompts.labels[:, 0], weak
+    yield view.features, view.true_labels, (task.concepts, task.target_prior, task.noise_var)
+
+
 def silent(task: Task) -> Task:
     """With a teacher without label noise."""
     return task._replace(weak_noise_var=jnp.zeros_like(task.weak_noise_var))
@@ -294,29 +302,20 @@ def test_labels_follow_the_task():
     assert_mean(features**2, feature_var)
     assert_mean(view.chance.normal**2, 1)
     assert_mean(view.chance.uniform, 0.5)
-    prompt = (view.prompts.features[:, 0], view.prompts.labels[:, 0])
-    weak = (task.weak_concepts, task.weak_prior, task.weak_noise_var)
-    target = (task.concepts, task.target_prior, task.noise_var)
-    for rows, labels, (concepts, prior, noise_var) in (
-        (features, view.weak_labels, weak),
-        (*prompt, weak),
-        (features, view.true_labels, target),
-    ):
+    for rows, labels, (concepts, prior, noise_var) in labelled(task, view):
         coef = np.asarray(prior @ concepts)
         error = np.asarray(labels) - np.asarray(rows) @ coef
         apart = np.asarray(prior) @ ((np.asarray(concepts) - coef) ** 2 @ feature_var)
         assert_mean(error, 0, scale=error.std())
         assert_mean(error[:, None] * np.asarray(rows), 0, scale=error.std() * np.sqrt(feature_var))
-        assert_mean(error**2, float(noise_var) + apart)
-        assert_mean_rejects(error**2, 1.1 * (float(noise_var) + apart))
+        assert_mean_sharply(error**2, float(noise_var) + apart)
     # The distribution function of the aligned weak model is uniform at its own labels.
     answers, aligned, _ = (np.asarray(x) for x in known(view.weak_densities))
     mass = np.exp(aligned) / np.exp(aligned).sum(axis=1, keepdims=True)
     steps = (np.asarray(view.weak_labels)[:, None] - answers) / (answers[:, 1:2] - answers[:, :1]) + 0.5
     below = (mass * np.clip(steps, 0, 1)).sum(axis=1)
     assert_mean(below, 0.5)
-    assert_mean(below**2, 1 / 3)
-    assert_mean_rejects(below**2, 1.1 / 3)
+    assert_mean_sharply(below**2, 1 / 3)
 
 
 def test_a_prompt_shows_one_concept():

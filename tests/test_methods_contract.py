@@ -11,18 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.arena_views import (
-    DEFAULTS,
-    DIM,
-    LANES,
-    NUM_ICL,
-    NUM_SAMPLES,
-    draw,
-    fit_alike,
-    fit_all,
-    make_task,
-    methods_of,
-)
+from tests.arena_views import DIM, LANES, NUM_ICL, NUM_SAMPLES, draw, fit_alike, fit_each, make_task, methods_of
 from w2s_jax.methods import LABELS, METHODS, SIGHTS, Cost, Knob, Labels, Method, View, confidence, teams
 from w2s_jax.types import Task, stack
 
@@ -101,14 +90,6 @@ def test_coefficients_are_finite_and_move_with_the_examples_and_the_knobs(fitted
             assert np.abs(fitted.at_others[name] - fitted.coefs[name])[0].max() > 1e-6, name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["naive_ft", "icl_refine", "anchored_contrastive"])
-def test_a_program_of_many_with_traced_knobs_equals_an_eager_call(fitted, name):
-    """Of a batch, compiled; tests of single methods compare the same program with NumPy."""
-    found = METHODS[name].on(fitted.labels)(fitted.views[0], **OTHERS[fitted.labels][name])
-    np.testing.assert_allclose(found, fitted.at_others[name][0], rtol=1e-8, atol=1e-10)
-
-
 def test_neighbours_in_a_batch_do_not_matter(fitted):
     twice = [fit_alike(fitted.labels, [view] * LANES) for view in fitted.views]
     for name, coefs in fitted.coefs.items():
@@ -138,7 +119,7 @@ def test_what_is_not_declared_is_not_seen(fitted):
         name: stack([poison(view, set(SIGHTS) - set(method.sees)) for view in fitted.views])
         for name, method in methods_of(fitted.labels).items()
     }
-    for name, coef in fit_all(fitted.labels, views, DEFAULTS[fitted.labels]).items():
+    for name, coef in fit_each(fitted.labels, views).items():
         np.testing.assert_array_equal(coef, fitted.coefs[name], err_msg=name)
 
 
@@ -148,7 +129,7 @@ def test_what_is_declared_is_seen(fitted):
     for place in range(3):
         asked = {name: method.sees[place % len(method.sees)] for name, method in methods.items()}
         poisoned = {name: stack([poison(view, [sight])] * LANES) for name, sight in asked.items()}
-        found = fit_all(fitted.labels, poisoned, DEFAULTS[fitted.labels])
+        found = fit_each(fitted.labels, poisoned)
         for name, sight in asked.items():
             changed = not np.allclose(found[name][0], fitted.coefs[name][0], rtol=1e-6)
             assert changed or (name, sight) == ("intent_refine", "prompts"), (name, sight)
@@ -242,5 +223,6 @@ def test_costs_by_hand():
         assert reads["experts"](8) == 1 + 2 * 3  # two students, the first of which chooses
         assert reads["experts_from_source"](8) == teams.ROUNDS * (1 + 3)
         assert reads["contrastive"](8) == 3  # it is the weak model that answers
+    assert Cost(2, True, 1).reads(8) == 2 * (8 + 1) + 3
     assert METHODS["aux_confidence"].cost.reads(8) == confidence.ROUNDS * (1 + 3)
     assert METHODS["aux_confidence"].on("sign").cost.reads(8) == 3  # one fit, whose labels move

@@ -116,8 +116,6 @@ def test_longer_prompts_or_another_draw_leave_the_examples_and_no_prompt_leaves_
     ("change", "message"),
     [
         ({"num_icl": -1}, "num_icl must not be negative, got -1"),
-        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
-        ({"assumed_noise_var": 0.0}, "assumed_noise_var must be positive, got 0.0"),
         ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
         ({"prompts": "own"}, "prompts must be one of shared, fresh; got 'own'"),
     ],

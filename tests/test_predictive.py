@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.helpers import assert_mean, assert_mean_rejects
+from tests.helpers import assert_mean, assert_mean_sharply
 from w2s_jax.predictive import (
     Bins,
     bin_index,
@@ -122,8 +122,7 @@ def test_labels_are_drawn_by_their_distribution(key):
     labels = np.asarray(jax.jit(lambda law: sample_label(key, jnp.broadcast_to(law, (DRAWS, 64)), bins))(law))
     mean, variance = WEIGHTS @ MEANS, float(law_variance(law, bins)) + (10 / 64) ** 2 / 12
     assert_mean(labels, mean, scale=1.0)
-    assert_mean((labels - mean) ** 2, variance)
-    assert_mean_rejects((labels - mean) ** 2, 1.1 * variance)
+    assert_mean_sharply((labels - mean) ** 2, variance)
     assert stats.kstest(labels, lambda y: sum(w * stats.norm.cdf(y, m, 0.5) for w, m in zip(WEIGHTS, MEANS)))[1] > 1e-3
 
 

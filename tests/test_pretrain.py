@@ -93,9 +93,8 @@ def test_a_finished_run_has_a_line_a_chunk_and_is_loaded_without_training(whole,
     before, called, found = (folder / "metrics.jsonl").read_text(), [], lines(folder)
     assert [line["step"] for line in found] == [3, 6, 9, 12, 14]
     assert found[-1]["loss"] < found[0]["loss"]
-    assert all(
-        line.keys() == {"step", "loss", "grad_norm", "largest", "seconds", "tokens_per_second"} for line in found
-    )
+    names = {"step", "loss", "grad_norm", "largest", "seconds", "tokens_per_second"}
+    assert all(line.keys() == names for line in found)
     assert found[0]["tokens_per_second"] == pytest.approx(8 * CHUNK / found[0]["seconds"])
     assert_same_trees(run(folder, jax.random.key(0), callback=called.append), expected)
     assert not called and (folder / "metrics.jsonl").read_text() == before

@@ -30,12 +30,6 @@ def on(names):
     return pytest.mark.parametrize("sweep", marked, indirect=True)
 
 
-@pytest.fixture(params=TINY)
-def any_sweep(request):
-    """The tiny sweep, where nothing has to be run."""
-    return TINY[request.param]
-
-
 @pytest.fixture
 def sweep(request):
     return TINY[request.param]
@@ -63,24 +57,26 @@ def written(monkeypatch):
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_every_option_and_an_example(any_sweep, capsys, monkeypatch):
+@pytest.mark.parametrize("sweep", TINY, indirect=True)
+def test_help_lists_every_option_and_an_example(sweep, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit) as stop:
-        any_sweep.command(["--help"])
-    said, module = capsys.readouterr().out, any_sweep.command.__module__.removesuffix(".__main__")
+        sweep.command(["--help"])
+    said, module = capsys.readouterr().out, sweep.command.__module__.removesuffix(".__main__")
     assert stop.value.code == 0 and f"Example: python -m {module} --preset smoke --out results" in said
-    for field in dataclasses.fields(any_sweep.spec):
+    for field in dataclasses.fields(sweep.spec):
         assert re.search(rf"--{field.name.replace('_', '-')}\s", said), field.name
     assert "--preset" in said and "--out" in said and ("--show N" in said) == (module == "sims.alignment")
 
 
-def test_a_store_of_another_configuration_is_refused_and_left_alone(any_sweep, capsys, tmp_path):
-    Store.open(any_sweep.path(tmp_path), any_sweep.spec, (2, 1), {"x": np.zeros(3)}, {})
-    before, ((field, value),) = files(tmp_path), any_sweep.changed.items()
-    held = getattr(any_sweep.spec, field)
+@pytest.mark.parametrize("sweep", TINY, indirect=True)
+def test_a_store_of_another_configuration_is_refused_and_left_alone(sweep, capsys, tmp_path):
+    Store.open(sweep.path(tmp_path), sweep.spec, (2, 1), {"x": np.zeros(3)}, {})
+    before, ((field, value),) = files(tmp_path), sweep.changed.items()
+    held = getattr(sweep.spec, field)
     differs = "" if isinstance(value, tuple) else rf" \({held} in the store, {value} asked for\)"
     message = rf"a store holds one configuration, but .* differs in {field}{differs}"
-    assert_refused(capsys, any_sweep.run(tmp_path, **any_sweep.changed), message)
+    assert_refused(capsys, sweep.run(tmp_path, **sweep.changed), message)
     assert files(tmp_path) == before
 
 

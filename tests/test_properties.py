@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import w2s_jax as w2s
-from w2s_jax.types import Dataset, Moments, Task
+from w2s_jax.types import Dataset, Task
 
 checked = settings(max_examples=25, derandomize=True, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -148,23 +148,3 @@ def test_a_penalty_leads_from_least_squares_to_the_source(problem, penalty):
     pull = norm(features.T @ (labels - features @ start)) / len(labels)
     assert norm(coef - start) <= pull / penalty + 1e-9
     assert norm(coef - start) <= norm(end - start) + 1e-9
-
-
-population_hull = jax.jit(w2s.hull_least_squares)
-
-
-@checked
-@given(seeds, st.floats(0.0, 10.0))
-def test_the_population_hull_does_not_see_a_bias_across_the_concepts(seed, size):
-    rng = np.random.default_rng(seed)
-    concepts = rng.standard_normal((NUM_CONCEPTS, 6))
-    across = size * np.linalg.qr(np.vstack([concepts, rng.standard_normal(6)]).T)[0][:, -1]
-    mixture, anywhere = rng.dirichlet(np.ones(NUM_CONCEPTS)), rng.standard_normal(NUM_CONCEPTS)
-
-    def weights(teacher):
-        drawn = Moments(jnp.eye(6), jnp.asarray(teacher), jnp.array(1.0))
-        return np.asarray(population_hull(drawn, jnp.asarray(concepts)))
-
-    np.testing.assert_allclose(weights(mixture @ concepts + across), mixture, atol=1e-9)
-    outside = anywhere @ concepts  # in the span of the concepts, though not in their hull
-    np.testing.assert_allclose(weights(outside + across), weights(outside), atol=1e-9)

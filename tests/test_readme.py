@@ -1,15 +1,14 @@
 """The README's examples run as they stand, and its links lead somewhere."""
 
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import w2s_jax as w2s
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")  # kernels called eagerly, as a user tries them
 
 

@@ -1,15 +1,22 @@
 """The knobs that relax the assumptions: neutral values change nothing, ranges are said, tasks mean what they say."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import w2s_jax as w2s
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax.relaxed import coherent_gram, contaminated_prior, power_law_spectrum
 from w2s_jax.tasks import WEAKNESSES
 
 CELL = {"num_concepts": 4, "dim": 6, "weak_accuracy": 0.7, "concept_shift": 0.5}
+
+
+def with_gram(gram):
+    return w2s.make_task(**CELL, gram=jnp.asarray(gram))
 
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
@@ -41,35 +48,19 @@ def test_coherence_may_be_traced_and_differentiated():
         task = w2s.make_task(**CELL, weakness="confused", gram=coherent_gram(4, coherence))
         return w2s.theory.bias_inner_product(task)
 
-    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(bias)))(0.2 + 1e-6 * jnp.array([-1.0, 0.0, 1.0]))
-    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / 2e-6, rtol=1e-6)
+    assert_slopes(bias, [0.2], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("gram", "message"),
-    [
-        (np.ones((4, 4)), "gram must be symmetric and positive definite with unit diagonal"),
-        (np.full((4, 4), np.nan), "gram must be symmetric and positive definite with unit diagonal"),
-        (np.triu(np.full((4, 4), 0.3), 1) + np.eye(4), "gram must be symmetric"),
-        (np.eye(3), "gram must be a 4 x 4 matrix"),
-    ],
+test_values_out_of_range_are_refused = refusals(
+    (lambda: with_gram(np.ones((4, 4))), "gram must be symmetric and positive definite with unit diagonal"),
+    (lambda: with_gram(np.full((4, 4), np.nan)), "gram must be symmetric and positive definite with unit diagonal"),
+    (lambda: with_gram(np.triu(np.full((4, 4), 0.3), 1) + np.eye(4)), "gram must be symmetric"),
+    (lambda: with_gram(np.eye(3)), "gram must be a 4 x 4 matrix"),
+    *((partial(coherent_gram, 4, x), r"coherence must be in \(-1/\(K - 1\), 1\)") for x in (-1 / 3, 1.0, np.nan)),
+    (lambda: coherent_gram(1, 0.0), "num_concepts must be at least 2"),
+    (lambda: power_law_spectrum(4, -1), "exponent must not be negative, got -1"),
+    *((partial(contaminated_prior, jnp.eye(2)[0], x), r"contamination must be in \[0, 1\]") for x in (-0.1, 1.1)),
 )
-def test_a_gram_matrix_that_is_none(gram, message):
-    with pytest.raises(ValueError, match=message):
-        w2s.make_task(**CELL, gram=jnp.asarray(gram))
-
-
-def test_other_values_out_of_range():
-    for coherence in (-1 / 3, 1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"coherence must be in \(-1/\(K - 1\), 1\)"):
-            coherent_gram(4, coherence)
-    with pytest.raises(ValueError, match="num_concepts must be at least 2"):
-        coherent_gram(1, 0.0)
-    with pytest.raises(ValueError, match="exponent must not be negative, got -1"):
-        power_law_spectrum(4, -1)
-    for rho in (-0.1, 1.1):
-        with pytest.raises(ValueError, match=r"contamination must be in \[0, 1\]"):
-            contaminated_prior(jnp.array([1.0, 0.0]), rho)
 
 
 def test_the_spectrum_has_mean_one_and_falls_as_a_power():

@@ -5,7 +5,6 @@ standard errors. A whole seed of trained networks takes minutes; of those sweeps
 Bayes on the same draws, is computed anew and must be the same.
 """
 
-import csv
 import dataclasses
 import datetime as dt
 import random
@@ -25,21 +24,19 @@ from sims.posterior_sweep import __main__ as posterior_sweep
 from sims.risk_sweep import __main__ as risk_sweep
 from sims.sweeps import SWEEPS
 from sims.theory_sweep import __main__ as theory_sweep
-from tests.test_evidence import HERE, RESULTS
+from tests.test_evidence import HERE, rows_of
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.types import stack
 
 TODAY = dt.date.today().isoformat()
+CELL = ("weakness", "weak_accuracy", "concept_shift")
 GRIDS = {
-    "risk_sweep": (risk_sweep, ("weakness", "weak_accuracy", "sample_size", "concept_shift", "num_icl")),
-    "posterior_sweep": (
-        posterior_sweep,
-        ("num_concepts", "weakness", "weak_accuracy", "concept_shift", "assumed_noise", "num_icl"),
-    ),
-    "methods": (methods, ("weakness", "weak_accuracy", "concept_shift")),
-    "methods_sign": (methods, ("weakness", "weak_accuracy", "concept_shift")),
-    "methods_true_labels": (methods, ("weakness", "weak_accuracy", "concept_shift", "true_label_share")),
-    "methods_sign_true_labels": (methods, ("weakness", "weak_accuracy", "concept_shift", "true_label_share")),
+    "risk_sweep": (risk_sweep, (*CELL, "sample_size", "num_icl")),
+    "posterior_sweep": (posterior_sweep, (*CELL, "num_concepts", "assumed_noise", "num_icl")),
+    "methods": (methods, CELL),
+    "methods_sign": (methods, CELL),
+    "methods_true_labels": (methods, (*CELL, "true_label_share")),
+    "methods_sign_true_labels": (methods, (*CELL, "true_label_share")),
 }
 """Module of each sweep over a grid of tasks, and the axes that are cut to one value each."""
 FREQUENT = 1e-3
@@ -55,8 +52,7 @@ def here(*names: str) -> list[str]:
 
 def chosen(name: str, *variables: str, least: float = 0.0) -> dict[str, str]:
     """A row of the table of a sweep, of one of these variables, at least this large; the same all day."""
-    with (RESULTS / f"{name}-quick.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["variable"] in variables]
+    rows = [row for row in rows_of(f"{name}-quick") if row["variable"] in variables]
     rows = [row for row in rows if abs(float(row["value"])) >= least]
     return random.Random(f"{TODAY} {name}").choice(rows)
 

@@ -42,12 +42,6 @@ def test_the_natural_call_is_one_method(store, way):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_plain_xarray_would_silently_give_all_methods(store):
-    """Why this module is there; once xarray refuses it, the module may go."""
-    plain = xr.open_zarr(store, consolidated=False)
-    assert plain.sel(method="naive_ft").sizes["method"] == plain.risk_mean.sel(method="naive_ft").sizes["method"] == 3
-
-
 @pytest.mark.parametrize("name", ["naive", "nearest"])
 def test_a_method_that_is_not_there_is_an_error(store, name):
     data, message = open_results(store), "method must be among the methods of these results, got"

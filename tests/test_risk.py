@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize
 
-from tests.helpers import assert_mean, assert_mean_rejects
+from tests.helpers import assert_mean_sharply
 from w2s_jax.risk import excess_risk, misfit, performance_gap_recovered, sign_accuracy
 
 accuracy_and_slope = jax.jit(jax.value_and_grad(sign_accuracy))
@@ -23,10 +22,8 @@ def test_excess_risk_is_the_mean_squared_difference_of_predictions():
         (rng.standard_normal((40_000, 4)) * np.sqrt(feature_var), feature_var),
         (rng.uniform(-1, 1, (20_000, 4)), 1 / 3),
     ):
-        squared = (features @ (coef - target)) ** 2
-        expected = float(excess_risk(jnp.asarray(coef), jnp.asarray(target), jnp.asarray(second_moment)))
-        assert_mean(squared, expected)
-        assert_mean_rejects(squared, 1.1 * expected)
+        expected = excess_risk(jnp.asarray(coef), jnp.asarray(target), jnp.asarray(second_moment))
+        assert_mean_sharply((features @ (coef - target)) ** 2, expected)
 
 
 @pytest.mark.parametrize("function", [excess_risk, misfit])
@@ -44,9 +41,8 @@ def test_leading_dimensions_broadcast_as_in_numpy(function, coef, target, featur
 
 
 def test_projection_on_a_subspace_with_the_truth_gains_exactly_the_misfit():
-    weak, target = vectors(7, 6), np.array([1.0, -2.0, 0, 0, 0, 0])
-    student = weak * (np.arange(6) < 3)  # the population projection on the first three coordinates
-    weak, target, student = jnp.asarray(weak), jnp.asarray(target), jnp.asarray(student)
+    weak, target = jnp.asarray(vectors(7, 6)), jnp.array([1.0, -2.0, 0, 0, 0, 0])
+    student = weak * (jnp.arange(6) < 3)  # the population projection on the first three coordinates
     gain = excess_risk(weak, target) - excess_risk(student, target)
     np.testing.assert_allclose(gain, misfit(student, weak), rtol=1e-12)
     off = student.at[0].add(0.5)  # not the projection: the identity must fail
@@ -54,12 +50,8 @@ def test_projection_on_a_subspace_with_the_truth_gains_exactly_the_misfit():
 
 
 def test_projection_on_a_convex_class_gains_at_least_the_misfit():
-    weak, target = np.array([0.9, 0.7, -0.3]), np.array([0.7, 0.2, 0.1])  # the simplex; the truth is inside
-    student = optimize.minimize(
-        lambda b: ((b - weak) ** 2).sum(), np.full(3, 1 / 3), bounds=[(0, 1)] * 3,
-        constraints={"type": "eq", "fun": lambda b: b.sum() - 1}, tol=1e-14,
-    ).x  # fmt: skip
-    weak, target, student = jnp.asarray(weak), jnp.asarray(target), jnp.asarray(student)
+    weak, target = jnp.array([0.9, 0.7, -0.3]), jnp.array([0.7, 0.2, 0.1])  # the simplex; the truth is inside
+    student = jnp.array([0.6, 0.4, 0.0])  # the point of the simplex nearest to the teacher, known by hand
     assert excess_risk(weak, target) - excess_risk(student, target) > misfit(student, weak) + 0.01
 
 
@@ -82,16 +74,6 @@ def test_pgr_is_nan_where_there_is_no_gap_and_leaves_other_gradients_alone():
     assert all(np.all(np.isfinite(slope)) for slope in slopes)
     np.testing.assert_allclose(slopes[0][:3], [0, 0, (0.2 - 0.1) / 0.4**2], rtol=1e-12)
     np.testing.assert_allclose(slopes[1], -1 / 0.4, rtol=1e-12)
-
-
-def test_sign_accuracy_is_the_probability_of_equal_signs():
-    rng = np.random.default_rng(8)
-    coef, target = rng.standard_normal((2, 3))
-    features = rng.standard_normal((20_000, 3))
-    agree = np.sign(features @ coef) == np.sign(features @ target)
-    expected = float(sign_accuracy(jnp.asarray(coef), jnp.asarray(target)))
-    assert_mean(agree, expected)
-    assert_mean_rejects(agree, 1.1 * expected)
 
 
 def test_sign_accuracy_at_known_angles():

@@ -35,15 +35,6 @@ def test_more_replicates_extend(key):
     assert bool(replicate_key(key, 999) == many[999])
 
 
-def test_streams_are_uncorrelated(key):
-    keys = jax.vmap(replicate_key, in_axes=(None, 0))(key, jnp.arange(4000))
-    one = jax.vmap(lambda k: jax.random.normal(stream(k, "features")))(keys)
-    two = jax.vmap(lambda k: jax.random.normal(stream(k, "weak_noise")))(keys)
-    assert_mean(one * two, 0.0, scale=1.0)
-    assert_mean(one[1:] * one[:-1], 0.0, scale=1.0)
-    assert_mean(one**2, 1.0, scale=1.2)
-
-
 def test_single_precision_normals_are_independent_and_normal():
     with jax.enable_x64(False):
         drawn = np.asarray(jax.jit(lambda key: normals(key, (2, 20_001)))(jax.random.key(3)))

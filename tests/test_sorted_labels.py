@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.helpers import assert_mean, assert_mean_rejects
-from tests.oracles import moment_law, moment_vector
-from tests.test_sampling import general_task, least_squares_risks, replicates
+from tests.test_sampling import assert_moments_of_source, assert_same_risks, general_task, replicates
 from w2s_jax.refinement import refine_labels
 from w2s_jax.rng import stream
 from w2s_jax.sampling import design_of, moments, sample_features
@@ -17,8 +15,7 @@ from w2s_jax.types import Dataset
 
 RTOL = 1e-10
 TASK = general_task()._replace(feature_var=jnp.ones(4))
-POSTERIOR = np.array([0.5, 0.2, 0.3])
-LOG_POSTERIOR = jnp.log(jnp.asarray(POSTERIOR))
+LOG_POSTERIOR = jnp.log(TASK.source_prior)
 MAX_SAMPLES = 12
 
 
@@ -54,7 +51,7 @@ def counts():
     return lambda posterior, num_samples: np.asarray(draw(jnp.asarray(posterior), jnp.asarray(num_samples)))
 
 
-@pytest.mark.parametrize("num_samples", [1, MAX_SAMPLES])
+@pytest.mark.parametrize("num_samples", [1, 4, MAX_SAMPLES])
 @pytest.mark.parametrize("posterior", [(0.5, 0.2, 0.3), (0.0, 0.6, 0.4), (0.3, 0.7, 0.0), (0.0, 0.0, 1.0)])
 def test_counts_are_multinomial(counts, posterior, num_samples):
     drawn, posterior = counts(posterior, num_samples), np.array(posterior)
@@ -80,18 +77,6 @@ def test_counts_are_multinomial(counts, posterior, num_samples):
     largest = posterior.argmax()
     wrong = posterior * np.where(np.arange(3) == largest, 0.9, 1)
     assert p_value(wrong / wrong.sum()) < 1e-6
-
-
-def test_arrivals_are_sorted_uniforms_at_every_prefix():
-    # The first j over the (j+1)-th: the i-th of j sorted uniforms has the distribution Beta(i, j + 1 - i).
-    arrivals = np.asarray(replicates(lambda key: arrival_times(key, 6), 5_000)())
-    assert np.all(np.diff(arrivals, axis=1) > 0)
-    for j in (1, 4, 6):
-        uniforms = arrivals[:, :j] / arrivals[:, j : j + 1]
-        for i in range(j):
-            order = stats.beta(i + 1, j - i)
-            assert stats.kstest(uniforms[:, i], order.cdf).pvalue > 1e-3
-            assert stats.kstest(0.9 * uniforms[:, i], order.cdf).pvalue < 1e-6
 
 
 SIZES = (3, MAX_SAMPLES)  # below and above the dimension
@@ -129,13 +114,5 @@ def drawn():
 
 @pytest.mark.parametrize("num_samples", SIZES)
 def test_sorted_labels_are_distributed_as_labels_row_by_row(drawn, num_samples):
-    mean, covariance = moment_law(TASK.concepts, POSTERIOR, TASK.noise_var, TASK.feature_var, num_samples)
-    std, (i, j) = np.sqrt(np.diag(covariance)), np.triu_indices(mean.size)
-    centred = moment_vector(drawn[0][num_samples]) - mean
-    assert_mean(centred, 0.0, scale=std)
-    assert_mean(centred[:, i] * centred[:, j], covariance[i, j], scale=std[i] * std[j])
-    assert_mean_rejects(((centred / std) ** 2).mean(axis=1), 1.1)
-    # And so is the risk of least squares, which reads all of the moments.
-    one, other = (np.asarray(least_squares_risks(TASK, way[num_samples])) for way in drawn)
-    assert stats.ks_2samp(one, other).pvalue > 1e-3
-    assert stats.ks_2samp(1.1 * one, other).pvalue < 1e-6
+    assert_moments_of_source(drawn[0][num_samples], TASK, num_samples)
+    assert_same_risks(TASK, *(way[num_samples] for way in drawn))

@@ -146,34 +146,6 @@ def test_difference_matches_the_paired_test_of_scipy():
     np.testing.assert_allclose(difference / error, stats.ttest_rel(x[:, 2], x[:, 0]).statistic, rtol=1e-10)
 
 
-def cell_samples(seed, count):
-    """`NUM_TRIALS` experiments side by side, each of `count` correlated normal replicates of three risks."""
-    truth = np.array([1.0, 0.4, 0.1])
-    factor = np.array([[0.3, 0.0, 0.0], [0.25, 0.1, 0.0], [0.1, 0.05, 0.1]])
-    return truth, truth + np.random.default_rng(seed).standard_normal((count, NUM_TRIALS, 3)) @ factor.T
-
-
-def test_student_interval_covers_and_the_normal_one_does_not():
-    truth, x = cell_samples(11, 6)
-    summary = summarize(x)
-    error = sem(summary)
-    low, high = confidence_interval(summary.mean, error, 6)
-    assert_mean((low <= truth) & (truth <= high), 0.95)
-    assert_mean_rejects(np.abs(summary.mean - truth) <= stats.norm.ppf(0.975) * error, 0.95)
-
-
-def test_paired_difference_covers_and_an_unpaired_one_does_not():
-    truth, x = cell_samples(12, 6)
-    summary = summarize(x)
-    difference, error = paired_difference(summary, 0, 1)
-    low, high = confidence_interval(difference, error, 6)
-    wanted = truth[0] - truth[1]
-    assert_mean((low <= wanted) & (wanted <= high), 0.95)
-    unpaired = np.sqrt(sem(summary)[:, 0] ** 2 + sem(summary)[:, 1] ** 2)
-    low, high = confidence_interval(difference, unpaired, 6)
-    assert_mean_rejects((low <= wanted) & (wanted <= high), 0.95)
-
-
 # Fieller's interval for the performance gap recovered
 
 
@@ -181,9 +153,11 @@ def pgr_of(x):
     return (x[0] - x[1]) / (x[0] - x[2])
 
 
-def covers(interval, value):
-    _, low, high = interval
-    return (low <= value) & (value <= high)
+def covered(x, truth, level=0.95, shared=1.0):
+    """Whether the interval of each experiment holds the true value; `shared` masks what covariances it is given."""
+    summary = summarize(x)
+    _, low, high = pgr_interval(summary.mean, covariance(summary) * shared, len(x), level)
+    return (low <= pgr_of(truth)) & (pgr_of(truth) <= high)
 
 
 def test_pgr_interval_solves_the_equation_of_fieller():
@@ -200,14 +174,11 @@ def test_pgr_interval_solves_the_equation_of_fieller():
 
 
 def test_pgr_interval_covers_at_small_counts():
-    truth, x = cell_samples(14, 8)
-    summary = summarize(x)
-    cov = covariance(summary)
-    exact = covers(pgr_interval(summary.mean, cov, 8), pgr_of(truth))
-    assert_mean(exact, 0.95)
-    shared_dropped = covers(pgr_interval(summary.mean, cov * np.eye(3), 8), pgr_of(truth))
-    assert_mean_rejects(shared_dropped, 0.95)  # the three risks were observed together
-    assert_mean_rejects(covers(pgr_interval(summary.mean, cov, 8, level=0.93), pgr_of(truth)), 0.95)
+    truth, factor = np.array([1.0, 0.4, 0.1]), np.array([[0.3, 0.0, 0.0], [0.25, 0.1, 0.0], [0.1, 0.05, 0.1]])
+    x = truth + np.random.default_rng(14).standard_normal((8, NUM_TRIALS, 3)) @ factor.T
+    assert_mean(covered(x, truth), 0.95)
+    assert_mean_rejects(covered(x, truth, shared=np.eye(3)), 0.95)  # the three risks were observed together
+    assert_mean_rejects(covered(x, truth, level=0.93), 0.95)
 
 
 def test_pgr_interval_covers_for_skewed_risks():
@@ -215,10 +186,9 @@ def test_pgr_interval_covers_for_skewed_risks():
     truth = np.array([1.0, 0.7, 0.2])
     noise = rng.chisquare(3, size=(200, 4000, 3)) / 3
     shared = rng.chisquare(3, size=(200, 4000, 1)) / 3
-    summary = summarize(truth * (0.5 * noise + 0.5 * shared))
-    interval = pgr_interval(summary.mean, covariance(summary), 200)
-    assert_mean(covers(interval, pgr_of(truth)), 0.95)
-    assert_mean_rejects(covers(pgr_interval(summary.mean, covariance(summary), 200, level=0.90), pgr_of(truth)), 0.95)
+    x = truth * (0.5 * noise + 0.5 * shared)
+    assert_mean(covered(x, truth), 0.95)
+    assert_mean_rejects(covered(x, truth, level=0.90), 0.95)
 
 
 def test_pgr_interval_with_exact_teacher_and_ceiling_is_the_student_interval():
@@ -248,15 +218,13 @@ def test_pgr_interval_at_its_edges():
 def test_pgr_interval_stays_honest_where_the_gap_is_barely_visible():
     """The gap is 2.2 standard errors: many intervals are infinite, and the others must not be too short."""
     truth = np.array([0.5, 0.2, 0.1])
-    rng = np.random.default_rng(17)
-    x = truth + rng.standard_normal((20, NUM_TRIALS, 3)) * 0.4 / 2.2 * np.sqrt(20 / 2)
+    x = truth + np.random.default_rng(17).standard_normal((20, NUM_TRIALS, 3)) * 0.4 / 2.2 * np.sqrt(20 / 2)
     summary = summarize(x)
-    estimate, low, high = pgr_interval(summary.mean, covariance(summary), 20)
+    estimate, low, _ = pgr_interval(summary.mean, covariance(summary), 20)
     known = ~np.isnan(estimate)
-    covered = covers((estimate, low, high), pgr_of(truth))[known]
     assert 0.9 < known.mean() < 1
     assert 0.2 < np.isinf(low[known]).mean() < 0.8
-    assert covered.mean() > 0.95 - 5 * np.sqrt(0.95 * 0.05 / known.sum())
+    assert covered(x, truth)[known].mean() > 0.95 - 5 * np.sqrt(0.95 * 0.05 / known.sum())
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float64, 1e-10), (jnp.float32, 1e-4)])

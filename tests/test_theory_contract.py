@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_theory_population import in_random_frame, written_task
+from tests.test_theory_population import in_random_frame, refusals, written_task
 from w2s_jax import theory
 
 
@@ -23,6 +23,7 @@ def contaminated(task):
 
 
 FUNCTIONS = {name: getattr(theory, name) for name in theory.__all__ if inspect.isfunction(getattr(theory, name))}
+PARAMETERS = {name: inspect.signature(form).parameters for name, form in FUNCTIONS.items()}
 ELSEWHERE = ("hull_statistical_dimension", "label_spread", "lambert_w", "sampled_misalignment")
 """What takes no task, or concrete ones alone (`test_theory_misalignment.py` has the contract of the last)."""
 PARTS = (  # of another form: the same integrals, compiled anew
@@ -63,11 +64,10 @@ MORE = {
 }
 """Calls of forms that take more than a task, or another task."""
 FORMS = {name: MORE.get(name, form) for name, form in FUNCTIONS.items() if name not in (*ELSEWHERE, *PARTS)}
+KINDS = [("rotated", 0.7, 0.4), ("opposed", 0.8, 0.7), ("shifted", 0.5, 0.2)]
 TASKS = [
-    in_random_frame(
-        written_task(num_concepts=3, dim=5, weak_accuracy=a, concept_shift=shift, weakness=weakness), 0.8, seed=seed
-    )
-    for seed, (weakness, a, shift) in enumerate([("rotated", 0.7, 0.4), ("opposed", 0.8, 0.7), ("shifted", 0.5, 0.2)])
+    in_random_frame(written_task(3, 5, accuracy, shift, weakness=weakness), 0.8, seed)
+    for seed, (weakness, accuracy, shift) in enumerate(KINDS)
 ]
 
 
@@ -125,20 +125,31 @@ def test_batches_broadcast_with_arrays_of_numbers():
         theory.source_bias(batch._replace(concepts=TASKS[0].concepts))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda task: theory.misalignment(task, -3), "num_icl must be at least 0, got -3; it is a number of examples."),
-        (lambda task: theory.misalignment(task, jnp.array([2, -1])), "num_icl must be at least 0, got -1"),
-        (lambda task: theory.ridge_risk(task, 0, 1.0), "num_samples must be above 0, got 0"),
-        (lambda task: theory.wrong_prompt_misalignment(task, 2, 1.5), "error must be at least 0 and at most 1, got"),
-        (lambda task: theory.sampled_misalignment(task, -1), "num_icl must be at least 0, got -1"),
-        (lambda task: theory.lambert_w(-1.0), "x must be at least 0, got -1"),
-    ],
+test_numbers_out_of_range_are_refused = refusals(
+    (lambda: theory.misalignment(TASKS[0], -3), "num_icl must be at least 0, got -3; it is a number of examples."),
+    (lambda: theory.misalignment(TASKS[0], jnp.array([2, -1])), "num_icl must be at least 0, got -1"),
+    (lambda: theory.ridge_risk(TASKS[0], 0, 1.0), "num_samples must be above 0, got 0"),
+    (lambda: theory.wrong_prompt_misalignment(TASKS[0], 2, 1.5), "error must be at least 0 and at most 1, got"),
+    (lambda: theory.sampled_misalignment(TASKS[0], -1), "num_icl must be at least 0, got -1"),
+    (lambda: theory.sampled_misalignment(TASKS[0], 1.5), r"num_icl must be a whole number, got 1\.5; round it"),
+    (lambda: jax.jit(theory.sampled_misalignment)(TASKS[0], 1), "needs concrete numbers"),
+    (lambda: theory.lambert_w(-1.0), "x must be at least 0, got -1"),
+    (lambda: theory.population_em_prior(TASKS[0], -1), "num_steps must be at least 0, got -1"),
+    (lambda: theory.hull_statistical_dimension(0), "num_concepts must be positive, got 0"),
+    (lambda: theory.expected_rival_weights(TASKS[0], 2, power=3), r"power must be 1 or 2, got 3\."),
+    (lambda: theory.mixed_rival_weights(TASKS[0], 2, power=3), "power must be 1 or 2, got 3; E w_j"),
 )
-def test_numbers_out_of_range_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(TASKS[0])
+
+
+WORDS = [(name, word) for name in FUNCTIONS for word in PARAMETERS[name] if word in ("prompts", "draw")]
+
+
+@pytest.mark.parametrize(("name", "word"), WORDS)
+def test_other_words_are_refused(name, word):
+    """By our own error, or by the type hook of tests before it."""
+    given = {"task": TASKS[0], "num_icl": 2, "error": 0.1, word: "other"}
+    with pytest.raises(Exception, match=f"{word} must be '|typechecking parameter '{word}'"):
+        FUNCTIONS[name](**{each: value for each, value in given.items() if each in PARAMETERS[name]})
 
 
 @pytest.mark.slow

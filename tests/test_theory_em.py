@@ -1,6 +1,6 @@
 """EM on the mixture weights: its steps, its fixed point, and maximum likelihood, against plain EM on samples.
 
-EM run to its limit is a row of `sims/checks/one_example.py`, which the slow suite runs.
+Risks after one step, and of EM run to its limit, are rows of `sims/checks/one_example.py`, which the slow suite runs.
 """
 
 import jax
@@ -8,22 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers import assert_mean_sharply
-from tests.test_theory_one_example import DIM, MIXTURE, SCALE, example, values
+from tests.test_theory_one_example import MIXTURE, SCALE, example, values, weak_examples
 from w2s_jax import theory
-from w2s_jax.theory import em_first_step_risk, em_limit_risk
+from w2s_jax.theory import em_limit_risk
 
 population_em_prior = jax.jit(theory.population_em_prior)
 
 
 def likelihoods(rng, task, n, count):
     """Likelihood of every concept on n weak examples, `[count n K]`."""
-    concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_concepts)
-    scale, noise = float(task.feature_var[0]), float(task.weak_noise_var)
-    shown = rng.choice(3, size=(count, n), p=np.asarray(task.weak_prior))
-    features = rng.normal(size=(count, n, DIM)) * np.sqrt(scale)
-    labels = np.sum(features * weak[shown], -1) + rng.normal(size=(count, n)) * np.sqrt(noise)
-    means = features @ concepts.T
+    *_, labels, means = weak_examples(rng, task, count, n)
     return np.exp(-((labels[..., None] - means) ** 2) / (2 * float(task.noise_var)))
 
 
@@ -36,10 +30,6 @@ def plain_em(likelihood, prior, num_steps):
         if np.abs(prior - last).max() < 1e-7:
             break
     return prior
-
-
-def risks(task, priors):
-    return SCALE * np.sum((priors - np.asarray(task.target_prior)) ** 2, -1)
 
 
 def test_population_steps_are_those_of_plain_em():
@@ -61,15 +51,6 @@ def test_the_fixed_point_is_the_mixture_and_the_rate_is_an_eigenvalue():
     assert np.abs(late).max() < 0.01 * np.abs(early).max()
     slowest = 1 - np.sort(np.linalg.eigvals(values(start)["transition"]).real)[0]
     np.testing.assert_allclose(np.linalg.norm(later) / np.linalg.norm(late), slowest, rtol=2e-3)
-
-
-def test_first_step_risk_is_exact():
-    n, count = 20, 10_000
-    for task in (example(prior=MIXTURE), example("rotated", 0.6)):
-        likelihood = likelihoods(np.random.default_rng(2), task, n, count)
-        samples = risks(task, plain_em(likelihood, np.asarray(task.source_prior), 1))
-        expected = em_first_step_risk(task, n)
-        assert_mean_sharply(samples, expected)
 
 
 def test_em_limit_agrees_with_the_information_of_sampled_examples():
@@ -105,8 +86,3 @@ def test_em_limit_has_no_value_at_the_boundary_or_for_another_teacher():
         inside._replace(weak_prior=jnp.asarray(np.array([0.4, 0.3, 0.3]))),
     ):
         assert jnp.isnan(em_limit_risk(task, 100))
-
-
-def test_steps_are_checked():
-    with pytest.raises(ValueError, match="num_steps must be at least 0, got -1"):
-        theory.population_em_prior(example(), -1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from tests.test_theory_population import in_random_frame, written_task
+from tests.test_theory_population import written_task
 from w2s_jax import theory
 from w2s_jax.tasks import WEAKNESSES, make_task
 from w2s_jax.theory import race
@@ -31,28 +31,27 @@ def exact(task, num_icl, assumed_noise_var=None):
 
 
 def task_of(num_concepts, weakness, accuracy, shift):
-    return written_task(
-        num_concepts=num_concepts,
-        dim=num_concepts + 1,
-        weak_accuracy=accuracy,
-        concept_shift=shift,
-        weakness=weakness,
-    )
+    return written_task(num_concepts, num_concepts + 1, accuracy, shift, weakness=weakness)
 
 
-def simulated(rng, task, num_icl, count, assumed_noise_var=None):
-    """Misalignment, shared and fresh, with standard errors: coordinates in the span of the concepts and the teacher."""
+def sampled_weights(rng, task, num_icl, count, assumed_noise_var=None):
+    """Posteriors after weak prompts [count K], written out in the span of the concepts and the teacher."""
     concepts, weak = np.asarray(task.concepts), np.asarray(task.weak_coef)
     basis = np.linalg.qr(np.vstack([concepts, weak]).T)[0]
     concepts, weak = concepts @ basis, weak @ basis
-    scale, target = np.sqrt(float(task.feature_var[0])), int(np.argmax(task.target_prior))
+    scale = np.sqrt(float(task.feature_var[0]))
     noise_var = float(task.noise_var if assumed_noise_var is None else assumed_noise_var)
     scores = np.tile(np.log(np.asarray(task.source_prior)), (count, 1))
     for _ in range(num_icl):
         x = scale * rng.standard_normal((count, len(weak)))
         y = x @ weak + np.sqrt(float(task.weak_noise_var)) * rng.standard_normal(count)
         scores -= (y[:, None] - x @ concepts.T) ** 2 / (2 * noise_var)
-    gaps = special.softmax(scores, axis=1) - np.eye(len(concepts))[target]
+    return special.softmax(scores, axis=1)
+
+
+def simulated(rng, task, num_icl, count, assumed_noise_var=None):
+    """Misalignment, shared and fresh, with standard errors."""
+    gaps = sampled_weights(rng, task, num_icl, count, assumed_noise_var) - np.asarray(task.target_prior)
     shared = (gaps**2).sum(1)
     mean = gaps.mean(0)
     slope = 2 * gaps @ mean  # the delta method, and its bias
@@ -65,21 +64,6 @@ def assert_near(num_icl, found, sims):
         value, sem = sims[prompts]
         allowed = (2e-3 if value < 0.05 else 0.01 * value) + 4 * sem
         assert abs(found[prompts] - value) < allowed, (num_icl, prompts, found[prompts], value, sem)
-
-
-@pytest.mark.parametrize(
-    ("num_concepts", "weakness", "accuracy", "shift", "num_icl"),
-    [
-        (4, "shifted", 0.5, 0.1, 16),
-        (4, "noisy", 0.4, 0.9, 4),
-        (4, "confused", 0.3, 0.5, 16),
-        (8, "opposed", 0.5, 0.5, 1),
-    ],
-)
-def test_misalignment_matches_simulated_posteriors(num_concepts, weakness, accuracy, shift, num_icl):
-    task = in_random_frame(task_of(num_concepts, weakness, accuracy, shift), 0.7)
-    sims = simulated(np.random.default_rng(0), task, num_icl, 20_000)
-    assert_near(num_icl, exact(task, num_icl), sims)
 
 
 def test_misalignment_of_an_uneven_source_that_assumes_another_noise():
@@ -199,10 +183,6 @@ def test_sampled_misalignment_agrees_within_its_error_and_repeats():
         np.testing.assert_array_less(abs(value - np.array([each[prompts] for each in closed])), 5 * error)
         np.testing.assert_array_less(error, 0.01 * value)
         np.testing.assert_array_equal(value, theory.sampled_misalignment(tasks, np.array([1, 4]), prompts).value)
-    with pytest.raises(ValueError, match=r"num_icl must be a whole number, got 1\.5; round it"):
-        theory.sampled_misalignment(tasks, 1.5)
-    with pytest.raises(ValueError, match="needs concrete numbers"):
-        jax.jit(lambda task: theory.sampled_misalignment(task, 1).value)(task_of(3, "noisy", 0.5, 0.5))
 
 
 @pytest.mark.parametrize("prompts", PROMPTS)
@@ -236,13 +216,7 @@ def test_a_rival_that_the_source_rules_out_is_no_rival():
     np.testing.assert_allclose(exact(many, 4)["shared"], exact(few, 4)["shared"], rtol=1e-4)
 
 
-def test_long_prompts_reach_the_sharp_form():
-    task, sharp = task_of(4, "rotated", 0.5, 0.5), jax.jit(theory.misalignment_asymptotic)
-    ratios = [exact(task, n)["shared"] / sharp(task, n) for n in (20.0, 60.0, 120.0)]
-    assert 0.8 < ratios[2] < 1.02 and ratios[0] < ratios[1] < ratios[2]
-
-
-def test_derivatives_and_single_precision():
+def test_the_derivative_along_a_direction_is_a_difference():
     def value(accuracy, num_icl):
         task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")
         return theory.misalignment(task, num_icl)
@@ -250,8 +224,3 @@ def test_derivatives_and_single_precision():
     moved, step = jax.jit(lambda a, n: jax.jvp(value, (a, n), (1.0, 10.0))), 1e-4
     difference = (moved(0.6 + step, 5.0 + 10 * step)[0] - moved(0.6 - step, 5.0 - 10 * step)[0]) / (2 * step)
     np.testing.assert_allclose(moved(0.6, 5.0)[1], difference, rtol=2e-3)
-    task = task_of(4, "confused", 0.6, 0.5)
-    single = _both(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (task, 5, task.noise_var)))
-    for prompts, expected in exact(task, 5).items():
-        assert single[prompts].dtype == jnp.float32
-        np.testing.assert_allclose(single[prompts], expected, rtol=1e-4)

@@ -31,7 +31,7 @@ def closed_forms(task):
     }
 
 
-def written_task(*, num_concepts, dim, weak_accuracy, concept_shift, noise_var=0.25, weakness="rotated"):
+def written_task(num_concepts, dim, weak_accuracy, concept_shift, noise_var=0.25, weakness="rotated"):
     """The task of docs/theory.md 1, written again in NumPy (which also spares the suite many small programs)."""
     a, e = weak_accuracy, np.eye(max(num_concepts + 1, dim), dim)
     side = np.sqrt(1 - a**2)
@@ -75,9 +75,30 @@ def in_random_frame(task, scale=1.0, seed=1):
     return as_task(**fields)
 
 
+def refusals(*cases):
+    """A test of bad input: of each (call, message) the call must raise a `ValueError` that says this."""
+
+    @pytest.mark.parametrize(("call", "message"), cases)
+    def test(call, message):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    return test
+
+
+def assert_slopes(form, points, rtol, *, atol=0.0, step=1e-6):
+    """At each point, a row of numbers, the derivatives of a form in them are central differences; by one program."""
+    points = np.atleast_2d(np.asarray(points, np.float64))
+    moves = step * np.eye(points.shape[1])
+    fast = jax.jit(jax.value_and_grad(form, argnums=tuple(range(len(moves)))))
+    for point in points:
+        ahead, behind = (np.array([fast(*(point + sign * move))[0] for move in moves]) for sign in (1, -1))
+        differences = (ahead - behind) / (2 * step)
+        np.testing.assert_allclose(fast(*point)[1], differences, rtol=rtol, atol=atol, err_msg=str(point))
+
+
 def random_example(weakness="rotated", accuracy=0.6, shift=0.5):
-    task = written_task(num_concepts=3, dim=6, weak_accuracy=accuracy, concept_shift=shift, weakness=weakness)
-    return in_random_frame(task, SCALE)
+    return in_random_frame(written_task(3, 6, accuracy, shift, weakness=weakness), SCALE)
 
 
 def coefficients(task):
@@ -176,10 +197,7 @@ def test_no_penalty_and_no_time_goes_under_the_floor():
 def test_floor_does_not_fall_with_concept_shift():
     """And it is flat where the inner product exceeds the weak bias: the best penalty is then 0."""
     for weakness in WEAKNESSES:
-        tasks = [
-            written_task(num_concepts=4, dim=5, weak_accuracy=0.8, concept_shift=x, weakness=weakness)
-            for x in np.linspace(0, 0.95, 12)
-        ]
+        tasks = [written_task(4, 5, 0.8, shift, weakness=weakness) for shift in np.linspace(0, 0.95, 12)]
         forms = [closed_forms(task) for task in tasks]
         floors = np.array([got["population_ridge_floor"] for got in forms])
         flat = np.array([got["bias_inner_product"] >= got["weak_bias"] for got in forms])

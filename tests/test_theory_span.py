@@ -12,15 +12,13 @@ from tests.test_theory_population import in_random_frame, written_task
 from w2s_jax import theory
 from w2s_jax.tasks import WEAKNESSES
 
-span_bias, span_misfit, span_risk, weak_bias = (
-    jax.jit(f) for f in (theory.span_bias, theory.span_misfit, theory.span_risk, theory.weak_bias)
-)
+span_bias, span_misfit, span_risk = map(jax.jit, (theory.span_bias, theory.span_misfit, theory.span_risk))
+weak_bias = jax.jit(theory.weak_bias)
 SCALE, NOISE_VAR = 0.6, 0.25
 
 
 def example(weakness="rotated", *, slanted=False, dim=8):
-    options = {"weak_accuracy": 0.7, "concept_shift": 0.5, "noise_var": NOISE_VAR, "weakness": weakness}
-    task = in_random_frame(written_task(num_concepts=3, dim=dim, **options), SCALE)
+    task = in_random_frame(written_task(3, dim, 0.7, 0.5, NOISE_VAR, weakness), SCALE)
     if slanted:  # any Gram matrix
         slant = np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.5, 0.3, 1.4]])
         task = task._replace(concepts=jnp.asarray(slant @ np.asarray(task.concepts)))
@@ -42,9 +40,8 @@ def test_gain_is_exactly_the_misfit(weakness):
 def test_the_misfit_is_noise_and_the_dimension_is_not():
     """The gain survives at finite n, less what the misfit costs as noise."""
     task = example()
-    np.testing.assert_allclose(
-        span_risk(task, 24), span_bias(task) + (NOISE_VAR + span_misfit(task)) * 3 / 20, rtol=1e-10
-    )
+    expected = span_bias(task) + (NOISE_VAR + span_misfit(task)) * 3 / 20
+    np.testing.assert_allclose(span_risk(task, 24), expected, rtol=1e-10)
     np.testing.assert_allclose(span_risk(example(dim=40), 24), span_risk(task, 24), rtol=1e-10)
 
 

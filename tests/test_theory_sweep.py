@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sims.theory_sweep.claims import theory_claims
+from sims.theory_sweep.claims import CLAIMS, theory_claims
 from sims.theory_sweep.spec import STUDY_NAMES, TheorySpec
 from sims.theory_sweep.studies import STUDIES, em_ladder, misfit, proportional
 from tests.helpers import assert_field_refused, assert_mean_summary, assert_mean_summary_rejects
@@ -48,28 +48,6 @@ def test_the_first_em_step_is_refinement_from_one_example(data):
 
 
 @pytest.mark.slow
-def test_the_span_gains_its_misfit_and_the_hull_at_least_that(data):
-    weakness, accuracy = data.misfit_weakness.values, data.misfit_weak_accuracy.values
-    tasks = [[misfit.task(SPEC, w, a) for a in accuracy] for w in weakness]
-    # A student of finite data departs from its teacher by its own noise, which it pays for too: twice.
-    paid = {s: 2 * np.array([[misfit.estimation_risk(t, s) for t in row] for row in tasks]) for s in ("span", "hull")}
-    gain, sem = surplus(data, "span")
-    np.testing.assert_array_less(np.abs(gain + paid["span"]), 5 * sem)
-    assert (np.abs(gain + 1.5 * paid["span"]) > 5 * sem).any()
-    gain, sem = surplus(data, "hull")
-    assert (gain + paid["hull"] > -5 * sem).all()
-    assert gain[list(weakness).index("confused"), 0] > 0.1  # strict where a is small
-
-
-def surplus(data, student: str):
-    """R(weak) - R(student) - misfit, with its standard error."""
-    weights = {"weak_risk": 1, f"{student}_risk": -1, f"{student}_misfit": -1}
-    contrast = np.array([weights.get(str(name), 0) for name in data.misfit_quantity.values])
-    variance = np.einsum("...ij,i,j->...", data.misfit_cov.values, contrast, contrast)
-    return data.misfit_mean.values @ contrast, np.sqrt(variance / 1000)
-
-
-@pytest.mark.slow
 def test_the_proportional_limit_passes_through_finite_samples(data):
     task = proportional.task(SPEC)
     mean, sem = (data[f"proportional_{part}"].values[..., 0] for part in ("mean", "sem"))
@@ -88,15 +66,18 @@ def test_the_proportional_limit_passes_through_finite_samples(data):
 @pytest.mark.slow
 def test_every_study_makes_claims_that_hold(data):
     claims = list(theory_claims(data, SPEC))
-    assert {word for claim in claims for word in claim.claim.split()[:1]} >= {
-        "EM,",
-        "mixture",
-        "contamination,",
-        "span:",
-    }
+    assert {claim.claim.split()[0] for claim in claims} >= {"EM,", "mixture", "contamination,", "span:", "hull:"}
     # Five steps are not yet the limit of EM, and two prompts of at most six examples show no dip: these need `quick`.
     fails = [claim.claim for claim in claims if not claim.holds()]
     assert all(text.startswith(("EM, T = 5", "mixture target", "contamination 0")) for text in fails), fails
+
+
+@pytest.mark.slow
+def test_a_span_that_paid_less_for_its_own_noise_would_be_noticed(data, monkeypatch):
+    right = misfit.estimation_risk
+    monkeypatch.setattr(misfit, "estimation_risk", lambda task, student: 0.75 * right(task, student))
+    held = {claim.claim.split(":")[0]: claim.holds() for claim in CLAIMS["misfit"](data, SPEC)}
+    assert not held["span"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 
 SETTINGS = [(0.8, 0.7, 0.66), (0.65, 0.75, 0.55), (0.9, 0.6, 0.58), (0.6, 0.62, 0.9), (0.95, 0.55, 0.55)]
@@ -43,10 +44,9 @@ def test_the_path_lies_between_the_directions_of_start_and_teacher(setting):
     np.testing.assert_allclose(share(b, t), setting[2], rtol=1e-6)
     for weight in (0.0, 0.2, 0.5, 0.9, 1.0):
         student = (1 - weight) * b + weight * t
-        progress = 1 - (1 - share(student, t)) / (1 - setting[2])
-        np.testing.assert_allclose(
-            tuned(*setting, np.clip(progress, 0, 1)), share(student, np.eye(3)[0]), rtol=1e-6, err_msg=str(weight)
-        )
+        progress = np.clip(1 - (1 - share(student, t)) / (1 - setting[2]), 0, 1)
+        expected = share(student, np.eye(3)[0])
+        np.testing.assert_allclose(tuned(*setting, progress), expected, rtol=1e-6, err_msg=str(weight))
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -75,9 +75,8 @@ def test_the_flow_of_the_logistic_loss_takes_this_path(setting, hard):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_scipy_finds_the_best_student(setting):
-    found = minimize_scalar(
-        lambda f: -float(tuned(*setting, f)), bounds=(0, 1), method="bounded", options={"xatol": 1e-10}
-    )
+    search = {"bounds": (0, 1), "method": "bounded", "options": {"xatol": 1e-10}}
+    found = minimize_scalar(lambda f: -float(tuned(*setting, f)), **search)
     ours = best(*setting)
     ends = [float(tuned(*setting, end)) for end in (0.0, 1.0)]
     np.testing.assert_allclose(ours.accuracy, max(-found.fun, *ends), rtol=1e-8)
@@ -113,13 +112,9 @@ def test_agreement_is_within_what_accuracies_allow_and_reaches_it():
 
 
 def test_gradients_are_finite_differences():
-    for form, numbers in ((tuned, (0.4,)), (gain, ()), (lambda *args: best(*args).accuracy, ())):
-        slopes_of = jax.jit(jax.grad(lambda args, form=form: form(*args)))
-        for setting in SETTINGS:
-            args = jnp.array([*setting, *numbers])
-            moves = 1e-6 * np.eye(len(args))
-            ahead, behind = (np.array([form(*(args + sign * move)) for move in moves]) for sign in (1, -1))
-            np.testing.assert_allclose(slopes_of(args), (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-7)
+    assert_slopes(tuned, [(*setting, 0.4) for setting in SETTINGS], rtol=1e-5, atol=1e-7)
+    for form in (gain, lambda *setting: best(*setting).accuracy):
+        assert_slopes(form, SETTINGS, rtol=1e-5, atol=1e-7)
 
 
 def test_arrays_are_one_program_and_edges_are_finite():
@@ -132,18 +127,12 @@ def test_arrays_are_one_program_and_edges_are_finite():
         assert jnp.isfinite(jax.grad(form)(1.0))
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: zoo.accuracy_of_cosine(1.5), r"cosine must be in \[-1, 1\], got 1.5"),
-        (lambda: zoo.cosine_of_accuracy(80), r"accuracy must be in \[0, 1\], got 80; a percentage is 100 times too"),
-        (lambda: zoo.agreement_range(0.5, -0.1), r"teacher_accuracy must be in \[0, 1\], got -0.1"),
-        (lambda: zoo.unrelated_agreement(1.1, 0.5), r"start_accuracy must be in \[0, 1\], got 1.1"),
-        (lambda: zoo.tuned_accuracy(0.8, 0.7, 0.66, 2.0), r"progress must be in \[0, 1\], got 2.0"),
-        (lambda: zoo.first_gain(0.8, 0.7, 66), r"agreement must be in \[0, 1\], got 66"),
-        (lambda: zoo.best_accuracy(0.8, 0.7, float("nan")), r"agreement must be in \[0, 1\], got nan"),
-    ],
+test_bad_input = refusals(
+    (lambda: zoo.accuracy_of_cosine(1.5), r"cosine must be in \[-1, 1\], got 1.5"),
+    (lambda: zoo.cosine_of_accuracy(80), r"accuracy must be in \[0, 1\], got 80; a percentage is 100 times too"),
+    (lambda: zoo.agreement_range(0.5, -0.1), r"teacher_accuracy must be in \[0, 1\], got -0.1"),
+    (lambda: zoo.unrelated_agreement(1.1, 0.5), r"start_accuracy must be in \[0, 1\], got 1.1"),
+    (lambda: zoo.tuned_accuracy(0.8, 0.7, 0.66, 2.0), r"progress must be in \[0, 1\], got 2.0"),
+    (lambda: zoo.first_gain(0.8, 0.7, 66), r"agreement must be in \[0, 1\], got 66"),
+    (lambda: zoo.best_accuracy(0.8, 0.7, float("nan")), r"agreement must be in \[0, 1\], got nan"),
 )
-def test_bad_input(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

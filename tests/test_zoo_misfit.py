@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 import w2s_jax
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory
 from w2s_jax.theory_zoo import misfit
 from w2s_jax.theory_zoo.misfit import LinearClass
@@ -134,23 +135,14 @@ def test_too_few_labels():
     assert misfit.projection_training_misfit(problem, K - 1) == 0
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda p: misfit.projection_sample_risk(p, 0), "num_samples must be at least 1, got 0"),
-        (lambda p: misfit.projection_sample_variance(p, 9, -1.0), "noise_var must not be negative, got -1.0"),
-        (lambda p: misfit.projection_breakeven(p, -1.0), "noise_var must not be negative, got -1.0"),
-        (lambda p: misfit.ball_projected_coef(p, 0.0), "radius must be positive, got 0.0"),
-        (lambda p: misfit.box_projected_coef(p, -2.0), "bound must be positive, got -2.0"),
-        (
-            lambda p: misfit.projected_risk(p._replace(strong_map=jnp.ones((D + 1, D)))),
-            "strong_map must not have more rows than columns, got 7 x 6",
-        ),
-    ],
+test_bad_input = refusals(
+    (lambda: misfit.projection_sample_risk(example(), 0), "num_samples must be at least 1, got 0"),
+    (lambda: misfit.projection_sample_variance(example(), 9, -1.0), "noise_var must not be negative, got -1.0"),
+    (lambda: misfit.projection_breakeven(example(), -1.0), "noise_var must not be negative, got -1.0"),
+    (lambda: misfit.ball_projected_coef(example(), 0.0), "radius must be positive, got 0.0"),
+    (lambda: misfit.box_projected_coef(example(), -2.0), "bound must be positive, got -2.0"),
+    (lambda: misfit.projected_risk(example()._replace(strong_map=jnp.ones((7, 6)))), r"strong_map must .* got 7 x 6"),
 )
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(example())
 
 
 def test_transformations():
@@ -163,10 +155,7 @@ def test_transformations():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
     alone = [risk_of(problem) for problem in problems]
     np.testing.assert_allclose(jax.jit(jax.vmap(risk_of))(stacked), alone, rtol=1e-10)
-    rng, (problem, _), moved = np.random.default_rng(4), problems, jax.jit(lambda *both: jax.jvp(risk_of, *both))
+    rng, problem = np.random.default_rng(4), problems[0]
     direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), problem)
     direction = direction._replace(input_cov=direction.input_cov + direction.input_cov.T)
-    ahead, behind = (
-        moved((jax.tree.map(lambda x, v, s=s: x + s * 1e-6 * v, problem, direction),), (direction,))[0] for s in (1, -1)
-    )
-    np.testing.assert_allclose(moved((problem,), (direction,))[1], (ahead - behind) / 2e-6, rtol=1e-5)
+    assert_slopes(lambda step: risk_of(jax.tree.map(lambda x, v: x + step * v, problem, direction)), [0.0], rtol=1e-5)

@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import beta
 
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax.theory_zoo import random_features as rf
 from w2s_jax.theory_zoo.random_features import TwoLevel
 
@@ -61,12 +62,8 @@ def two_level(student, time):
 @pytest.mark.parametrize("student", [STUDENT, TwoLevel(400, num_leading=30, width=350, leading=5.0, trailing=1e-5)])
 def test_best_stopping(student):
     scale = 1 / student.leading
-    found = minimize_scalar(
-        lambda y: two_level(student, np.exp(y)),
-        bounds=(np.log(scale), np.log(1e3 * scale)),
-        method="bounded",
-        options={"xatol": 1e-10},
-    )
+    search = {"bounds": np.log([scale, 1e3 * scale]), "method": "bounded", "options": {"xatol": 1e-10}}
+    found = minimize_scalar(lambda y: two_level(student, np.exp(y)), **search)
     np.testing.assert_allclose(rf.stopped_risk(student), found.fun, rtol=1e-10)
     np.testing.assert_allclose(rf.best_stopping_time(student), np.exp(found.x), rtol=3e-4)  # a flat minimum
     weak = 1 - student.width / student.dim
@@ -131,34 +128,24 @@ def test_equivalents_of_unequal_variances():
     np.testing.assert_allclose(rf.spectrum_flow_risk(*given, jnp.ones(D), M, 1e3), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: mean_risk(D + 1, 1.0), r"width must be in \[0, 6\], got 7"),
-        (lambda: mean_risk(M, -1.0), "time must not be negative, got -1.0"),
-        (lambda: rf.student_floor(1.5), r"teacher_risk must be in \[0, 1\], got 1.5"),
-        (lambda: rf.spectrum_teacher_risk(jnp.ones(3), jnp.ones(3), 3), r"width must be in \(0, 3\), got 3"),
-        (lambda: rf.stopped_risk(STUDENT._replace(num_leading=21)), r"must be in \[1, dim\], got 21 and 12"),
-        (lambda: rf.stopped_risk(STUDENT._replace(trailing=2.0)), "0 <= trailing <= leading"),
-    ],
+test_bad_input = refusals(
+    (lambda: mean_risk(D + 1, 1.0), r"width must be in \[0, 6\], got 7"),
+    (lambda: mean_risk(M, -1.0), "time must not be negative, got -1.0"),
+    (lambda: rf.student_floor(1.5), r"teacher_risk must be in \[0, 1\], got 1.5"),
+    (lambda: rf.spectrum_teacher_risk(jnp.ones(3), jnp.ones(3), 3), r"width must be in \(0, 3\), got 3"),
+    (lambda: rf.stopped_risk(STUDENT._replace(num_leading=21)), r"must be in \[1, dim\], got 21 and 12"),
+    (lambda: rf.stopped_risk(STUDENT._replace(trailing=2.0)), "0 <= trailing <= leading"),
 )
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 def test_transformations():
     """jit, vmap, and gradients through the roots."""
+    for form in (rf.best_stopping_time, rf.stopped_risk):
 
-    def both(r):
-        student = STUDENT._replace(trailing=r)
-        return jnp.stack([rf.best_stopping_time(student), rf.stopped_risk(student)])
+        def of(trailing, form=form):
+            return form(STUDENT._replace(trailing=trailing))
 
-    r, step = 0.1, 1e-6
-    values, slopes = jax.jit(jax.vmap(lambda r: (both(r), jax.jacrev(both)(r))))(jnp.array([r - step, r, r + step]))
-    np.testing.assert_allclose(values[1], both(r), rtol=1e-10)
-    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / (2 * step), rtol=1e-5)
-    target, variances = jnp.asarray(TARGET), jnp.asarray(np.geomspace(2.0, 0.1, D))
-    wide = jax.jit(jax.value_and_grad(lambda width: rf.spectrum_teacher_risk(target, variances, width)))
-    slope = (wide(3.0 + 1e-5)[0] - wide(3.0 - 1e-5)[0]) / 2e-5
-    np.testing.assert_allclose(wide(3.0)[1], slope, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(jax.vmap(of))(jnp.array([0.1, 0.2])), [of(0.1), of(0.2)], rtol=1e-10)
+        assert_slopes(of, [0.1], rtol=1e-5)
+    given = jnp.asarray(TARGET), jnp.asarray(RATES)
+    assert_slopes(lambda width: rf.spectrum_teacher_risk(*given, width), [3.0], rtol=1e-6, step=1e-5)

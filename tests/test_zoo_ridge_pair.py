@@ -10,16 +10,20 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from tests.oracles import marchenko_pastur_mean
-from w2s_jax import theory, theory_zoo
-from w2s_jax.tasks import make_task
+from tests.test_theory_population import assert_slopes, refusals
+from w2s_jax import theory_zoo as zoo
 
-teacher_risk, student_risk, best_teacher, best_student = (
-    jax.jit(getattr(theory_zoo, f"ridge_pair_{name}"))
-    for name in ("teacher_risk", "student_risk", "best_teacher_penalty", "best_student_penalty")
-)
+teacher_risk, student_risk = jax.jit(zoo.ridge_pair_teacher_risk), jax.jit(zoo.ridge_pair_student_risk)
+best_teacher, best_student = map(jax.jit, (zoo.ridge_pair_best_teacher_penalty, zoo.ridge_pair_best_student_penalty))
 CELL = (1.5, 0.8, 0.7)
 """signal, noise_var, teacher_ratio."""
 RATIOS = [0.0, 0.05, 0.6, 1.6, 6.0]
+
+
+def integrals(gamma, eta):
+    """Means of x/(x + eta), of its square, and of x/(x + eta)^2 over the Marchenko-Pastur distribution."""
+    powers = ((1, 1), (2, 2), (1, 2))
+    return [marchenko_pastur_mean(lambda x, i=i, j=j: x**i / (x + eta) ** j, gamma) for i, j in powers]
 
 
 @pytest.mark.parametrize(
@@ -27,28 +31,11 @@ RATIOS = [0.0, 0.05, 0.6, 1.6, 6.0]
 )
 def test_risks_are_integrals_of_the_marchenko_pastur_distribution(teacher, student):
     signal, noise_var = 1.5, 0.8
-    (g_t, e_t), (g_s, e_s) = teacher, student
-    k_t, m_t, noise = (
-        marchenko_pastur_mean(lambda x, i=i, j=j: x**i / (x + e_t) ** j, g_t) for i, j in ((1, 1), (2, 2), (1, 2))
-    )
-    k_s, m_s = (marchenko_pastur_mean(lambda x, i=i: (x / (x + e_s)) ** i, g_s) for i in (1, 2))
-    square = signal * m_t + noise_var * g_t * noise
-    np.testing.assert_allclose(teacher_risk(signal, noise_var, *teacher), signal * (1 - 2 * k_t) + square, rtol=1e-10)
-    np.testing.assert_allclose(
-        student_risk(signal, noise_var, *teacher, *student), signal * (1 - 2 * k_s * k_t) + m_s * square, rtol=1e-10
-    )
-
-
-def test_the_teacher_is_naive_fine_tuning_from_the_origin():
-    """3.3 of the project's own theory, with a source at the origin and a perfect teacher of noise 0.8."""
-    task = make_task(num_concepts=2, dim=8, weak_accuracy=1.0, concept_shift=0.5, noise_var=0.8)
-    target = jnp.sqrt(1.5) * jnp.eye(2, 8)
-    origin = task._replace(
-        concepts=target.at[1].set(0.0), weak_concepts=target.at[1].set(0.0), source_prior=jnp.array([0.0, 1.0])
-    )
-    for n, penalty in ((12, 0.3), (6, 2.0)):
-        expected = theory.ridge_risk(origin, n, penalty)
-        np.testing.assert_allclose(teacher_risk(1.5, 0.8, 8 / n, penalty), expected, rtol=1e-10)
+    (k_t, m_t, noise), (k_s, m_s, _) = integrals(*teacher), integrals(*student)
+    square = signal * m_t + noise_var * teacher[0] * noise
+    found = teacher_risk(signal, noise_var, *teacher), student_risk(signal, noise_var, *teacher, *student)
+    expected = signal * (1 - 2 * k_t) + square, signal * (1 - 2 * k_s * k_t) + m_s * square
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_a_student_without_penalty_is_its_teacher():
@@ -123,26 +110,17 @@ def test_a_student_wins_only_where_its_teacher_is_under_regularised(ratio):
 def test_traced_arguments_are_one_program_and_differentiable():
     args = (1.5, 0.8, 0.7, 0.1, 0.4, 0.3)
     etas = jnp.array([0.0, 0.1, 1.0, 30.0])
-    batch = jax.jit(jax.vmap(lambda eta: theory_zoo.ridge_pair_student_risk(*args[:5], eta)))(etas)
+    batch = jax.jit(jax.vmap(lambda eta: zoo.ridge_pair_student_risk(*args[:5], eta)))(etas)
     one_by_one = [student_risk(*args[:5], float(eta)) for eta in etas]
     np.testing.assert_allclose(batch, one_by_one, rtol=1e-12)
     for function, values in ((student_risk, args), (best_student, args[:5]), (student_risk, (1.5, 0.0, *args[2:]))):
-        gradient = jax.grad(function, argnums=tuple(range(len(values))))(*values)
-        for i, derivative in enumerate(gradient):
-            ahead, behind = (function(*values[:i], values[i] + s * 1e-5, *values[i + 1 :]) for s in (1, -1))
-            np.testing.assert_allclose(derivative, (ahead - behind) / 2e-5, rtol=1e-6)
+        assert_slopes(function, values, rtol=1e-6, step=1e-5)
     assert jnp.isfinite(jax.grad(student_risk, argnums=5)(*args[:5], 0.0))
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("teacher_risk", (0, 1.0, 1.0, 1.0), "signal must be positive, got 0"),
-        ("best_teacher_penalty", (1.0, -1, 1.0), "noise_var must not be negative, got -1"),
-        ("student_risk", (1.0, 1.0, 0, 1.0, 1.0, 1.0), "teacher_ratio must be positive, got 0"),
-        ("best_student_penalty", (1.0, 1.0, 1.0, 1.0, -2), "student_ratio must not be negative, got -2"),
-    ],
+test_bad_input = refusals(
+    (lambda: zoo.ridge_pair_teacher_risk(0, 1.0, 1.0, 1.0), "signal must be positive, got 0"),
+    (lambda: zoo.ridge_pair_best_teacher_penalty(1.0, -1, 1.0), "noise_var must not be negative, got -1"),
+    (lambda: zoo.ridge_pair_student_risk(1.0, 1.0, 0, 1.0, 1.0, 1.0), "teacher_ratio must be positive, got 0"),
+    (lambda: zoo.ridge_pair_best_student_penalty(*[1.0] * 4, -2), "student_ratio must not be negative, got -2"),
 )
-def test_bad_input(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        getattr(theory_zoo, f"ridge_pair_{name}")(*arguments)

@@ -12,13 +12,14 @@ from scipy.optimize import brentq
 from sklearn.linear_model import Ridge
 
 from sims.theory_sweep.studies import scaling_laws as study
-from tests.helpers import assert_mean_sharply
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 from w2s_jax.rng import stream
 from w2s_jax.theory_zoo import FeatureRidge, Schedule
 
 D = 150
-LAM, TARGET = (np.asarray(x) for x in zoo.power_law_spectrum(1.4, 0.6, D))
+GIVEN = zoo.power_law_spectrum(1.4, 0.6, D)
+LAM, TARGET = map(np.asarray, GIVEN)
 LEARNERS = [
     FeatureRidge(60.0, 1e-3, 90.0),
     FeatureRidge(90.0, 1e-2, 60.0),
@@ -27,8 +28,7 @@ LEARNERS = [
     FeatureRidge(50.0, 0.0, 80.0),
     FeatureRidge(80.0, 0.0, 50.0),
 ]
-penalty_of = jax.jit(zoo.feature_ridge_penalty)
-risk = jax.jit(zoo.feature_ridge_risk)
+penalty_of, risk = jax.jit(zoo.feature_ridge_penalty), jax.jit(zoo.feature_ridge_risk)
 student_risk = jax.jit(zoo.feature_ridge_student_risk)
 
 
@@ -84,12 +84,11 @@ def oracle_risks(lam, target, noise_var, teacher, student, multiplicity=None):
 @pytest.mark.parametrize("teacher", LEARNERS)
 def test_scipy_finds_the_root_and_second_moments_add_up_to_the_risks(teacher):
     shares = oracle(LAM, teacher).shares
-    nu = float(penalty_of(jnp.asarray(LAM), teacher))
+    nu = float(penalty_of(GIVEN[0], teacher))
     np.testing.assert_allclose(LAM / (LAM + nu), shares, rtol=1e-8)
-    given = jnp.asarray(LAM), jnp.asarray(TARGET), 0.3, teacher
     for student in LEARNERS:
         expected = oracle_risks(LAM, TARGET, 0.3, teacher, student)
-        found = risk(*given), student_risk(*given, student)
+        found = risk(*GIVEN, 0.3, teacher), student_risk(*GIVEN, 0.3, teacher, student)
         np.testing.assert_allclose(found, expected, rtol=1e-7, err_msg=str(student))
 
 
@@ -97,13 +96,13 @@ def test_scipy_finds_the_root_and_second_moments_add_up_to_the_risks(teacher):
 def test_test_error_of_simon_et_al(learner):
     """Their form (2023): two unknowns kappa and gamma, and one denominator for noise and signal."""
     n, k = learner.num_samples, min(learner.width, 1e9)
-    gamma = float(penalty_of(jnp.asarray(LAM), learner))
+    gamma = float(penalty_of(GIVEN[0], learner))
     z, q = np.sum(LAM / (LAM + gamma)), np.sum((LAM / (LAM + gamma)) ** 2)
     kappa = gamma * (k - z) / k
     np.testing.assert_allclose(n, z + n * learner.penalty / kappa, rtol=1e-7)
     left = gamma / (LAM + gamma) - kappa * LAM / (LAM + gamma) ** 2 * k / (k - q)
     error = (left @ TARGET**2 + 0.3) / (1 - (q * (k - 2 * z) + z**2) / (n * (k - q)))
-    np.testing.assert_allclose(risk(jnp.asarray(LAM), jnp.asarray(TARGET), 0.3, learner) + 0.3, error, rtol=1e-6)
+    np.testing.assert_allclose(risk(*GIVEN, 0.3, learner) + 0.3, error, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("eta_t", "eta_s"), [(0.1, 0.4), (1.0, 0.05)])
@@ -111,30 +110,29 @@ def test_equal_eigenvalues_are_the_ridge_pair_of_marchenko_and_pastur(eta_t, eta
     dim, signal = 60, 1.7
     target = jnp.full(dim, math.sqrt(signal / dim))
     given = jnp.ones(dim), target, 0.5, FeatureRidge(90.0, eta_t)
-    expected = zoo.ridge_pair_teacher_risk(signal, 0.5, dim / 90, eta_t)
-    np.testing.assert_allclose(risk(*given), expected, rtol=1e-9)
-    expected = zoo.ridge_pair_student_risk(signal, 0.5, dim / 90, eta_t, dim / 45, eta_s)
-    np.testing.assert_allclose(student_risk(*given, FeatureRidge(45.0, eta_s)), expected, rtol=1e-9)
+    cell = signal, 0.5, dim / 90, eta_t
+    expected = zoo.ridge_pair_teacher_risk(*cell), zoo.ridge_pair_student_risk(*cell, dim / 45, eta_s)
+    found = risk(*given), student_risk(*given, FeatureRidge(45.0, eta_s))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_limits_are_those_of_neighbours():
-    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
+    lam, target = GIVEN
     coef = target / jnp.sqrt(lam)
     interpolated = zoo.surrogate_risk(lam, coef, coef, 40, 0.3)
-    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(40.0, 0.0)), interpolated, rtol=1e-8)
+    np.testing.assert_allclose(risk(*GIVEN, 0.3, FeatureRidge(40.0, 0.0)), interpolated, rtol=1e-8)
     narrow = zoo.spectrum_teacher_risk(target, lam, 70)
-    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(math.inf, 0.0, 70.0)), narrow, rtol=1e-8)
+    np.testing.assert_allclose(risk(*GIVEN, 0.3, FeatureRidge(math.inf, 0.0, 70.0)), narrow, rtol=1e-8)
     least_squares = 0.3 * D / (400 - D)  # n > d without a penalty
-    np.testing.assert_allclose(risk(lam, target, 0.3, FeatureRidge(400.0, 0.0)), least_squares, rtol=1e-6)
+    np.testing.assert_allclose(risk(*GIVEN, 0.3, FeatureRidge(400.0, 0.0)), least_squares, rtol=1e-6)
 
 
 def test_a_student_that_learns_everything_is_its_teacher_and_a_perfect_teacher_is_the_truth():
-    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
     own, copy = LEARNERS[0], FeatureRidge(math.inf, 0.0)
-    np.testing.assert_allclose(student_risk(lam, target, 0.3, own, copy), risk(lam, target, 0.3, own), rtol=1e-9)
-    np.testing.assert_allclose(student_risk(lam, target, 0.3, copy, own), risk(lam, target, 0.0, own), rtol=1e-9)
-    peak = risk(lam, target, 0.3, FeatureRidge(70.0, 0.0, 70.0))
-    assert peak > 1e5 * risk(lam, target, 0.3, own)  # at n = p
+    np.testing.assert_allclose(student_risk(*GIVEN, 0.3, own, copy), risk(*GIVEN, 0.3, own), rtol=1e-9)
+    np.testing.assert_allclose(student_risk(*GIVEN, 0.3, copy, own), risk(*GIVEN, 0.0, own), rtol=1e-9)
+    peak = risk(*GIVEN, 0.3, FeatureRidge(70.0, 0.0, 70.0))
+    assert peak > 1e5 * risk(*GIVEN, 0.3, own)  # at n = p
 
 
 # --- Exponents --------------------------------------------------------------------------------------------------------
@@ -162,22 +160,25 @@ FAR = {"the same, cut off": 1e30}
 """Where the powers of a regime are still far at a size of 10^12."""
 
 
+def assert_exponents(alpha, r, schedules, sizes, num_samples, width, risks) -> None:
+    """The slopes of risks along schedules are the exponents, to 2% (0.01 where a risk does not fall)."""
+    found = []
+    for size in sizes:
+        pair = [(num_samples * size**one.samples, size**-one.penalty, width * size**one.width) for one in schedules]
+        found.append(risks(*(FeatureRidge(*numbers) for numbers in pair)))
+    slopes = -np.polyfit(np.log(sizes), np.log(found), 1)[0]
+    alone = float(zoo.feature_ridge_exponent(alpha, r, schedules[0]))
+    expected = alone, zoo.feature_ridge_student_exponent(alpha, r, *schedules)
+    np.testing.assert_allclose(slopes, expected, rtol=0.02, atol=0.01 * (alone == 0))
+
+
 @pytest.mark.parametrize("regime", REGIMES)
 def test_exponents_are_slopes_on_endless_spectra(regime):
-    """Over five sizes, to 2% (0.01 where the risk does not fall)."""
+    """Over five sizes."""
     alpha, r, *schedules = REGIMES[regime]
-    lam, target, multiplicity = endless(alpha, r)
+    *given, count = endless(alpha, r)
     sizes = FAR.get(regime, 1e12) * np.geomspace(1, 100, 5)
-    risks = []
-    for size in sizes:
-        pair = [FeatureRidge(4 * size**one.samples, size**-one.penalty, size**one.width) for one in schedules]
-        risks.append(oracle_risks(lam, target, 0.1, *pair, multiplicity))
-    slopes = -np.polyfit(np.log(sizes), np.log(risks), 1)[0]
-    expected = (
-        zoo.feature_ridge_exponent(alpha, r, schedules[0]),
-        zoo.feature_ridge_student_exponent(alpha, r, *schedules),
-    )
-    np.testing.assert_allclose(slopes, expected, rtol=0.02, atol=0.01 * (expected[0] == 0))
+    assert_exponents(alpha, r, schedules, sizes, 4, 1, lambda *pair: oracle_risks(*given, 0.1, *pair, count))
 
 
 @pytest.mark.parametrize(
@@ -189,17 +190,11 @@ def test_exponents_are_slopes_on_endless_spectra(regime):
 )
 def test_exponents_are_slopes_of_the_equivalents(alpha, r, noise_var, schedules):
     given = *zoo.power_law_spectrum(alpha, r, 2**16), noise_var
-    sizes = 2.0 ** np.arange(10, 15)
-    risks = []
-    for size in sizes:
-        pair = [FeatureRidge(2 * size**one.samples, size**-one.penalty, 4 * size**one.width) for one in schedules]
-        risks.append([float(risk(*given, pair[0])), float(student_risk(*given, *pair))])
-    slopes = -np.polyfit(np.log(sizes), np.log(risks), 1)[0]
-    expected = (
-        zoo.feature_ridge_exponent(alpha, r, schedules[0]),
-        zoo.feature_ridge_student_exponent(alpha, r, *schedules),
-    )
-    np.testing.assert_allclose(slopes, expected, rtol=0.02)
+
+    def risks(teacher, student):
+        return float(risk(*given, teacher)), float(student_risk(*given, teacher, student))
+
+    assert_exponents(alpha, r, schedules, 2.0 ** np.arange(10, 15), 2, 4, risks)
 
 
 def test_a_search_finds_the_best_student_and_when_it_beats_its_teacher():
@@ -227,8 +222,7 @@ def test_a_search_finds_the_best_student_and_when_it_beats_its_teacher():
 @pytest.mark.parametrize("width", [20, 60, None])
 def test_fits_are_those_of_scikit_learn(key, width):
     n, penalty = 40, 0.02
-    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
-    found = study.fit_feature_ridge(key, lam, target, 0.3, penalty, num_samples=n, width=width)
+    found = study.fit_feature_ridge(key, *GIVEN, 0.3, penalty, num_samples=n, width=width)
     inputs = np.asarray(jax.random.normal(stream(key, "inputs"), (n, D)))
     labels = inputs @ TARGET + math.sqrt(0.3) * np.asarray(jax.random.normal(stream(key, "noise"), (n,)))
     mixed = np.eye(D) if width is None else np.asarray(jax.random.normal(stream(key, "features"), (width, D)))
@@ -245,82 +239,36 @@ def test_learners_of_the_study_are_best_and_too_little_regularised():
     assert float(zoo.feature_ridge_exponent(*target, Schedule(study.CAPACITY))) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.slow
-def test_drawn_pairs_have_these_risks(key):
-    """Away from the rows of the checks, where the equivalents are within 1%."""
-    lam, target = zoo.power_law_spectrum(2.0, 0.5, 120)
-    teacher, student = FeatureRidge(120, 1e-3, 160), FeatureRidge(160, 1e-2, 200)
-
-    def fit(key, labelled, noise_var, one):
-        shape = {"num_samples": one.num_samples, "width": one.width}
-        return study.fit_feature_ridge(key, lam, labelled, noise_var, one.penalty, **shape)
-
-    @jax.jit
-    def pair(key):
-        first = fit(stream(key, "teacher"), target, 0.2, teacher)
-        second = fit(stream(key, "student"), first, 0.0, student)
-        return jnp.stack([jnp.sum((found - target) ** 2) for found in (first, second)])
-
-    drawn = np.concatenate([np.asarray(jax.vmap(pair)(jax.random.split(k, 100))) for k in jax.random.split(key, 15)])
-    for column, expected in enumerate(
-        (risk(lam, target, 0.2, teacher), student_risk(lam, target, 0.2, teacher, student))
-    ):
-        assert_mean_sharply(drawn[:, column], float(expected))
-
-
 # --- Promises ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("learner", LEARNERS[:4])
 def test_gradients_are_finite_differences(learner):
-    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
-
     def both(penalty, stretch):
-        one = learner._replace(penalty=penalty)
-        given = stretch * lam, target, 0.3, one
-        return zoo.feature_ridge_risk(*given) + zoo.feature_ridge_student_risk(*given, one)
+        given = stretch * GIVEN[0], GIVEN[1], 0.3, learner._replace(penalty=penalty)
+        return zoo.feature_ridge_risk(*given) + zoo.feature_ridge_student_risk(*given, given[3])
 
-    both = jax.jit(both)
-    for place, slope in enumerate(jax.grad(both, (0, 1))(learner.penalty, 1.1)):
-        step = np.array([1e-5 * learner.penalty, 0.0]) if place == 0 else np.array([0.0, 1e-6])
-        ahead, behind = (float(both(learner.penalty + sign * step[0], 1.1 + sign * step[1])) for sign in (1, -1))
-        np.testing.assert_allclose(slope, (ahead - behind) / (2 * step[place]), rtol=2e-4)
+    assert_slopes(both, (learner.penalty, 1.1), rtol=2e-4, step=np.array([1e-5 * learner.penalty, 1e-6]))
 
 
 def test_one_program_for_many_learners():
-    lam, target = jnp.asarray(LAM), jnp.asarray(TARGET)
     grid = FeatureRidge(*(jnp.asarray(x, float) for x in zip(*LEARNERS)))
-    teacher = LEARNERS[1]
-    found = jax.jit(jax.vmap(lambda one: zoo.feature_ridge_student_risk(lam, target, 0.3, teacher, one)))(grid)
-    np.testing.assert_allclose(found, [student_risk(lam, target, 0.3, teacher, one) for one in LEARNERS], rtol=1e-9)
+    given = *GIVEN, 0.3, LEARNERS[1]
+    found = jax.jit(jax.vmap(lambda student: zoo.feature_ridge_student_risk(*given, student)))(grid)
+    np.testing.assert_allclose(found, [student_risk(*given, student) for student in LEARNERS], rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: zoo.power_law_spectrum(1.0, 0.5, 4), "capacity must be more than 1, got 1.0; the eigenvalues must"),
-        (lambda: zoo.power_law_spectrum(2.0, 0, 4), "source must be positive, got 0; the target must have"),
-        (lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(0, 1.0)), "num_samples of a FeatureRidge must be"),
-        (
-            lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(5, -1.0)),
-            "penalty of a FeatureRidge must not be",
-        ),
-        (lambda: zoo.feature_ridge_penalty(jnp.ones(3), FeatureRidge(5, 1.0, -2)), "width of a FeatureRidge must be"),
-        (
-            lambda: zoo.feature_ridge_risk(jnp.ones(3), jnp.ones(3), -1.0, LEARNERS[0]),
-            "noise_var must not be negative, got -1.0",
-        ),
-        (
-            lambda: zoo.feature_ridge_exponent(2.0, 0.5, Schedule(0.0)),
-            "penalty of a Schedule must be positive, got 0.0",
-        ),
-        (lambda: zoo.best_student_schedule(0.5, 0.5, Schedule(1.0)), "capacity must be more than 1, got 0.5"),
-        (
-            lambda: zoo.feature_ridge_student_exponent(2.0, 0.5, Schedule(1.0), Schedule(1.0, samples=math.nan)),
-            "samples of a Schedule must be positive, got nan",
-        ),
-    ],
+test_bad_input = refusals(
+    (lambda: zoo.power_law_spectrum(1.0, 0.5, 4), "capacity must be more than 1, got 1.0; the eigenvalues must"),
+    (lambda: zoo.power_law_spectrum(2.0, 0, 4), "source must be positive, got 0; the target must have"),
+    (lambda: zoo.feature_ridge_penalty(GIVEN[0], FeatureRidge(0, 1.0)), "num_samples of a FeatureRidge must be"),
+    (lambda: zoo.feature_ridge_penalty(GIVEN[0], FeatureRidge(5, -1.0)), "penalty of a FeatureRidge must not be"),
+    (lambda: zoo.feature_ridge_penalty(GIVEN[0], FeatureRidge(5, 1.0, -2)), "width of a FeatureRidge must be"),
+    (lambda: zoo.feature_ridge_risk(*GIVEN, -1.0, LEARNERS[0]), "noise_var must not be negative, got -1.0"),
+    (lambda: zoo.feature_ridge_exponent(2.0, 0.5, Schedule(0.0)), "penalty of a Schedule must be positive, got 0"),
+    (lambda: zoo.best_student_schedule(0.5, 0.5, Schedule(1.0)), "capacity must be more than 1, got 0.5"),
+    (
+        lambda: zoo.feature_ridge_student_exponent(2.0, 0.5, Schedule(1.0), Schedule(1.0, samples=math.nan)),
+        "samples of a Schedule must be positive, got nan",
+    ),
 )
-def test_bad_input(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tests.helpers import assert_mean_sharply
-from tests.oracles import marchenko_pastur_mean
+from tests.test_theory_population import assert_slopes, refusals
+from tests.test_zoo_ridge_pair import integrals
 from w2s_jax import theory_zoo as zoo
 from w2s_jax.theory_zoo import SelfTraining
 
@@ -15,26 +16,15 @@ SETTING = SelfTraining(1.0, 1.0, 0.75, 0.02, 0.6, 0.2)
 FEW = SelfTraining(1.5, 0.8, 0.7, 0.1, 1.7, 0.05)
 NOISY = SETTING._replace(pseudo_noise_var=0.3)
 SETTINGS = (SETTING, FEW, NOISY, FEW._replace(pseudo_noise_var=0.1))
-risk, chain, best, limit, gain = (
-    jax.jit(f)
-    for f in (
-        zoo.self_training_risk,
-        zoo.chain_risks,
-        zoo.self_training_best_generation,
-        zoo.self_training_limit,
-        zoo.self_training_first_gain,
-    )
-)
+risk, chain, best = map(jax.jit, (zoo.self_training_risk, zoo.chain_risks, zoo.self_training_best_generation))
+limit, gain = map(jax.jit, (zoo.self_training_limit, zoo.self_training_first_gain))
 
 
 def test_stages_are_integrals_of_the_marchenko_pastur_law():
     stages = [(0.8, 0.7, 0.1), (0.0, 0.4, 0.3), (0.2, 2.5, 0.05), (0.1, 1.0, 0.5)]
     inner, square, expected = 1.5, 1.5, []
     for noise_var, gamma, eta in stages:
-        k, m, noise = (
-            marchenko_pastur_mean(lambda x, i=i, j=j, e=eta: x**i / (x + e) ** j, gamma)
-            for i, j in ((1, 1), (2, 2), (1, 2))
-        )
+        k, m, noise = integrals(gamma, eta)
         inner, square = k * inner, m * square + noise_var * gamma * noise
         expected.append(1.5 - 2 * inner + square)
     np.testing.assert_allclose(chain(1.5, *jnp.array(stages).T), expected, rtol=1e-9)
@@ -48,9 +38,8 @@ def test_equal_stages_are_a_chain(setting):
     teacher = setting[:4]
     np.testing.assert_allclose(risk(setting, 0), zoo.ridge_pair_teacher_risk(*teacher), rtol=1e-12)
     noiseless = setting._replace(pseudo_noise_var=0.0)
-    np.testing.assert_allclose(
-        risk(noiseless, 1), zoo.ridge_pair_student_risk(*teacher, setting.ratio, setting.penalty), rtol=1e-12
-    )
+    expected = zoo.ridge_pair_student_risk(*teacher, setting.ratio, setting.penalty)
+    np.testing.assert_allclose(risk(noiseless, 1), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -68,8 +57,7 @@ def test_the_path_falls_to_the_best_generation_and_then_rises_to_the_limit(setti
 
 def test_without_noise_everything_is_forgotten():
     np.testing.assert_allclose(limit(SETTING), SETTING.signal, rtol=1e-12)
-    noise = marchenko_pastur_mean(lambda x: x / (x + 0.2) ** 2, 0.6)
-    m = marchenko_pastur_mean(lambda x: (x / (x + 0.2)) ** 2, 0.6)
+    _, m, noise = integrals(0.6, 0.2)
     np.testing.assert_allclose(limit(NOISY), 1 + 0.3 * 0.6 * noise / (1 - m), rtol=1e-9)
 
 
@@ -124,28 +112,18 @@ def test_arrays_are_one_program_and_gradients_are_finite_differences():
     for form in (lambda s: risk(s, 3), limit, gain, best):
         np.testing.assert_allclose(jax.vmap(form)(batch), [form(s) for s in SETTINGS], rtol=1e-10)
     for form in (lambda s: risk(s, 2.5), limit, gain):
-        slopes = jax.grad(form)(NOISY)
-        for name, slope in slopes._asdict().items():
-            value = getattr(NOISY, name)
-            ahead, behind = (form(NOISY._replace(**{name: value + h})) for h in (1e-6, -1e-6))
-            np.testing.assert_allclose(slope, (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8, err_msg=name)
+        assert_slopes(lambda *fields, form=form: form(SelfTraining(*fields)), NOISY, rtol=1e-6, atol=1e-8)
     for penalty in (0.0, 0.2):
         assert all(jnp.isfinite(slope) for slope in jax.grad(lambda s: risk(s, 2))(NOISY._replace(penalty=penalty)))
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: zoo.chain_risks(0.0, *jnp.ones((3, 2))), "signal must be positive, got 0.0"),
-        (lambda: zoo.self_training_risk(SETTING, -1), "generation must not be negative, got -1"),
-        (lambda: zoo.self_training_limit(SETTING._replace(penalty=-0.1)), "penalty must not be negative, got -0.1"),
-        (lambda: zoo.self_training_first_gain(SETTING._replace(teacher_ratio=0)), "teacher_ratio must be positive"),
-        (
-            lambda: zoo.self_training_best_generation(SETTING._replace(pseudo_noise_var=float("nan"))),
-            "pseudo_noise_var must not be negative, got nan",
-        ),
-    ],
+test_bad_input = refusals(
+    (lambda: zoo.chain_risks(0.0, *jnp.ones((3, 2))), "signal must be positive, got 0.0"),
+    (lambda: zoo.self_training_risk(SETTING, -1), "generation must not be negative, got -1"),
+    (lambda: zoo.self_training_limit(SETTING._replace(penalty=-0.1)), "penalty must not be negative, got -0.1"),
+    (lambda: zoo.self_training_first_gain(SETTING._replace(teacher_ratio=0)), "teacher_ratio must be positive"),
+    (
+        lambda: zoo.self_training_best_generation(SETTING._replace(pseudo_noise_var=float("nan"))),
+        "pseudo_noise_var must not be negative, got nan",
+    ),
 )
-def test_bad_input(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -1,14 +1,16 @@
-"""Spurious correlations: textbook least squares, roots and integrals by SciPy, fits by NumPy, and as promised."""
+"""Spurious correlations: textbook least squares, roots and integrals by SciPy, and functions as promised.
+
+Simulated fits are rows of `sims/checks/zoo_spurious.py`, which the slow suite runs.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from scipy.integrate import quad
 from scipy.optimize import root
 from scipy.stats import norm
 
-from tests.helpers import assert_mean_sharply
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 from w2s_jax.theory_zoo import GroupFeatures
 
@@ -77,9 +79,8 @@ def test_scipy_solves_the_equation_with_integrals():
 
 def test_a_student_with_its_teachers_features_is_its_teacher():
     labelled, unlabelled, tested = (line(share, strong=SAME) for share in (0.1, 0.7, 0.5))
-    np.testing.assert_allclose(
-        student(labelled, unlabelled, tested, *SIZES), teacher(labelled, tested, 20, 200, 0.7), rtol=1e-9
-    )
+    expected = teacher(labelled, tested, 20, 200, 0.7)
+    np.testing.assert_allclose(student(labelled, unlabelled, tested, *SIZES), expected, rtol=1e-9)
 
 
 def test_a_core_student_sees_the_mean_and_takes_the_rest_for_noise():
@@ -132,35 +133,8 @@ def test_pools_out_of_balance_hurt_a_core_student():
 def test_a_student_that_sees_more_of_the_group_can_lose_in_balance():
     """No minority among labels and pseudo-labels alike, and a view of the shift that the teacher does not have."""
     labelled, tested = (plane(share, np.pi / 4, (0.0, 3.0)) for share in (0.0, 0.5))
-    ours = [
-        float(f)
-        for f in (teacher(labelled, tested, 20, 400, 1.0), student(*[labelled] * 2, tested, 20, 400, jnp.inf, 1.0))
-    ]
-    assert ours[1] > 1.2 * ours[0]
-
-
-def drawn(rng, minority, size, dim, angle=np.pi / 3, shift=(1.5, 0.5)):
-    """Products of core features with what teacher and student see."""
-    core = rng.normal(size=(size, dim))
-    xi = rng.normal(size=(size, 2)) + (rng.random(size) < minority)[:, None] * shift
-    views = np.stack([np.ones(size), xi[:, 0]], 1), np.stack([np.ones(size), xi @ [np.cos(angle), np.sin(angle)]], 1)
-    return [(core[:, :, None] * view[:, None, :]).reshape(size, -1) for view in views]
-
-
-def test_fits_of_numpy_have_these_risks():
-    rng, dim, n, size = np.random.default_rng(0), 24, 240, 150
-    second = [np.einsum("q,qi,qj->ij", plane(0.5).weights, view, view) for view in plane(0.5)[:2]]
-    risks = []
-    for _ in range(1000):
-        rows, _ = drawn(rng, 0.3, n, dim)
-        seen, own = drawn(rng, 0.7, size, dim)
-        errors = np.linalg.lstsq(rows, rng.normal(size=n))[0]
-        passed_on = np.linalg.lstsq(own, seen @ errors)[0]
-        risks.append([np.sum(b.reshape(dim, 2) @ m * b.reshape(dim, 2)) for b, m in zip((errors, passed_on), second)])
-    groups = plane(0.3), plane(0.7), plane(0.5)
-    expected = teacher(groups[0], groups[2], dim, n, 1.0), student(*groups, dim, n, size, 1.0)
-    for samples, value in zip(np.array(risks).T, expected, strict=True):
-        assert_mean_sharply(samples, value)
+    own = student(labelled, labelled, tested, 20, 400, jnp.inf, 1.0)
+    assert own > 1.2 * teacher(labelled, tested, 20, 400, 1.0)
 
 
 def test_nodes_are_enough_and_gradients_are_finite_differences():
@@ -173,30 +147,15 @@ def test_nodes_are_enough_and_gradients_are_finite_differences():
 
     finer = [zoo.gaussian_groups(share, *views, num_nodes=28) for share in (0.2, 0.6, 0.5)]
     np.testing.assert_allclose(risk(0.6, 90.0), student(*finer, 20, 120.0, 90.0, 0.7), rtol=1e-5)
-    for i, slope in enumerate(jax.grad(risk, (0, 1))(0.6, 90.0)):
-        ahead, behind = (risk(*np.array([0.6, 90.0]) + h * np.eye(2)[i]) for h in (1e-5, -1e-5))
-        np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-5)
-    np.testing.assert_allclose(
-        jax.vmap(risk)(jnp.array([0.1, 0.6]), jnp.array([90.0, 200.0])), [risk(0.1, 90.0), risk(0.6, 200.0)], rtol=1e-9
-    )
+    assert_slopes(risk, (0.6, 90.0), rtol=1e-5, step=1e-5)
+    both = jax.vmap(risk)(jnp.array([0.1, 0.6]), jnp.array([90.0, 200.0]))
+    np.testing.assert_allclose(both, [risk(0.1, 90.0), risk(0.6, 200.0)], rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: line(20), r"minority must be a share in \[0, 1\], got 20; a percentage is 100 times too large"),
-        (lambda: zoo.gaussian_groups(0.5, jnp.ones(1), SAME, CORE, 0), "num_nodes must be at least 1, got 0"),
-        (lambda: zoo.spurious_teacher_risk(line(0.1), line(0.5), 0, 100, 1.0), "dim must be at least 1, got 0"),
-        (
-            lambda: zoo.spurious_student_risk(*[line(0.1)] * 3, 20, 100, 0, 1.0),
-            "num_pseudo must be at least 1, got 0",
-        ),
-        (
-            lambda: zoo.spurious_teacher_risk(line(0.1), line(0.5), 20, 100, -1.0),
-            r"noise_var must be at least 0, got -1.0",
-        ),
-    ],
+test_bad_input = refusals(
+    (lambda: line(20), r"minority must be a share in \[0, 1\], got 20; a percentage is 100 times too large"),
+    (lambda: zoo.gaussian_groups(0.5, jnp.ones(1), SAME, CORE, 0), "num_nodes must be at least 1, got 0"),
+    (lambda: zoo.spurious_teacher_risk(line(0.1), line(0.5), 0, 100, 1.0), "dim must be at least 1, got 0"),
+    (lambda: zoo.spurious_student_risk(*[line(0.1)] * 3, 20, 100, 0, 1.0), "num_pseudo must be at least 1, got 0"),
+    (lambda: zoo.spurious_teacher_risk(*[line(0.1)] * 2, 20, 100, -1.0), "noise_var must be at least 0, got -1.0"),
 )
-def test_bad_input(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -9,21 +9,14 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 
 DIM, NUM = 24, 9
 LAM = jnp.asarray(np.arange(1.0, DIM + 1) ** -1.5)
 TARGET = jnp.asarray(np.random.default_rng(3).normal(size=DIM))
-shares, risk, best, student, teacher = (
-    jax.jit(f)
-    for f in (
-        zoo.surrogate_shares,
-        zoo.surrogate_risk,
-        zoo.best_surrogate,
-        zoo.masked_student_risk,
-        zoo.masked_teacher_risk,
-    )
-)
+shares, risk, best = map(jax.jit, (zoo.surrogate_shares, zoo.surrogate_risk, zoo.best_surrogate))
+student, teacher = map(jax.jit, (zoo.masked_student_risk, zoo.masked_teacher_risk))
 
 
 def power_laws(dim):
@@ -142,16 +135,13 @@ def test_traced_sizes_are_one_program_and_differentiable():
 
     along = jnp.asarray(np.random.default_rng(5).normal(size=(2, DIM)))
 
-    @jax.jit
     def moved(step):
         return risk(LAM * (1 + step * along[0]), 0.8 * TARGET + step * along[1], TARGET, 9 + step, step)
 
-    difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
-    np.testing.assert_allclose(jax.jit(jax.grad(moved))(0.0), difference, rtol=1e-6)
+    assert_slopes(moved, [0.0], rtol=1e-6, step=1e-5)
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match="num_samples must be positive, got nan"):
-        zoo.masked_student_risk(LAM, TARGET, LAM > 0, 9, float("nan"), 1.0)
-    with pytest.raises(ValueError, match=r"noise_var must not be negative, got -0\.1"):
-        zoo.surrogate_risk(LAM, TARGET, TARGET, 5, -0.1)
+test_bad_input = refusals(
+    (lambda: zoo.masked_student_risk(LAM, TARGET, LAM > 0, 9, np.nan, 1.0), "num_samples must be positive, got nan"),
+    (lambda: zoo.surrogate_risk(LAM, TARGET, TARGET, 5, -0.1), r"noise_var must not be negative, got -0\.1"),
+)

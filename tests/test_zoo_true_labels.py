@@ -6,18 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression
 
+from tests.test_theory_population import assert_slopes, refusals
+from tests.test_zoo_accuracy import share as agreement
 from w2s_jax import theory_zoo as zoo
 
 mixed = jax.jit(zoo.mixed_label_student)
-
-
-def agreement(one, other):
-    """Share of inputs on which two half-spaces agree, by the bivariate normal distribution."""
-    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
-    return 2 * multivariate_normal.cdf([0.0, 0.0], cov=[[1.0, cosine], [cosine, 1.0]], allow_singular=True)
 
 
 @pytest.mark.parametrize("seen", [3, 5])
@@ -54,33 +49,16 @@ def test_the_curve_runs_from_the_naive_student_to_the_ceiling():
     np.testing.assert_allclose(one, mixed(shares, 0.9, 0.65, 0.8), rtol=1e-12)
 
 
-def test_copied_errors_are_counted():
-    rng = np.random.default_rng(1)
-    truth, teacher, student = rng.random((3, 1000)) < np.array([0.5, 0.6, 0.7])[:, None]
-    wrong = teacher != truth
-    rates = (student == truth).mean(), (teacher == truth).mean(), (student == teacher).mean()
-    np.testing.assert_allclose(zoo.copied_errors(*rates), (student == teacher)[wrong].mean(), rtol=1e-12)
-
-
 def test_gradients_are_finite_differences():
-    args = (0.3, 0.8, 0.65, 0.9)
     for form in (lambda *a: mixed(*a).accuracy, lambda *a: mixed(*a).agreement):
-        for i, slope in enumerate(jax.grad(form, argnums=(0, 1, 2, 3))(*args)):
-            ahead, behind = (form(*args[:i], args[i] + h, *args[i + 1 :]) for h in (1e-6, -1e-6))
-            np.testing.assert_allclose(slope, (ahead - behind) / 2e-6, rtol=1e-5)
+        assert_slopes(form, (0.3, 0.8, 0.65, 0.9), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: zoo.mixed_label_student(1.5, 0.8, 0.7), r"true_share must be in \[0, 1\], got 1.5"),
-        (lambda: zoo.mixed_label_student(0.5, 0.4, 0.4), r"ceiling_accuracy must be over 0.5, got 0.4"),
-        (lambda: zoo.mixed_label_student(0.5, 0.8, 0.7, 0.5), r"naive_agreement must be over 0.5, got 0.5"),
-        (lambda: zoo.mixed_label_student(0.5, 0.7, 0.8), r"between 1 - ceiling_accuracy = 0.3 and .* 0.7, got 0.8"),
-        (lambda: zoo.mixed_label_student(0.5, 80, 0.7), r"ceiling_accuracy must be in \[0, 1\], got 80; a percentage"),
-        (lambda: zoo.copied_errors(0.8, 1, 0.8), r"teacher_accuracy must be under 1, got 1"),
-    ],
+test_bad_input = refusals(
+    (lambda: zoo.mixed_label_student(1.5, 0.8, 0.7), r"true_share must be in \[0, 1\], got 1.5"),
+    (lambda: zoo.mixed_label_student(0.5, 0.4, 0.4), r"ceiling_accuracy must be over 0.5, got 0.4"),
+    (lambda: zoo.mixed_label_student(0.5, 0.8, 0.7, 0.5), r"naive_agreement must be over 0.5, got 0.5"),
+    (lambda: zoo.mixed_label_student(0.5, 0.7, 0.8), r"between 1 - ceiling_accuracy = 0.3 and .* 0.7, got 0.8"),
+    (lambda: zoo.mixed_label_student(0.5, 80, 0.7), r"ceiling_accuracy must be in \[0, 1\], got 80; a percentage"),
+    (lambda: zoo.copied_errors(0.8, 1, 0.8), r"teacher_accuracy must be under 1, got 1"),
 )
-def test_bad_input(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

@@ -56,12 +56,11 @@ def engine(rule: str) -> tokenizers.Tokenizer:
 @functools.cache
 def _trained(rule: str) -> str:
     made = tokenizers.Tokenizer(models.BPE(ignore_merges=rule == "llama-bpe"))
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = {
-        "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False),
-        "smollm": pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        ),
+        "gpt-2": words,
+        "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words]),
         "llama-bpe": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"), level]),
         "qwen2": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN2), "isolated"), level]),
     }[rule]
@@ -88,12 +87,19 @@ class Tiny:
     engine: tokenizers.Tokenizer
     rule: str
 
-    @property
-    def family(self) -> str:
-        return self.config["model_type"]
-
 
 RULES = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
+GGUF_NAMES = {
+    "max_position_embeddings": "context_length",
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "rope_theta": "rope.freq_base",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+}
+"""What GGUF files call the entries of config.json, after the family."""
 
 
 def tiny(family: str = "llama", *, tied: bool = True, llama3: bool = False, seed: int = 0) -> Tiny:
@@ -148,7 +154,7 @@ def tiny(family: str = "llama", *, tied: bool = True, llama3: bool = False, seed
     return Tiny(config, tensors, tokenizer, rule)
 
 
-def write_folder(folder: Path, made: Tiny, *, shards: int = 1, config: dict[str, Any] | None = None) -> Path:
+def write_folder(folder: Path, made: Tiny, config: dict[str, Any] | None = None, *, shards: int = 1) -> Path:
     """A Hugging Face folder; `config` changes entries of config.json."""
     folder.mkdir(parents=True)
     table = {key: value for key, value in {**made.config, **(config or {})}.items() if value != "left out"}
@@ -170,29 +176,20 @@ def write_folder(folder: Path, made: Tiny, *, shards: int = 1, config: dict[str,
 def write_gguf(
     path: Path,
     made: Tiny,
-    *,
     metadata: dict[str, Any] | None = None,
+    *,
     kinds: dict[str, gguf.GGMLQuantizationType] | None = None,
-    extra: dict[str, np.ndarray] | None = None,
+    rope_factors: np.ndarray | None = None,
 ) -> Path:
-    """A GGUF file; `metadata` changes entries or (None) leaves them out, `kinds` quantises by the end of a name."""
-    config, family = made.config, made.family
-    head = config["head_dim"]
+    """A GGUF file; `metadata` changes entries, `kinds` quantises by ends of names, `rope_factors` replace its own."""
+    config, family = made.config, made.config["model_type"]
     vocabulary = made.engine.get_vocab(with_added_tokens=True)
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     merges = json.loads(made.engine.to_str())["model"]["merges"]
+    sizes = ("attention.key_length", "attention.value_length", "rope.dimension_count")
     values = {
-        f"{family}.context_length": config["max_position_embeddings"],
-        f"{family}.embedding_length": config["hidden_size"],
-        f"{family}.block_count": config["num_hidden_layers"],
-        f"{family}.feed_forward_length": config["intermediate_size"],
-        f"{family}.attention.head_count": config["num_attention_heads"],
-        f"{family}.attention.head_count_kv": config["num_key_value_heads"],
-        f"{family}.attention.key_length": head,
-        f"{family}.attention.value_length": head,
-        f"{family}.rope.dimension_count": head,
-        f"{family}.rope.freq_base": config["rope_theta"],
-        f"{family}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        **{f"{family}.{name}": config[own] for own, name in GGUF_NAMES.items()},
+        **{f"{family}.{name}": config["head_dim"] for name in sizes},
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": made.rule,
         "tokenizer.ggml.tokens": tokens,
@@ -205,14 +202,9 @@ def write_gguf(
     } | (metadata or {})
     architecture = values.pop("general.architecture", family)
     writer = gguf.GGUFWriter(path, architecture)
+    add = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32, list: writer.add_array}
     for key, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, list):
-            writer.add_array(key, value)
-        else:
-            add = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32, bool: writer.add_bool}
-            add[type(value)](key, value)
+        add[type(value)](key, value)
     arch = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == family)
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
     for name, value in sorted(made.tensors.items()):
@@ -223,10 +215,8 @@ def write_gguf(
         assert stored is not None
         kind = next((kind for end, kind in (kinds or {}).items() if name.endswith(end)), gguf.GGMLQuantizationType.F32)
         writer.add_tensor(stored, gguf.quantize(np.ascontiguousarray(value), kind), raw_dtype=kind)
-    if config["rope_scaling"] is not None and "rope_freqs.weight" not in (extra or {}):
-        writer.add_tensor("rope_freqs.weight", llama3_factors(config))
-    for name, value in (extra or {}).items():
-        writer.add_tensor(name, value)
+    if config["rope_scaling"] is not None:
+        writer.add_tensor("rope_freqs.weight", llama3_factors(config) if rope_factors is None else rope_factors)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -242,22 +232,9 @@ def converted_order(heads: int, rows: int) -> np.ndarray:
 def read_llama_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """config.json and tensors of a Llama in a GGUF file, by the package's own reader and table of names."""
     reader = gguf.GGUFReader(path)
-
-    def field(name):
-        return reader.fields[f"llama.{name}"].contents()
-
-    config = {
-        "hidden_size": field("embedding_length"),
-        "num_hidden_layers": field("block_count"),
-        "num_attention_heads": field("attention.head_count"),
-        "num_key_value_heads": field("attention.head_count_kv"),
-        "intermediate_size": field("feed_forward_length"),
-        "vocab_size": field("vocab_size"),
-        "max_position_embeddings": field("context_length"),
-        "rms_norm_eps": field("attention.layer_norm_rms_epsilon"),
-        "rope_theta": field("rope.freq_base"),
-        "tie_word_embeddings": True,
-    }
+    named = {**GGUF_NAMES, "vocab_size": "vocab_size"}
+    config = {own: reader.fields[f"llama.{name}"].contents() for own, name in named.items()}
+    config["tie_word_embeddings"] = True
     stored = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     layer = ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"]
@@ -279,9 +256,7 @@ def read_llama_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def llama3_factors(config: dict[str, Any]) -> np.ndarray:
     """By how much each wavelength of rotary positions is stretched, for Llama 3: as llama.cpp's converter has it."""
     rope, half = config["rope_scaling"], config["head_dim"] // 2
-    original, low, high = (
-        rope[name] for name in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
-    )
+    original, low, high = rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
     factors = []
     for i in range(half):
         wavelength = 2 * np.pi * config["rope_theta"] ** (i / half)
@@ -321,7 +296,7 @@ def reference_logits(made: Tiny, ids: np.ndarray) -> np.ndarray:
         for i in range(config["num_attention_heads"]):
             j = i * config["num_key_value_heads"] // config["num_attention_heads"]
             own = [q[:, i * head : (i + 1) * head], k[:, j * head : (j + 1) * head]]
-            if made.family == "qwen3":
+            if config["model_type"] == "qwen3":
                 own = [norm(y, t[f"{p}self_attn.{n}_norm.weight"]) for y, n in zip(own, "qk")]
             scores = rotated(own[0]) @ rotated(own[1]).T / np.sqrt(head)
             scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)

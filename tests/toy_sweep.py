@@ -98,9 +98,8 @@ def set_format(store: Path, number) -> None:
 def without_manifest(out: Path) -> None:
     """Make a store one of version 0.1.0: blocks have no attributes, versions are a dict, what is not known is None."""
     edit_metadata(out / "toy.zarr" / "blocks", dict.clear)
-    edit_metadata(
-        out / "toy.zarr", lambda held: held.update(versions={"w2s_jax": "0.1.0", "jax": "0.9.2"}, target_sem=None)
-    )
+    known = {"versions": {"w2s_jax": "0.1.0", "jax": "0.9.2"}, "target_sem": None}
+    edit_metadata(out / "toy.zarr", lambda held: held.update(known))
 
 
 def flip_a_bit(path: Path) -> None:

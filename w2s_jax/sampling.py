@@ -276,7 +276,7 @@ def _label_law(task: Task, labeler: Labeler):
     return concepts, no_gradient(CONCEPTS_JUMP, prior), noise_var
 
 
-COUNT_JUMPS = "a count of examples has no derivative; use differences of means over many keys."
+SHARE_JUMPS = "a share of the examples says which they are, and has no derivative; use differences."
 
 
 def evenly_spread(num_samples: int, share: Scalar) -> Float[Array, "n"]:
@@ -291,6 +291,6 @@ def evenly_spread(num_samples: int, share: Scalar) -> Float[Array, "n"]:
     >>> evenly_spread(8, 0.25).tolist()
     [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     """
-    each = no_gradient(COUNT_JUMPS, jnp.asarray(share, jnp.result_type(share, float)))
+    each = no_gradient(SHARE_JUMPS, jnp.asarray(share, jnp.result_type(share, float)))
     # A millionth more, so that rounding takes none away where the product is an integer.
     return jnp.diff(jnp.floor(jnp.arange(num_samples + 1) * each * (1 + 1e-6))).astype(each.dtype)

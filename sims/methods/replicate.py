@@ -116,8 +116,8 @@ def copied_share(risk: Float[Array, "*b M"], wrong: Float[Array, "*b 1"], misfit
     """Share of a teacher's wrong signs that students repeat, from shares of inputs: where a student is wrong, where the
     teacher is, and where they differ; NaN where the teacher makes no errors but for rounding.
 
-    >>> copied_share(jnp.array([0.2]), jnp.array([0.3]), jnp.array([0.24])).round(4).tolist()
-    [0.4333]
+    >>> round(float(copied_share(jnp.array([0.2]), jnp.array([0.3]), jnp.array([0.24]))[0]), 4)
+    0.4333
     """
     errs = wrong > LEAST_ERRORS
     return jnp.where(errs, copied_errors(1 - risk, 1 - jnp.where(errs, wrong, 0.5), 1 - misfit), jnp.nan)

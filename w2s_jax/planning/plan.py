@@ -201,13 +201,13 @@ def _lines(
     """A line a method, given the misalignments of the prompts."""
 
     def found(sizes: np.ndarray) -> forms.Risks:
-        return jax.tree.map(np.asarray, forms.risks_of(task, sizes, level, np.asarray(PENALTIES)))
+        return forms.risks_of(task, sizes, level, np.asarray(PENALTIES))
 
     def curve(sizes: np.ndarray) -> np.ndarray:
-        return found(sizes).risk
+        return np.asarray(found(sizes).risk)
 
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
-    curves, naive_error = found(sizes)
+    curves, naive_error = map(np.asarray, found(sizes))
     errors = {"naive_ft": float(naive_error[0]), **errors}
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
