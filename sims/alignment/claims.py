@@ -42,7 +42,9 @@ def alignment_claims(data: xr.Dataset, spec: AlignmentSpec) -> Iterator[Claim]:
         copied = data.copied_errors.sel(split="train")
         more = _lower_end(_of(copied, "naive_ft") - _of(copied, "icl_refine"))
         text = "its teacher's wrong claims that naive_ft states more often than icl_refine, train questions, lower end"
-        yield worst(text, more, ">=", 0.0)
+        errs = np.isfinite(more)  # a teacher that is never wrong has nothing to copy
+        if errs.any():
+            yield worst(text, more.where(errs, np.inf), ">=", 0.0)
     if "icl_refine" in spec.methods:
         yield from _style(data, spec)
     if "naive_ft" in spec.methods:

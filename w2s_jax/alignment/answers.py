@@ -71,8 +71,11 @@ def answer(
     lengths: tuple[int, ...],
     beliefs: Int[Array, "C Q"] | None = None,
 ) -> Answered:
-    """Ask questions, each after the first examples of its prompt, for each number of them; `score` has the beliefs."""
-    believed = jnp.zeros((0, len(world.questions)), jnp.int32) if beliefs is None else beliefs
+    """Ask questions, each after the first examples of its prompt, for each number of them.
+
+    `beliefs` are those of teachers whose errors may be copied (`score`); None is one that makes none.
+    """
+    believed = jnp.asarray(world.truth)[None] if beliefs is None else beliefs
 
     def one(inputs: tuple[Key, Array, Array]) -> Answered:
         key, number, prompt = inputs

@@ -54,7 +54,7 @@ def score(
         logits: of the answer's first token.
         cache: what came before, the question and its mark included; with room for an answer but its last token.
         greedy: the likeliest answer, token by token, `[a]`: what `decode` gives at temperature 0.
-        beliefs: claims of each teacher whose errors may be copied; there may be none.
+        beliefs: claims of each teacher whose errors may be copied.
     """
     listing, style = world.listing, jnp.asarray(world.listing.style)
     answers, content, distinct, first = (
