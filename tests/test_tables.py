@@ -142,8 +142,8 @@ def test_tables_of_worlds_show_the_cells_that_they_name():
     methods = {"method": ["naive_ft", "icl_refine", "prompt_only"]}
     slots = {"prompt_length": range(2), "concept": ["women", "men"]}
     grids = {
-        ("content", "style"): {**methods, **teachers, **lengths, **scored, **seeds},
-        ("weak_content", "weak_style"): {**teachers, **scored, **seeds},
+        ("content", "style", "copied_errors"): {**methods, **teachers, **lengths, **scored, **seeds},
+        ("weak_content", "weak_style", "weak_copied_errors"): {**teachers, **scored, **seeds},
         ("bayes_style", "weak_kl_to_bayes"): {**seeds, **teachers, **lengths},
         ("strong_naming", "bayes_naming"): {**seeds, **slots},
     }
@@ -151,7 +151,8 @@ def test_tables_of_worlds_show_the_cells_that_they_name():
     sources, cell = Sources(RESULTS, {"alignment_bias": data}), data.sel(capability=0.4, temperature=1, num_icl=5)
     found, naive = alignment.methods(sources, "bias"), cell.sel({"method": "naive_ft"})
     expected = [shown(naive.content.sel(split=split)) for split in scored["split"]]
-    assert cells(found, "`naive_ft`") == [*expected, shown(naive.style.sel(split="held_out"))]
+    others = [shown(naive.style.sel(split="held_out")), shown(naive.copied_errors.sel(split="train"))]
+    assert cells(found, "`naive_ft`") == [*expected, *others]
     assert cells(found, "weak teacher")[0] == shown(cell.weak_content.sel(split="train")) and "rate, held out" in found
 
     def row(values):
