@@ -42,10 +42,11 @@ def scale(sources: Sources) -> str:
     rows = []
     for row in sources.rows("scale"):
         planned = row["planned_seconds"]
-        took = f"{row['seconds'] / 60:.1f}" if planned else f"{row['seconds'] / 60:.0f}, not run whole"
+        took = f"{row['seconds'] / 60:.1f}" if planned else f"{row['seconds'] / 60:.0f}, by rate"
         rows.append(
             [
                 f"`{row['sweep']}`",
+                row["preset"],
                 f"{row['replicates']:,}",
                 f"{row['tasks']:.3g}",
                 f"{planned / 60:.1f}" if planned else "",
@@ -54,7 +55,8 @@ def scale(sources: Sources) -> str:
                 f"{row['peak_mb']:,.0f} MB",
             ]
         )
-    return markdown(["sweep", "replicates", "tasks", "planned, min", "took, min", "disk", "peak memory"], rows)
+    header = ["sweep", "preset", "replicates", "tasks", "planned, min", "took, min", "disk", "peak memory"]
+    return markdown(header, rows, words=2)
 
 
 def ladder(sources: Sources, axis: str) -> str:
