@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from figures.stores import COMMANDS
 from sims import inspect
 from sims.engine import arguments, cli, progress
 from sims.methods import __main__ as methods
@@ -97,3 +98,9 @@ def test_presets_pass_the_checks_that_commands_put_off():
     for sweep in SWEEPS.values():
         for preset in sweep.presets.values():
             getattr(preset, "check", lambda: None)()
+
+
+def test_figures_name_the_commands_of_their_sweeps():
+    for name in COMMANDS.keys() & SWEEPS.keys():
+        command = f"python -m sims.{SWEEPS[name].command} --preset quick --out {{folder}}"
+        assert sorted(COMMANDS[name].split()) == sorted(command.split()), name
