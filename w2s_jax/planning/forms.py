@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 from w2s_jax import theory, theory_zoo
 from w2s_jax.risk import performance_gap_recovered, sign_accuracy
 from w2s_jax.tasks import make_task
-from w2s_jax.theory.misalignment import rival_moments
-from w2s_jax.theory.posterior_mean import distance_of_mean
+from w2s_jax.theory.misalignment import distances, rival_moments
 from w2s_jax.types import Scalar, Task
 
 FITTED: tuple[str, ...] = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", "span", "hull", "ceiling")
@@ -62,8 +61,7 @@ class Refined(NamedTuple):
 
 def refined(task: Task, num_samples: Scalar, num_icl: Scalar) -> Refined:
     """`misalignment` and, from it, `refined_risk`; NaN where no closed form is."""
-    moments = rival_moments(task, num_icl, None)  # both misalignments come from these, which are slow to compile
-    level = jnp.stack([2 * moments.square + moments.cross, distance_of_mean(moments.weight)])
+    level = jnp.stack(distances(rival_moments(task, num_icl, None)))  # from the same moments, which are slow to compile
     most = jnp.stack([theory.misalignment_bound(task, num_icl, prompts) for prompts in ("shared", "fresh")])
     least = jnp.minimum(task.noise_var, task.weak_noise_var)
     stated = 5e-3 if task.concepts.shape[-2] > 3 else 1e-3  # the docstring of `misalignment`

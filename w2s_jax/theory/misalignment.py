@@ -69,8 +69,7 @@ def misalignment(
     """
     tilt_limit(prompts)  # refuses any other word
     moments = rival_moments(task, num_icl, assumed_noise_var)
-    shared = 2 * moments.square + moments.cross
-    fresh = distance_of_mean(moments.weight)
+    shared, fresh = distances(moments)
     if prompts == "shared":
         return shared
     return fresh if num_prompts is None else fresh + (shared - fresh) / num_prompts
@@ -112,8 +111,8 @@ def refined_label_spread(
         raise ValueError(f"draw must be 'sample' or 'mean', got {draw!r}.")
     tilt_limit(prompts)
     moments = rival_moments(task, num_icl, assumed_noise_var)
-    shared = 2 * moments.square + moments.cross
-    distance = shared if prompts == "shared" else distance_of_mean(moments.weight)
+    shared, fresh = distances(moments)
+    distance = shared if prompts == "shared" else fresh
     return 2 * jnp.sum(moments.weight) - distance if draw == "sample" else shared - distance
 
 
@@ -146,6 +145,11 @@ def label_spread(
     """
     missing = jnp.sqrt(jnp.asarray(fresh) * (num_concepts - 1) / num_concepts)
     return jnp.maximum(2 * missing - shared, 0.0), jnp.maximum(2 * missing - fresh, 0.0)
+
+
+def distances(moments: RaceMoments) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """E||w - e_*||^2, that of shared prompts, and ||E w - e_*||^2, that of fresh ones."""
+    return 2 * moments.square + moments.cross, distance_of_mean(moments.weight)
 
 
 def rival_moments(task: Task, num_icl: Real, assumed_noise_var: Real | None) -> RaceMoments:
