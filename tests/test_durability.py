@@ -1,7 +1,10 @@
 """A sweep that stops anywhere, for any reason: finished blocks stay, and the results are those of a whole run."""
 
+import asyncio
 import contextlib
 import dataclasses
+import gc
+import logging
 import random
 import re
 import signal
@@ -199,6 +202,21 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(capsys):
     assert cli.guarded(lambda: signal.raise_signal(signal.SIGTERM)) == 143
     assert capsys.readouterr().err.startswith("terminated: what is finished is saved")
     assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_nothing_is_said_of_writes_in_flight_after_the_last_line_of_an_interrupted_command(capfd, monkeypatch):
+    logger = logging.getLogger("asyncio")
+    monkeypatch.setattr(logger, "level", logger.level)
+    loop = asyncio.new_event_loop()
+    loop.create_task(asyncio.sleep(3600))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert cli.guarded(lambda: signal.raise_signal(signal.SIGINT)) == 130
+    logger.addHandler(handler := logging.StreamHandler())
+    loop.close()
+    del loop
+    gc.collect()
+    logger.removeHandler(handler)
+    assert len(capfd.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import sys
@@ -114,6 +115,8 @@ def guarded(act: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + getattr(signal, "SIGPIPE", 13)
     except KeyboardInterrupt as stop:
+        # Writes to the store that were in flight end with the process, and asyncio need not say so after the last line.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         word, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
         print(f"{word}: what is finished is saved, and the same command goes on from there.", file=sys.stderr)
         return code
