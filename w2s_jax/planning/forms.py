@@ -157,6 +157,26 @@ def limits(task: Task, misalignment: Float[Array, "2"], penalties: Float[Array, 
     )
 
 
+class Known(NamedTuple):
+    """All that is known once misalignments are."""
+
+    limits: Limits
+    risks: Risks
+    """At each number of labels, `[n]` in front."""
+    gaps: Float[Array, "9"]
+    """Performance gap recovered at the first number of labels: of `FITTED` methods, source, weak and the floor."""
+
+
+def known(
+    task: Task, num_samples: Float[Array, "n"], misalignment: Float[Array, "2"], penalties: Float[Array, "p"]
+) -> Known:
+    """`limits`, `risks` and what they come to, as one program, since they share much of what is slow to compile."""
+    held = limits(task, misalignment, penalties)
+    found = jax.vmap(risks, (None, 0, None, None))(task, num_samples, misalignment, penalties)
+    reached = jnp.concatenate([found.risk[0], jnp.stack([held.source[0], held.weak[0], held.floor[0]])])
+    return Known(held, found, performance_gap_recovered(held.weak[0], reached, found.risk[0, -1]))
+
+
 class WithTrue(NamedTuple):
     """Least squares where some labels are true, on all labels and on the true ones alone."""
 
@@ -165,6 +185,8 @@ class WithTrue(NamedTuple):
     """Risk with infinitely many labels, the same share of them true."""
     sign_accuracy: Float[Array, "2"]
     """Sign accuracy then."""
+    gaps: Float[Array, "2"]
+    """Performance gap recovered on n labels."""
 
 
 def with_true(task: Task, num_samples: Scalar, num_true: Scalar) -> WithTrue:
@@ -173,12 +195,15 @@ def with_true(task: Task, num_samples: Scalar, num_true: Scalar) -> WithTrue:
     alone = theory.least_squares_risk(perfect, num_true)
     left = 1 - num_true / num_samples
     fitted = jnp.stack([task.target_coef + left * (task.weak_coef - task.target_coef), task.target_coef])
+    weak, ceiling = theory.weak_bias(task), theory.least_squares_risk(perfect, num_samples)
+    risk = jnp.stack(
+        [theory.mixed_labels_risk(task, num_samples, num_true), jnp.where(jnp.isfinite(alone), alone, jnp.nan)]
+    )
     return WithTrue(
-        jnp.stack(
-            [theory.mixed_labels_risk(task, num_samples, num_true), jnp.where(jnp.isfinite(alone), alone, jnp.nan)]
-        ),
-        jnp.stack([left**2 * theory.weak_bias(task), jnp.zeros_like(alone)]),
+        risk,
+        jnp.stack([left**2 * weak, jnp.zeros_like(alone)]),
         sign_accuracy(fitted, task.target_coef),
+        performance_gap_recovered(weak, risk, ceiling),
     )
 
 
@@ -190,9 +215,6 @@ def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]
     return jnp.stack([best.accuracy, best.progress, *gains, low, high])
 
 
-refined_of, limits_of, with_true_of, path_of = (
-    jax.jit(form, compiler_options=HURRY) for form in (refined, limits, with_true, path)
+refined_of, known_of, with_true_of, path_of = (
+    jax.jit(form, compiler_options=HURRY) for form in (refined, known, with_true, path)
 )
-gaps_of = jax.jit(performance_gap_recovered, compiler_options=HURRY)
-risks_of = jax.jit(jax.vmap(risks, (None, 0, None, None)), compiler_options=HURRY)
-"""`risks` at many numbers of labels `[n]`."""

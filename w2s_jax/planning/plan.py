@@ -173,17 +173,20 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
         level = np.array([float(one.value) for one in found])
         error = np.array([2 * float(one.error) for one in found])
     errors: dict[str, float | None] = dict(zip(forms.FITTED[1:], (*map(float, error), 0.0, None, 0.0)))
-    limits = jax.tree.map(np.asarray, forms.limits_of(task, level, np.asarray(PENALTIES)))
-    lines = _lines(task, question.num_samples, level, limits, errors, sampled)
+
+    def known(sizes: np.ndarray) -> forms.Known:
+        return jax.tree.map(np.asarray, forms.known_of(task, sizes, level, np.asarray(PENALTIES)))
+
+    lines, floor = _lines(known, question.num_samples, errors, sampled)
     if question.num_true:
-        lines += _true_lines(task, question, lines)
+        lines += _true_lines(task, question)
     naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
     ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
     students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak", *FORM_OF_TRUE)]
     best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
     now = later = Lengths(None, None)
     if not sampled:
-        floor, naive = float(limits.floor[0]), math.nan if naive_line.risk is None else naive_line.risk
+        naive = math.nan if naive_line.risk is None else naive_line.risk
         now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < naive)) for i in range(2)))
         later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
     not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
@@ -191,39 +194,31 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
 
 
 def _lines(
-    task: Task,
-    num_samples: int,
-    level: np.ndarray,
-    limits: forms.Limits,
-    errors: dict[str, float | None],
-    sampled: bool,
-) -> tuple[Prediction, ...]:
-    """A line a method, given the misalignments of the prompts."""
-
-    def found(sizes: np.ndarray) -> forms.Risks:
-        return forms.risks_of(task, sizes, level, np.asarray(PENALTIES))
-
-    def curve(sizes: np.ndarray) -> np.ndarray:
-        return np.asarray(found(sizes).risk)
-
+    known: Callable[[np.ndarray], forms.Known], num_samples: int, errors: dict[str, float | None], sampled: bool
+) -> tuple[tuple[Prediction, ...], float]:
+    """A line a method, from what is known at any numbers of labels; and the floor of naive fine-tuning."""
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
-    curves, naive_error = map(np.asarray, found(sizes))
+    limits, (curves, naive_error), all_gaps = known(sizes)
     errors = {"naive_ft": float(naive_error[0]), **errors}
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
     accuracy = dict(zip(forms.FITTED, limits.sign_accuracy)) | {method: pair[1] for method, pair in fixed.items()}
     limit = dict(zip(forms.FITTED, map(float, limits.risk)))
-    gaps = dict(zip(risk, np.asarray(forms.gaps_of(risk["weak"], np.stack([*risk.values()]), risk["ceiling"]))))
+    gaps = dict(zip(risk, all_gaps))
+
+    def curve(sizes: np.ndarray) -> np.ndarray:
+        return known(sizes).risks.risk
+
     enough = {
         method: _enough(curve, sizes[1:], curves[1:, i], limit[method], i) for i, method in enumerate(forms.FITTED)
     }
 
     def line(method: str, form: str) -> Prediction:
-        known = _known(risk[method])
+        value = _known(risk[method])
         return Prediction(
             method,
-            known,
-            None if known is None else errors.get(method, 0.0),
+            value,
+            None if value is None else errors.get(method, 0.0),
             _known(limit.get(method, math.nan)),
             _known(gaps[method]),
             _known(accuracy[method]),
@@ -232,17 +227,15 @@ def _lines(
             ASSUMES[method],
         )
 
-    return tuple(line(method, form) for method, form in FORM.items())
+    return tuple(line(method, form) for method, form in FORM.items()), float(limits.floor[0])
 
 
-def _true_lines(task: Task, question: Question, lines: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+def _true_lines(task: Task, question: Question) -> tuple[Prediction, ...]:
     """Students that use the true labels."""
-    risks = {line.method: math.nan if line.risk is None else line.risk for line in lines}
     found = jax.tree.map(np.asarray, forms.with_true_of(task, float(question.num_samples), float(question.num_true)))
-    gaps = np.asarray(forms.gaps_of(risks["weak"], found.risk, risks["ceiling"]))
     return tuple(
         Prediction(method, _known(risk), 0.0, _known(limit), _known(gap), _known(accuracy), None, form, ASSUMES[method])
-        for (method, form), risk, limit, accuracy, gap in zip(FORM_OF_TRUE.items(), *found, gaps)
+        for (method, form), risk, limit, accuracy, gap in zip(FORM_OF_TRUE.items(), *found)
     )
 
 

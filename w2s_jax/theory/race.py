@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
+import numpy as np
 from jaxtyping import Array, Float
 
 from w2s_jax.theory.one_factor import OneFactor
@@ -41,13 +41,13 @@ class RaceMoments(NamedTuple):
     """sum over pairs i != j of E w_i w_j."""
 
 
-class Clock(NamedTuple):
-    """When a concept's clock rings, over a grid of log time."""
+class Clocks(NamedTuple):
+    """When the clocks of concepts ring, over a grid of log time."""
 
-    density: Float[Array, "t"]
-    slope: Float[Array, "t"]
+    density: Float[Array, "k t"]
+    slope: Float[Array, "k t"]
     """Derivative of the density."""
-    survival: Float[Array, "t"]
+    survival: Float[Array, "k t"]
     """Probability that it has not rung yet."""
 
 
@@ -76,23 +76,24 @@ def race_moments(
     runs = rival_priors > 0
     log_priors = jnp.log(jnp.append(jnp.where(runs, rival_priors, 1.0), target_prior))
     log_priors = jnp.where(jnp.append(runs, True), log_priors, log_priors[-1])  # one that does not run: no wider grid
+    kinds = np.append(np.zeros(len(runs), int), 1)  # of clocks: rivals are alike, and last is the target
     floor = 8 * float(jnp.finfo(log_priors.dtype).eps)  # of a survival, which is a sum of round-off then
 
     def given(length):
         start, step = _grid(factor, length, log_priors, noise_var, num_icl)
-        frequency = 2 * jnp.pi / (NUM_TIMES * step) * jnp.arange(NUM_TIMES // 2 + 1, dtype=step.dtype)
+        frequency = 2 * jnp.pi / (NUM_TIMES * step) * jnp.arange(NUM_TIMES // 2 + 1, dtype=step.dtype)[None]
 
-        def clocks(loading, own, log_prior):
-            size, phase = _characteristic(loading * length, own, noise_var, num_icl, frequency)
-            return jax.vmap(lambda prior: _ring(size, phase - frequency * (prior + start), frequency, step))(log_prior)
-
-        target = clocks(factor.target_loading, factor.target_own, log_priors[-1:])
-        rivals = clocks(factor.rival_loading, factor.rival_own, log_priors[:-1])
+        loadings = jnp.stack([factor.rival_loading, factor.target_loading])
+        owns = jnp.stack([factor.rival_own, factor.target_own])
+        size, phase = _characteristic(loadings[:, None] * length, owns[:, None], noise_var, num_icl, frequency)
+        turned = phase[kinds] - frequency * (log_priors[:, None] + start)
+        clocks = _ring(size[kinds], turned, frequency, step)  # all in one, since most of a first call is compilation
+        rivals, target = (jax.tree.map(lambda x, part=part: x[part], clocks) for part in (slice(-1), -1))
         survival = jnp.maximum(rivals.survival, floor)
         hazard = jnp.where(runs[:, None], rivals.density / survival, 0.0)
         twice = jnp.where(runs[:, None], (rivals.density - rivals.slope) / survival, 0.0)
         waiting = jnp.sum(jnp.where(runs[:, None], jnp.log(survival), 0.0), 0)
-        everyone = step * target.survival[0] * jnp.exp(waiting)
+        everyone = step * target.survival * jnp.exp(waiting)
         together = jnp.sum(hazard, 0)
         return RaceMoments(
             hazard @ everyone, jnp.sum(twice, 0) @ everyone, (together**2 - jnp.sum(hazard**2, 0)) @ everyone
@@ -102,17 +103,17 @@ def race_moments(
     return jax.tree.map(lambda x: jnp.tensordot(mass, x, 1), jax.lax.map(given, lengths))
 
 
-def _ring(size, phase, frequency, step) -> Clock:
-    """A clock from size and phase of its characteristic function, counted from the start of the grid."""
+def _ring(size, phase, frequency, step) -> Clocks:
+    """Clocks from size and phase `[k f]` of their characteristic functions, counted from the start of the grid."""
     size = size / step
     real, imaginary = size * jnp.cos(phase), -size * jnp.sin(phase)
     density = jnp.fft.irfft(jax.lax.complex(real, imaginary))
     slope = jnp.fft.irfft(jax.lax.complex(-frequency * imaginary, frequency * real))
-    later = jnp.cumsum(density[::-1])[::-1] - density / 2  # the trapezoid rule, with its first correction
-    return Clock(density, slope, step * later + step**2 / 12 * slope)
+    later = jax.lax.cumsum(density, 1, reverse=True) - density / 2  # the trapezoid rule, with its first correction
+    return Clocks(density, slope, step * later + step**2 / 12 * slope)
 
 
-def _characteristic(shared, own, noise_var, num_icl, w) -> tuple[Float[Array, "f"], Float[Array, "f"]]:
+def _characteristic(shared, own, noise_var, num_icl, w) -> tuple[Float[Array, "k f"], Float[Array, "k f"]]:
     """|E e^(iwT)| and its phase for T = log E + Q/(2 s_hat^2), Q the sum of n squares of mean square `shared`^2/n and
     variance `own`."""
     log_size, phase = _log_gamma(w)
@@ -122,15 +123,14 @@ def _characteristic(shared, own, noise_var, num_icl, w) -> tuple[Float[Array, "f
     return jnp.exp(log_size), phase + 0.5 * num_icl * jnp.arctan(a) + pull
 
 
-def _log_gamma(w: Float[Array, "f"]) -> tuple[Float[Array, "f"], Float[Array, "f"]]:
+def _log_gamma(w: Float[Array, "1 f"]) -> tuple[Float[Array, "1 f"], Float[Array, "1 f"]]:
     """log Gamma(1 + i w) for w >= 0, to 1e-8: |Gamma|^2 = pi w/sinh(pi w), and Stirling's series for the phase."""
     safe = jnp.where(w > 0, w, 1.0)
     log_size = 0.5 * (jnp.log(2 * jnp.pi * safe) - jnp.pi * safe - jnp.log1p(-jnp.exp(-2 * jnp.pi * safe)))
     square = 49 + w**2  # |7 + i w|^2, six steps of the recursion up
     phase = 6.5 * jnp.arctan(w / 7) + w * (0.5 * jnp.log(square) - 1)
     phase = phase - w / square / 12 + (147 * w / square - w * (w**2 / square)) / square**2 / 360
-    for k in range(1, 7):
-        phase = phase - jnp.arctan(w / k)
+    phase = phase - jnp.sum(jnp.arctan(w / np.arange(1.0, 7.0, dtype=w.dtype)[:, None]), 0, keepdims=True)
     return jnp.where(w > 0, log_size, 0.0), phase
 
 
@@ -153,7 +153,8 @@ def _grid(factor: OneFactor, length, log_priors, noise_var, num_icl):
 def _chi(num_icl) -> tuple[Float[Array, "q"], Float[Array, "q"]]:
     """Nodes and weights for a chi variable of n degrees: even steps of x in r = log(1 + e^x), r small or large."""
     n = jax.lax.stop_gradient(num_icl)
-    empty = jnp.maximum((jnp.log(EMPTY) + gammaln(n / 2 + 1)) / n + jnp.log(2.0) / 2, -40.0)
+    log_gamma = 0.5 * jnp.log(jnp.pi * n) + n / 2 * (jnp.log(n / 2) - 1) + 1 / (6 * n)  # Stirling's, of n/2 + 1
+    empty = jnp.maximum((jnp.log(EMPTY) + log_gamma) / n + jnp.log(2.0) / 2, -40.0)
     low = jnp.maximum(jnp.sqrt(n) - REACH, jnp.exp(empty))
     x = jnp.linspace(low + jnp.log(-jnp.expm1(-low)), jnp.sqrt(n) + REACH, NUM_FACTORS, dtype=n.dtype)
     r = jax.nn.softplus(x)
