@@ -208,12 +208,12 @@ def test_nothing_is_said_of_writes_in_flight_after_the_last_line_of_an_interrupt
     logger = logging.getLogger("asyncio")
     monkeypatch.setattr(logger, "level", logger.level)
     loop = asyncio.new_event_loop()
-    loop.create_task(asyncio.sleep(3600))
+    write = loop.create_task(asyncio.sleep(3600))
     loop.run_until_complete(asyncio.sleep(0))
     assert cli.guarded(lambda: signal.raise_signal(signal.SIGINT)) == 130
     logger.addHandler(handler := logging.StreamHandler())
     loop.close()
-    del loop
+    del loop, write
     gc.collect()
     logger.removeHandler(handler)
     assert len(capfd.readouterr().err.splitlines()) == 1

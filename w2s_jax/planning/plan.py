@@ -199,6 +199,7 @@ def _lines(
     """A line a method, from what is known at any numbers of labels; and the floor of naive fine-tuning."""
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
     limits, (curves, naive_error), all_gaps = known(sizes)
+    curves = np.asarray(curves)
     errors = {"naive_ft": float(naive_error[0]), **errors}
     fixed = {"source": limits.source, "weak": limits.weak, "naive_ft_floor": limits.floor}
     risk = dict(zip(forms.FITTED, curves[0])) | {method: pair[0] for method, pair in fixed.items()}
@@ -207,7 +208,7 @@ def _lines(
     gaps = dict(zip(risk, all_gaps))
 
     def curve(sizes: np.ndarray) -> np.ndarray:
-        return known(sizes).risks.risk
+        return np.asarray(known(sizes).risks.risk)
 
     enough = {
         method: _enough(curve, sizes[1:], curves[1:, i], limit[method], i) for i, method in enumerate(forms.FITTED)
