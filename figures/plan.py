@@ -1,7 +1,5 @@
 """One point on the predicted phase diagram: where a user's numbers lie, and how far the border is."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -37,17 +35,3 @@ def point_on_phase_diagram(
     bar = figure.colorbar(ScalarMappable(Normalize(-STRONGEST, STRONGEST), COLORS), ax=axes, extend="both")
     bar.set_label(r"$\log_{10}$ risk of naive / refined, fresh prompts")
     return figure
-
-
-def save(
-    accuracies: np.ndarray,
-    shifts: np.ndarray,
-    naive: np.ndarray,
-    refined: np.ndarray,
-    point: tuple[float, float],
-    heading: str,
-    path: Path,
-) -> None:
-    """Draw `point_on_phase_diagram` into a file, whose suffix is its format."""
-    with style.style():
-        point_on_phase_diagram(accuracies, shifts, naive, refined, point, heading).savefig(path)

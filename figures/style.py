@@ -5,8 +5,9 @@ No pyplot and no global state: figures are plain `matplotlib.figure.Figure` obje
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.style
@@ -279,13 +280,24 @@ def theory_last(handles: dict[str, Artist]) -> dict[str, Artist]:
     return dict(sorted(handles.items(), key=lambda entry: entry[0].startswith("theory")))
 
 
-def encode(figure: Figure) -> dict[str, bytes]:
-    """The figure as the bytes of a PDF and a PNG file; they contain no date, so they are always the same."""
-    figure.draw_without_rendering()  # lays it out, once for both
+UNDATED: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+"""Metadata left out of files, by format: without a date a figure drawn again is the same."""
+
+
+def encode(figure: Figure, kinds: Iterable[str] = ("pdf", "png")) -> dict[str, bytes]:
+    """The figure as the bytes of a file of each kind; they contain no date."""
+    figure.draw_without_rendering()  # lays it out, once for all
     figure.set_layout_engine("none")
     files = {}
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+    for kind in kinds:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=UNDATED[kind])
         files[kind] = buffer.getvalue()
     return files
+
+
+def write(figure: Figure, path: Path) -> None:
+    """The figure in one file, whose suffix is its format; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix[1:]
+    path.write_bytes(encode(figure, (kind,))[kind])

@@ -241,7 +241,8 @@ def _length(value: float | None) -> str:
 def _draw(found: "Plan", path: Path) -> None:
     import numpy as np
 
-    from figures import plan as drawing
+    from figures import style
+    from figures.plan import point_on_phase_diagram
     from w2s_jax.planning.phase import phase
 
     q = found.question
@@ -252,8 +253,10 @@ def _draw(found: "Plan", path: Path) -> None:
         f"{q.weakness} teacher, n = {q.num_samples}, d = {q.dim}, K = {q.num_concepts}\n"
         f"noise variance {q.noise_var:g}, prompts of {q.num_icl}"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.save(accuracies, shifts, risks.naive, risks.refined, (q.weak_accuracy, q.concept_shift), heading, path)
+    with style.style():
+        point = (q.weak_accuracy, q.concept_shift)
+        figure = point_on_phase_diagram(accuracies, shifts, risks.naive, risks.refined, point, heading)
+        style.write(figure, path)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def world():
     return make_world("persona", size=SMALL["persona"])
 
 
+@pytest.mark.slow
 def test_through_their_caches_models_combine_the_distributions_of_full_forwards(world):
     """Three models that were never trained, of two widths; and one alone, which answers for itself."""
     shape = len(world.words), world.example_length
@@ -98,6 +99,7 @@ def believer(world, claims, weights, doubt=0.2) -> Grammarian:
     return Grammarian(world, law)
 
 
+@pytest.mark.slow
 def test_what_contrast_of_exact_models_keeps_and_takes(world):
     """The strong model knows, the weak one believes wrong things before and after its alignment.
 

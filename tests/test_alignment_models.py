@@ -201,6 +201,7 @@ def say(tiny):
     return lambda temperature: np.asarray(answers(temperature, keys))
 
 
+@pytest.mark.slow
 def test_the_log_probability_of_an_answer_is_that_of_its_tokens_up_to_the_end(tiny):
     model, logits, cache, along = tiny
     log_probs = compiled(lambda answers: answer_log_probs(model, logits, cache, answers))
@@ -388,6 +389,7 @@ def test_divergence_from_bayes_is_zero_for_bayes_and_no_one_else(task):
         np.testing.assert_allclose(halved, np.log(2), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_scores_are_sums_over_every_string():
     """In math, where several answers are one string."""
     world = make_world("math", size=SMALL["math"])

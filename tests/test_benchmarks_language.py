@@ -34,6 +34,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(language, "has_rival", lambda: False)
 
 
+@pytest.mark.slow
 def test_what_is_timed_is_reading_training_and_writing(folder, in_this_process):
     model = checkpoints.load(folder).model
     logits = model(jnp.asarray(IDS))
@@ -56,6 +57,7 @@ def test_the_rival_reads_and_writes_the_same(folder, in_this_process):
     theirs["training"]()
 
 
+@pytest.mark.slow
 def test_rows_count_the_tokens_of_every_part(folder, in_this_process, monkeypatch, tmp_path):
     timing = Timing((2.0,) * 5, units=4, warmup_seconds=1.5, peak_mb=10.0, cores_used=1.0, others_share=0.0)
     monkeypatch.setattr(language, "measure", lambda repeat, seconds: repeat(1) or timing)

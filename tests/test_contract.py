@@ -204,6 +204,7 @@ def test_jit_equals_eager(grid, looped, name):
     assert_same(looped[0][name], result)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IN_DOUBLE, reason="single precision alone adds nothing")
 def test_a_batch_equals_a_loop_in_single_precision_where_arrays_are(grid, looped):
     """What draws is compared in double precision, since other numbers are drawn in single."""

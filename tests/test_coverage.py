@@ -44,6 +44,7 @@ def simulated_once():
         yield
 
 
+@pytest.mark.slow
 def test_rows_hold_what_the_intervals_of_each_sweep_say(monkeypatch):
     """Honest intervals are held by most sweeps; its twin, intervals a tenth as wide, by few."""
     rows = coverage.measure(TINY, 30)
@@ -94,6 +95,7 @@ def run(file, *options: str) -> dict:
     return json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_the_command_sums_up_the_whole_grid(tmp_path, monkeypatch):
     monkeypatch.setattr(coverage, "GRID", dataclasses.replace(TINY, weakness=("rotated", "noisy")))
     held = run(tmp_path / "grid.json", "--pool", "2", "--sweeps", "50")

@@ -52,15 +52,14 @@ def agreement(one, other) -> float:
     return len(moving) * min(stats.ks_2samp(one[:, j], other[:, j]).pvalue for j in moving)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
         PAIR,
-        pytest.param({"task_law": "random", "sample_size": (1, 2, 9)}, marks=pytest.mark.slow),
-        pytest.param(
-            {"refined_labels": "mean", "spectrum": 1.0, "coherence": 0.3, "task_law": "fixed"}, marks=pytest.mark.slow
-        ),
-        pytest.param({**PAIR, "refined_labels": "map"}, marks=pytest.mark.slow),
+        {"task_law": "random", "sample_size": (1, 2, 9)},
+        {"refined_labels": "mean", "spectrum": 1.0, "coherence": 0.3, "task_law": "fixed"},
+        {**PAIR, "refined_labels": "map"},
     ],
     ids=str,
 )

@@ -54,6 +54,7 @@ def poison(monkeypatch, method: str, replicate: int, teacher: int) -> None:
     monkeypatch.setitem(estimates.ESTIMATES, method, broken)
 
 
+@pytest.mark.slow
 def test_a_risk_that_is_not_finite_stops_its_block_and_is_named(tmp_path, capsys, monkeypatch):
     poison(monkeypatch, "weak", replicate=17, teacher=1)
     assert RISK.run(tmp_path, **SMALL) == 2

@@ -25,6 +25,7 @@ def done(finished):
     return finished("risk_sweep")
 
 
+@pytest.mark.slow
 def test_the_whole_grid_is_one_program(tmp_path, monkeypatch):
     """It is traced for the shapes of a block, which computes nothing, then for all blocks and cells; never again.
 

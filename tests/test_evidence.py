@@ -26,6 +26,8 @@ NOT_RUN = {"language_weaker"}
 HERE = [*sorted(f"{name}-quick" for name in SWEEPS if name not in NOT_RUN), "posterior_sweep-paper", "risk_sweep-paper"]
 FALLEN = {"posterior_sweep-paper": ["K = 4: largest |fitted exponent", "K = 4: largest difference of fitted exponent"]}
 """Claims that do not hold (docs/performance.md says so), by how they begin."""
+LARGE = ("risk_sweep-paper", "risk_sweep-quick", "theory_sweep-quick")
+"""Those whose claims take seconds to compute again."""
 MAX_BYTES = 1_300_000
 """Of a table; those of a sweep without single seeds are far smaller."""
 
@@ -67,7 +69,7 @@ def test_evidence_belongs_to_its_preset(stem):
     runtime.check_commit(stem, found["commit"])
 
 
-@pytest.mark.parametrize("stem", HERE)
+@pytest.mark.parametrize("stem", [pytest.param(s, marks=[pytest.mark.slow] * (s in LARGE)) for s in HERE])
 def test_claims_follow_from_the_table(stem):
     stated = about(stem)["claims"]
     found = report.evaluate(evidence.load(RESULTS, stem), *stem.split("-"))

@@ -70,6 +70,7 @@ def difference(averaged, own) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(averaged) - np.asarray(own), np.maximum(np.sqrt(np.square(own).mean(0)), 1e-6)
 
 
+@pytest.mark.slow
 def test_every_risk_and_misalignment_is_that_of_plain_draws():
     """And its twins: without a part of them, means are others."""
     outcomes = compare(draws="data", weakness=("rotated",), weak_accuracy=(0.8,))
@@ -84,14 +85,15 @@ def test_every_risk_and_misalignment_is_that_of_plain_draws():
         assert_mean_rejects(differ, np.zeros(len(size)), scale=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
         {"sample_size": (3,), "refined_labels": "mean", "draws": "moments"},
         {"target_prior": (0.6, 0.3, 0.1), "contamination": 0.2, "weak_prior_error": 0.1, "refined_labels": "mean"},
-        pytest.param({"draws": "moments", "task_law": "random", "assumed_noise_factor": 2.0}, marks=pytest.mark.slow),
-        pytest.param({"refined_labels": "map", "spectrum": 1.0, "assumed_noise_factor": 0.5}, marks=pytest.mark.slow),
-        pytest.param({"features": "uniform", "coherence": 0.3, "temperature": 1.5}, marks=pytest.mark.slow),
+        {"draws": "moments", "task_law": "random", "assumed_noise_factor": 2.0},
+        {"refined_labels": "map", "spectrum": 1.0, "assumed_noise_factor": 0.5},
+        {"features": "uniform", "coherence": 0.3, "temperature": 1.5},
     ],
     ids=lambda fields: " ".join(fields),
 )
@@ -100,6 +102,7 @@ def test_so_it_is_in_other_worlds(fields):
     assert_mean(differ, np.zeros(len(size)), scale=size)
 
 
+@pytest.mark.slow
 def test_a_store_says_how_many_replicates_carry_its_means(tmp_path):
     """Where they are few it gives a bound in place of an interval; averaged prompts no longer miss a rare mistake."""
     methods, count = ("naive_ft", *expected.PROMPTED), 100

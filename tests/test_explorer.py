@@ -37,6 +37,7 @@ def held(folder):
     return explorer([open_results(folder, "risk_sweep")])
 
 
+@pytest.mark.slow
 def test_every_cell_holds_the_numbers_of_the_store(folder, held):
     data = open_results(folder, "risk_sweep").data
     for place in np.ndindex(*(data.sizes[axis] for axis in AXES)):
@@ -54,6 +55,7 @@ def test_every_cell_holds_the_numbers_of_the_store(folder, held):
         assert held["lowest"][flat] == int(np.argmin(risks))
 
 
+@pytest.mark.slow
 def test_closed_forms_are_those_of_one_task(held):
     at: dict[str, Any] = {axis: values[-1] for axis, values in held["axes"].items()} | {"weakness": "rotated"}
     accuracy, shift, concepts = (at[name] for name in ("weak_accuracy", "concept_shift", "num_concepts"))
@@ -92,6 +94,7 @@ def test_closed_forms_of_the_page_are_as_near_as_it_says():
         assert np.abs(ratio - 1).max() < 0.03 and np.abs(ratio[large] - 1).max() < 0.015
 
 
+@pytest.mark.slow
 def test_what_does_not_belong_together_is_a_sentence(folder, tmp_path, capsys):
     for folders, place, words in (
         ((folder, folder), "x.json", "must have its own number of concepts"),
@@ -110,6 +113,7 @@ def test_settings_that_differ_are_named(folder):
         explorer([store._replace(config=store.config | {"spectrum": 1.0})])
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_page_reads(folder, tmp_path, held, capsys):
     path = tmp_path / "explorer.json"
     assert main([str(folder), "--out", str(path)]) == 0

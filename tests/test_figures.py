@@ -225,6 +225,7 @@ def test_method_that_a_figure_needs_and_the_store_lacks(tmp_path, capsys, monkey
 # --- What is drawn -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_curves_show_the_store_at_the_cut():
     held = results()
     with style.style():
@@ -273,6 +274,7 @@ def test_naive_curve_is_the_least_over_the_penalties():
     assert curves.ridge_at_best(tasks, 64, path)[0, 1] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_pixels")
 def test_a_figure_is_drawn_alike_every_time_without_the_date():
     first, second = (make.draw(make.FIGURES["naive_ft_trap"], results()) for _ in range(2))

@@ -30,6 +30,7 @@ def test_the_schematic_names_its_parts():
         assert word in said, word
 
 
+@pytest.mark.slow
 def test_trap_and_escape_has_marks_of_the_store_closed_forms_and_a_title_from_the_data():
     held = results()
     figure = laid_out(trap_and_escape.trap_and_escape, held)

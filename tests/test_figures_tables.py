@@ -56,6 +56,7 @@ def test_evidence_of_an_empty_folder_is_refused(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_figures_read_of_a_sweep_is_noted(finished):
     tiny = finished("risk_sweep").data.load()
     watched = evidence.watch(tiny)

@@ -24,6 +24,7 @@ def test_the_posterior_is_the_dirichlet_of_four_cells():
     np.testing.assert_allclose(np.cov(drawn), np.cov(rates), atol=4e-5)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_path():
     labelled, tables = 300, 400
     both, start, teacher, none = np.random.default_rng(0).multinomial(labelled, CELLS, tables).T
@@ -44,6 +45,7 @@ def test_intervals_cover_the_true_path():
     assert (covered > 0.92).all() and (covered < 0.98).all(), covered
 
 
+@pytest.mark.slow
 def test_the_path_is_that_of_theory_and_more_inputs_narrow_it():
     plain = w2s.accuracy_path(0.8, 0.7, 0.66, progress=jnp.array([0.0, 0.4, 1.0]))
     np.testing.assert_allclose(plain.accuracy.value, theory_zoo.tuned_accuracy(0.8, 0.7, 0.66, plain.progress))

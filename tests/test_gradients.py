@@ -75,9 +75,8 @@ def along(name: str, steps: dict):
     return sum((rng.standard_normal(leaf.shape) * leaf).sum() for leaf in leaves)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * n.startswith("theory")) for n in KERNELS if arguments_of(n)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in KERNELS if arguments_of(name)])
 def test_derivatives_of_kernels_are_differences_or_raise(name):
     jumps = JUMPS.get(name, set())
     left_out = jumps | DRAWN.get(name, set()) | ALIKE.get(name, set())

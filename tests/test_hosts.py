@@ -192,6 +192,7 @@ def test_the_slurm_script_runs_where_slurm_sets_its_variables(single, cache, tmp
     assert_same_results(data, single)
 
 
+@pytest.mark.slow
 def test_the_job_for_kubernetes_meets_at_its_own_service(tmp_path, capsys):
     (text,) = (block for block in BLOCKS if block.startswith("apiVersion"))
     service, job = yaml.safe_load_all(text)

@@ -211,6 +211,7 @@ def derivatives():
     return jax.jit(jax.vmap(value, (0, None))), jax.jit(first), jax.jit(along)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACES)
 def test_derivatives_equal_central_differences(derivatives, name):
     value, first, _ = derivatives

@@ -101,6 +101,7 @@ def answered():
     return {name: jax.jit(lambda one=one: answers(one))() for name, one in PREDICTORS.items()}
 
 
+@pytest.mark.slow
 def test_exact_bayes_equals_an_independent_computation(answered):
     laws, after, _ = answered["bayes"]
     masses = np.exp(laws)
@@ -159,6 +160,7 @@ def measured():
     return lambda **change: jax.tree.map(np.asarray, program(BAYES._replace(task=TASK._replace(**change))))
 
 
+@pytest.mark.slow
 def test_distances_to_bayes(measured):
     exact, found = measured(), measured(source_prior=jnp.array([0.2, 0.5, 0.3]))
     for name in ("divergence", "distance"):
@@ -206,6 +208,7 @@ def test_cross_entropy_is_minus_the_log_mass_of_each_labels_bin(measured):
     np.testing.assert_allclose(found["costs"], -masses.mean(axis=1), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_new_sequences_and_lowest_for_bayes_by_the_divergence(measured):
     exact, other = measured(), measured(noise_var=4 * TASK.noise_var)
     excess, divergence = other["costs"] - exact["costs"], other["divergence"].mean()

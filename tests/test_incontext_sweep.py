@@ -59,6 +59,7 @@ def test_bins_that_miss_labels_are_named_with_the_share_lost(capsys, limit, warn
     assert said.startswith(f"warning: bins on [-{limit:g}, {limit:g}] miss") and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_networks_of_another_configuration(capsys, tmp_path):
     own = pretrain_spec(TINY, concept_shift=TINY.concept_shift[0])
     folder = tmp_path / NETWORKS / folder_of(own) / "0"
@@ -93,6 +94,7 @@ def worlds():
     return (*draw(jax.random.key(0)), draw(jax.random.key(1))[0])
 
 
+@pytest.mark.slow
 def test_teachers_are_turned_outside_the_concepts_alone(worlds):
     drawn, plain = worlds[0], teachers_of(SEED)
     inside, outside = np.split(np.asarray(drawn.teachers.weak_concepts), [SEED.num_concepts], axis=-1)
@@ -183,6 +185,7 @@ def fits():
         return Fits()
 
 
+@pytest.mark.slow
 def test_a_fit_to_the_target_lowers_the_risk(fits):
     risks = fits.risks
     assert risks.shape == (3, len(FITTED.steps))

@@ -48,11 +48,13 @@ def drawn_by_groups():
     return lambda n: draw(jnp.asarray(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", SIZES)
 def test_moments_have_the_exact_mean_and_covariance(drawn, num_samples):
     assert_moments_of_source(drawn(num_samples), TASK, num_samples, scale=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", SIZES)
 def test_risks_are_distributed_as_of_groups(drawn, drawn_by_groups, num_samples):
     assert_same_risks(TASK, drawn(num_samples), drawn_by_groups(num_samples))

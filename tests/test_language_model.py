@@ -296,6 +296,7 @@ def test_lower_and_upper_layers_are_the_whole(scan_layers):
         np.testing.assert_allclose(everything[b], alone, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_scan_and_rows_at_a_time_change_no_gradient():
     ids, first = jnp.asarray(PROMPTS), 2
 
@@ -340,6 +341,7 @@ def test_blocks_are_stacked_and_taken_apart():
             jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(found)), expected)
 
 
+@pytest.mark.slow
 def test_parameters_in_bfloat16_are_read_as_they_are():
     config = dataclasses.replace(LLAMA, dtype="bfloat16")
     graph, params = nnx.split(language_model(config, scan_layers=True))

@@ -147,6 +147,7 @@ def test_a_table_holds_the_texts_that_it_should(spec, checkpoint):
 # --- teachers -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_answers_of_a_weaker_model_are_made_once(spec, checkpoint, tmp_path, monkeypatch):
     """Where nothing is divided out the aligned model answers; where nothing is added, the strong one."""
     spec = dataclasses.replace(spec, answer_tokens=12, contrast=1.0, anchored_contrast=0.0)
@@ -262,7 +263,8 @@ def on_whole_rows(spec, model, moved, asked, labels, counts):
     return state.params
 
 
-@pytest.mark.parametrize("trained", [pytest.param("full", marks=pytest.mark.slow), "last_layers", "lora"])
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", ["full", "last_layers", "lora"])
 def test_fine_tuning_is_that_of_whole_rows(model, asked, trained):
     """No step leaves the model as it is. Of adapters it is checked that they move matrices of blocks, by their rank."""
     sizes = {"trained_layers": 1, "lora_rank": 2, "finetune_steps": 3, "finetune_batch": 4, "finetune_rate": 1e-2}
@@ -295,6 +297,7 @@ def test_fine_tuning_is_that_of_whole_rows(model, asked, trained):
 # --- scores ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_answers_and_claims_are_those_of_whole_rows(model, asked):
     values = np.random.default_rng(4).integers(3, 19, (8, 3, 3))
     counts = np.array([[3, 1, 2]] * 7 + [[2, 0, 1]])
@@ -438,6 +441,7 @@ def test_the_gate_counts_right_answers(spec, checkpoint, monkeypatch):
     assert found == {"symbol": [True, False] * 3, "math": [True, False] * 2}
 
 
+@pytest.mark.slow
 def test_the_gate_is_a_command(folder, tmp_path, capsys):
     file = tmp_path / "known.json"
     assert gate.main(["--model", str(folder), "--json", str(file)]) == 0

@@ -53,6 +53,7 @@ def same(coef, expected, rtol=1e-8):
     np.testing.assert_allclose(coef, expected, rtol=rtol, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_plain_students_and_controls(view):
     features, labels, source_coef, _ = seen(view)
     for penalty in (0.0, 0.3):

@@ -187,6 +187,7 @@ def view() -> View:
     return draw(jax.random.key(0), make_task(), NUM_SAMPLES, NUM_ICL, "sign")
 
 
+@pytest.mark.slow
 def test_signs_follow_the_task(view):
     """Every example is a replicate: its sign has the mean 2P - 1, also beside the teacher's logit."""
     task = uneven_task()._replace(weak_noise_var=jnp.array(1.0))
@@ -247,6 +248,7 @@ def seen(view) -> Seen:
     return Seen(view)
 
 
+@pytest.mark.slow
 def test_plain_students_and_controls(view, seen):
     same(run("source", view), seen.source)
     same(run("ceiling", view), seen.learn(np.asarray(view.true_labels)))

@@ -47,6 +47,7 @@ def view():
     return draw(jax.random.key(0), make_task(), NUM_SAMPLES, NUM_ICL, "sign")
 
 
+@pytest.mark.slow
 def test_signs_of_contrastive_are_drawn_from_it(view):
     """Log odds 2 f of an answer against its opposite are those of two scores, f and -f."""
     pairs = zip(np.asarray(view.weak_log_odds), np.asarray(view.unaligned_log_odds))
@@ -193,6 +194,7 @@ def discrete_mmse(features, labels, pool, scale):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_inference_over_concepts_is_that_of_discrete_mmse():
     rng = np.random.default_rng(3)
     features, pool = rng.standard_normal((9, 6)), 0.7 * rng.standard_normal((3, 6))

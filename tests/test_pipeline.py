@@ -48,6 +48,7 @@ def assert_is(risks, expected, prompts, draw):
     assert_mean_rejects(risks, expected["fresh" if prompts == "shared" else "shared", draw])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", PROMPTS)
 def test_the_mean_risk_and_its_slope_in_the_noise_are_those_of_theory(prompts):
     risks, slopes = replicates(
@@ -59,12 +60,14 @@ def test_the_mean_risk_and_its_slope_in_the_noise_are_those_of_theory(prompts):
     assert_mean_sharply(slopes, (above - below) / (2 * step))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", PROMPTS)
 def test_the_mean_risk_of_mean_labels_is_that_of_theory(prompts):
     risks = replicates(lambda key: risk(key, 24, prompts=prompts, draw="mean", assumed_noise_var=1.0), 8000)()
     assert_is(risks, expected_risks(NOISE, 24.0, 1.0), prompts, "mean")
 
 
+@pytest.mark.slow
 def test_with_fewer_examples_than_features_the_student_stays_near_the_source():
     risks = replicates(lambda key: risk(key, 3, prompts="fresh"), 8000)()
     assert_mean_sharply(risks, expected_risks(NOISE, 3.0, NOISE)["fresh", "sample"])
@@ -84,6 +87,7 @@ def refined():
     return task, jax.tree.map(np.asarray, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("draw", DRAWS)
 def test_what_is_returned_belongs_together(refined, draw, prompts):

@@ -109,6 +109,7 @@ def most_sem(refined: forms.Refined) -> np.ndarray:
     return np.sqrt(variance / QUICK.replicates)
 
 
+@pytest.mark.slow
 def test_the_plan_names_the_winner_of_the_quick_sweep(simulated, fine_tuned, refined):
     """Cells of n = 1024, five prompt lengths; significant where twice both standard errors together do not reach."""
     naive, sem = (simulated_risks(simulated, "naive_ft", part)[..., -1:] for part in ("mean", "sem"))
@@ -142,6 +143,7 @@ def test_the_path_of_penalties_is_that_of_the_sweep():
 # --- Every line is the function that it names -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_lines_are_the_functions_of_theory(found, task):
     n, m = CELL["num_samples"], CELL["num_icl"]
     perfect = task._replace(weak_concepts=task.concepts, weak_noise_var=task.noise_var)
@@ -182,6 +184,7 @@ def test_lines_are_the_functions_of_theory(found, task):
     assert found.best == min(ranked, key=ranked.get)
 
 
+@pytest.mark.slow
 def test_true_labels_add_two_students_and_change_no_other_line(found, task):
     n, k = CELL["num_samples"], 50
     some = w2s.plan(**CELL, num_true=k)
@@ -216,6 +219,7 @@ def test_sign_accuracies_are_those_of_the_students_of_many_labels(found, task):
     assert found.line("icl_refine_shared").sign_accuracy is None
 
 
+@pytest.mark.slow
 def test_labels_are_enough_where_the_risk_is_within_5_percent(found, task):
     span = found.line("span")
     risk = [float(theory.span_risk(task, n)) for n in (span.enough - 1, span.enough)]
@@ -229,6 +233,7 @@ def test_labels_are_enough_where_the_risk_is_within_5_percent(found, task):
     assert math.isinf(found.line("ceiling").enough)
 
 
+@pytest.mark.slow
 def test_lengths_are_the_crossovers_of_theory(found, task):
     for prompts, length in zip(("shared", "fresh"), found.lengths_in_the_limit):
         level = [float(theory.misalignment(task, m, prompts)) for m in (length - 1, length)]
@@ -241,6 +246,7 @@ def test_lengths_are_the_crossovers_of_theory(found, task):
     assert before.line("icl_refine_shared").risk >= before.line("naive_ft").risk
 
 
+@pytest.mark.slow
 def test_without_a_closed_form_the_misalignment_is_sampled_and_the_rest_not_known():
     cell = {"num_concepts": 3, "dim": 32, "noise_var": 0.05, "weakness": "confused", "weak_accuracy": 0.3}
     found = w2s.plan(**CELL | cell | {"num_icl": 4})
@@ -351,6 +357,7 @@ def test_json_holds_the_plan(capsys, tmp_path, found):
     assert json.loads(capsys.readouterr().out) == held
 
 
+@pytest.mark.slow
 def test_the_figure_shows_the_point(tmp_path, monkeypatch, capsys):
     from figures import plan as drawing
 
@@ -378,6 +385,7 @@ def test_the_guide_has_worked_cases_and_is_in_the_readme():
     assert len(CASES) >= 3 and "docs/planning.md" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "printed"), CASES, ids=lambda text: "")
 def test_the_guide_prints_what_the_command_prints(capsys, line, printed):
     """Word by word, numbers to 2%: the guide was printed in single precision. Dots: the last lines are left out."""

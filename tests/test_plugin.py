@@ -80,6 +80,7 @@ def test_what_an_arena_asks_of_a_plugin(capsys, tmp_path):
 # --- the disguise -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_disguise_changes_no_answer():
     """What a model answers to an example is the same in disguise, concept by concept, and coefficients are put back."""
     view = draw(jax.random.key(1), make_task(), 24, 3)
@@ -99,6 +100,7 @@ def test_a_disguise_changes_no_answer():
     np.testing.assert_allclose(view.features @ put_back(seen.middle_coef, by).T, view.features @ view.middle_coef.T)
 
 
+@pytest.mark.slow
 def test_who_knows_the_place_of_the_target_learns_nothing_of_it():
     """The first concept, which is the target in every task of the arena, is any of them in disguise."""
     view = draw(jax.random.key(1), make_task(), 4, 1)

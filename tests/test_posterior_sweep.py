@@ -23,6 +23,7 @@ def summary(num_concepts: tuple[int, ...]) -> statistics.Summary:
     return statistics.Summary(sums.count, sums.mean[0], sums.comoment[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compile_in_a_hurry")
 def test_more_concepts_in_a_grid_change_no_cell():
     alone, beside = summary((2,)), summary((2, 4))

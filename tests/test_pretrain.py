@@ -69,6 +69,7 @@ def whole(tmp_path_factory):
 
 
 # A failure after 3 chunks loses the third, since every second is saved; Ctrl-C saves before it ends the run.
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "kept"), [(Stop, 2 * CHUNK), (KeyboardInterrupt, 3 * CHUNK)])
 def test_an_interrupted_run_resumes_to_the_bit(tmp_path, key, whole, kind, kept):
     """Beside a checkpoint that was never finished, and a line that a kill cut short."""

@@ -103,6 +103,7 @@ def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, mon
 # --- what is there is kept ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on(TINY)
 def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
     job = sweep.command.__module__.replace("__main__", "job")
@@ -130,6 +131,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(sweep, done, tmp_path, ca
     assert_same_results(sweep.load(out), done.data)
 
 
+@pytest.mark.slow
 @on([name for name in TINY if name not in NETWORKS])
 def test_more_replicates_extend_to_the_same_bits(sweep, done, tmp_path, written):
     """The half-full block is filled up, the full ones are kept, and none is drawn again."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,7 @@ def turned(problem: Problem, matrix: np.ndarray) -> Problem:
     return problem._replace(task=task, data=data._replace(features=data.features @ matrix.T))
 
 
+@pytest.mark.slow
 @checked
 @given(problems(), seeds)
 def test_coefficients_turn_with_the_frame(problem, seed):

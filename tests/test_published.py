@@ -53,6 +53,7 @@ def test_the_worked_case_of_the_guide(runs):
     assert f"teacher at {mean(own, 'teacher'):.1%}" in guide and f"ceiling at {mean(own, 'ceiling'):.1%}" in guide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), [(published, "theory_and_runs"), (zoo, "theory_zoo")])
 def test_figures_without_results_are_drawn_and_written(module, name, tmp_path, capsys, few_pixels):
     with style.style():

@@ -28,6 +28,7 @@ def test_the_first_example_runs(capsys):
     assert np.ptp(slope) > 0.5 * -slope.mean()  # a slope that changes along the curve
 
 
+@pytest.mark.slow
 def test_the_second_example_runs(capsys):
     said = printed_by(1, capsys, w2s=w2s, jax=jax, jnp=jax.numpy)
     student, teacher = (float(risk) for risk in said.split("from"))

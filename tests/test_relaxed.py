@@ -19,6 +19,7 @@ def with_gram(gram):
     return w2s.make_task(**CELL, gram=jnp.asarray(gram))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weakness", WEAKNESSES)
 @pytest.mark.parametrize("coherence", [-0.3, 0.9])
 def test_concepts_have_the_gram_matrix_and_the_teacher_its_accuracy(weakness, coherence, key):

@@ -85,6 +85,7 @@ def test_sign_accuracy_at_known_angles():
         assert np.all(np.isfinite(slope))
 
 
+@pytest.mark.slow
 def test_sign_accuracy_gradient_matches_differences_also_near_parallel():
     target = jnp.array([1.0, -0.5, 2.0])
     for offset in (1.0, 1e-2, 1e-4):  # the step of the differences stays well inside the angle

@@ -176,6 +176,7 @@ def assert_same_risks(task: Task, *both: Moments) -> None:
     assert stats.ks_2samp(1.1 * one, other).pvalue < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "num_samples"), [("mixture", 3), ("mixture", 12), ("mixture", 1000), ("one-concept", 3)]
 )

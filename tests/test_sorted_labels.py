@@ -112,6 +112,7 @@ def drawn():
     return [replicates(way, 25_000, seed)() for seed, way in enumerate((of_sorted_labels, of_labels_row_by_row))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", SIZES)
 def test_sorted_labels_are_distributed_as_labels_row_by_row(drawn, num_samples):
     assert_moments_of_source(drawn[0][num_samples], TASK, num_samples)

@@ -131,6 +131,7 @@ def test_embedding_preserves_every_inner_product(key):
         np.testing.assert_array_equal(getattr(turned, field), getattr(task, field))
 
 
+@pytest.mark.slow
 def test_random_tasks_move_with_the_key_and_spread_by_a_dirichlet_draw(key):
     """Shares of m rivals with parameter t have the mean 1/m and the variance (m - 1)/(m^2 (m t + 1))."""
 

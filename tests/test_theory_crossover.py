@@ -48,6 +48,7 @@ def test_crossover_is_where_the_sharp_form_meets_the_floor(prompts):
         np.testing.assert_allclose(sharp(task, prompts), found, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_concepts", "prompts"), [(2, "shared"), (2, "fresh"), (4, "shared")])
 def test_crossover_is_where_the_misalignment_meets_the_floor(num_concepts, prompts):
     for weakness in TRAPPED:
@@ -64,6 +65,7 @@ def test_ends_of_the_range():
     assert crossover(near, "shared") == sharp(near, "shared") > 1
 
 
+@pytest.mark.slow
 def test_the_derivative_is_that_of_an_implicit_function():
     def length(accuracy, noise_var):
         options = {"weak_accuracy": accuracy, "concept_shift": 0.4, "noise_var": noise_var, "weakness": "shifted"}
@@ -73,6 +75,7 @@ def test_the_derivative_is_that_of_an_implicit_function():
     assert_slopes(length, (0.7, 0.25), rtol=1e-3, step=1e-4)
 
 
+@pytest.mark.slow
 def test_no_crossover_where_there_is_no_floor_or_no_escape():
     noisy, lost = task_of(4, 0.5, 0.3, weakness="noisy"), task_of(4, 0.4, 0.3, weakness="confused")
     for length in (crossover, sharp):

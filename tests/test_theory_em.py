@@ -32,6 +32,7 @@ def plain_em(likelihood, prior, num_steps):
     return prior
 
 
+@pytest.mark.slow
 def test_population_steps_are_those_of_plain_em():
     """A sample so large that it stands for the population: five steps, for the model's own teacher and another."""
     for task in (example(prior=MIXTURE), example("rotated", 0.6, prior=MIXTURE)):
@@ -53,6 +54,7 @@ def test_the_fixed_point_is_the_mixture_and_the_rate_is_an_eigenvalue():
     np.testing.assert_allclose(np.linalg.norm(later) / np.linalg.norm(late), slowest, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_em_limit_agrees_with_the_information_of_sampled_examples():
     """H_jk = E[w_j w_k]/(q_j q_k) from a large sample, inverted on the directions of sum 0."""
     task = example(prior=MIXTURE)

@@ -99,6 +99,7 @@ def test_risks_approach_those_of_infinite_data_as_one_over_n():
         assert abs(slope(sizes, [abs(float(risk(n) - limit)) for n in sizes]) + 1) < 0.01
 
 
+@pytest.mark.slow
 def test_least_squares_is_the_limit_of_ridge_at_no_penalty():
     for gamma in (0.5, 2.0):
         ratios = []

@@ -66,6 +66,7 @@ def assert_near(num_icl, found, sims):
         assert abs(found[prompts] - value) < allowed, (num_icl, prompts, found[prompts], value, sem)
 
 
+@pytest.mark.slow
 def test_misalignment_of_an_uneven_source_that_assumes_another_noise():
     """Another order of the concepts, a source prior of .05 to .4, and twice the noise; all forms of one mean."""
     uneven = jnp.array([0.35, 0.4, 0.05, 0.2])
@@ -104,6 +105,7 @@ def test_misalignment_within_one_percent_of_sampling_over_the_grid():
             assert not miss.any(), (num_concepts, num_icl, prompts, [cells[i] for i in np.flatnonzero(miss)])
 
 
+@pytest.mark.slow
 def test_two_rivals_by_an_outside_quadrature():
     """K = 3, noisy, by SciPy alone: the factor is the label, and each concept's square is a noncentral chi-square."""
     task, m = task_of(3, "noisy", 0.5, 0.6), 3
@@ -209,6 +211,7 @@ def test_empty_prompts_and_impossible_rivals(num_concepts):
         assert impossible[prompts] == 0
 
 
+@pytest.mark.slow
 def test_a_rival_that_the_source_rules_out_is_no_rival():
     """K = 8 with five priors of 0 equals K = 3."""
     prior = jnp.array([0.4, 0.3, 0.3, *[0.0] * 5])
@@ -217,6 +220,7 @@ def test_a_rival_that_the_source_rules_out_is_no_rival():
     np.testing.assert_allclose(exact(many, 4)["shared"], exact(few, 4)["shared"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_derivative_along_a_direction_is_a_difference():
     def value(accuracy, num_icl):
         task = make_task(num_concepts=4, dim=5, weak_accuracy=accuracy, concept_shift=0.5, weakness="confused")

@@ -107,6 +107,7 @@ def test_exponent_is_the_minimum_of_the_mixture(mixture, prompts):
     assert (got.exponent.min() > 0) == (mixture != "a rival wins")
 
 
+@pytest.mark.slow
 def test_any_contamination_can_cut_the_exponent_but_only_smoothly_from_there():
     """A perfect teacher, K = 2: kappa(0+) = (1/2) log[4/(1 + sqrt(1 + 2 sigma^2))] < kappa(0), reached as rho^(2/3)."""
     task = two_concepts("noisy", 1.0)
@@ -156,6 +157,7 @@ def test_threshold_in_closed_form():
 # --- the mean weights -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mixture_target_is_read_as_one_concept():
     """Fresh prompts dip on their way to winner takes all; shared ones do not gain from it."""
     task = two_concepts("noisy", 1.0, shift=0.6, noise_var=1.0)
@@ -257,6 +259,7 @@ def test_integral_does_not_depend_on_where_it_crosses_the_axis():
 # --- whole prompts of the wrong concept -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_concepts", [2, 4])
 def test_wrong_prompts_in_the_limits(num_concepts):
     task = written_task(num_concepts, num_concepts + 1, 0.8, 0.4)

@@ -51,6 +51,7 @@ def test_the_source_prior_is_stationary_and_the_transition_reversible(noise_var)
         np.testing.assert_allclose(flow, flow.T, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weakness", "accuracy", "noise_var", "ratio", "tolerance"),
     [
@@ -95,6 +96,7 @@ CASES = {  # where the teacher's own noise is assumed, `sims/checks/one_example.
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_means_match_simulated_examples(name):
     task, assumed = CASES[name]

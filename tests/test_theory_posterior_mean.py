@@ -97,6 +97,7 @@ def test_number_of_nodes_is_enough(monkeypatch):
     np.testing.assert_allclose(few, many, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_mean_weights_in_single_precision():
     task = in_random_frame(two_concepts(), 0.7)
     single = jax.tree.map(lambda x: x.astype(jnp.float32), task)
@@ -202,6 +203,7 @@ def test_overconfidence_first_raises_the_misalignment_of_a_good_source():
     np.testing.assert_allclose(source_bias(task), 0.1**2 + 3 * (0.1 / 3) ** 2, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_integral():
     def mean_weight(accuracy, num_icl):
         return theory.misalignment(two_concepts(accuracy=accuracy, make=make_task), num_icl)

@@ -43,6 +43,7 @@ def setup(seed=0, batch=None, optimizer="adamw", **change):
     return run, init_state(initial(seed), made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_network_overfits_one_batch(key, dtype):
     batch = jax.random.randint(key, (4, 8), 0, VOCAB)

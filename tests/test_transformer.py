@@ -39,6 +39,7 @@ def test_an_output_depends_on_all_inputs_up_to_its_own_and_on_no_later_one():
     assert (reach[np.triu_indices(5)] > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_a_cache_changes_nothing_and_what_lies_past_its_length_is_not_read():
     model, inputs = filled(Decoder), embeddings(2, 12)
     extend, cache, parts = jax.jit(model.__call__), init_cache(TINY, (2,)), []
@@ -51,6 +52,7 @@ def test_a_cache_changes_nothing_and_what_lies_past_its_length_is_not_read():
     assert int(cache.length) == 12 and cache.keys.shape == (2, 2, 12, 2, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0, 0.7])
 def test_sampling_with_a_cache_is_sampling_by_full_forwards(key, temperature):
     model, prompt = filled(LanguageModel, VOCAB), jnp.array([[1, 2, 3], [4, 0, 6]])
@@ -74,6 +76,7 @@ def test_stacked_networks_under_vmap_are_the_networks():
         np.testing.assert_allclose(hidden, run(nnx.state(model)), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_lower_precision_computes_nearly_the_same(key):
     ids = jnp.array([[1, 2, 3, 4, 5, 6, 0, 1]])
     expected = jax.jit(filled(LanguageModel, VOCAB).__call__)(ids)
@@ -104,6 +107,7 @@ def test_extra_embeddings_are_added():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_dropout_is_off_without_a_key_and_else_decided_by_it(key):
     model, inputs = filled(Decoder, dropout=0.5), embeddings(4)
     drop, plain = jax.jit(lambda key: model(inputs, dropout_key=key)), jax.jit(model.__call__)(inputs)

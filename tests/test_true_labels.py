@@ -48,6 +48,7 @@ def test_any_number_of_first_examples_has_its_share(share):
     np.testing.assert_array_equal(np.cumsum(evenly_spread(1000, jnp.float32(share))), exact)
 
 
+@pytest.mark.slow
 def test_few_labels_are_those_of_the_target_and_say_nothing_elsewhere(seen):
     _, view = seen
     few = view.few_true_labels
@@ -55,6 +56,7 @@ def test_few_labels_are_those_of_the_target_and_say_nothing_elsewhere(seen):
     np.testing.assert_array_equal(few.labels, few.given * view.true_labels)
 
 
+@pytest.mark.slow
 def test_a_share_changes_no_other_draw():
     one, other = (draw_view(jax.random.key(3), make_task(), 20, 2, "sign", share) for share in (0.0, 0.5))
     assert float(one.few_true_labels.given.sum()) == 0
@@ -101,6 +103,7 @@ def test_without_true_labels_they_are_the_source_or_naive_fine_tuning(seen):
     np.testing.assert_allclose(run(kind, "weak_then_true", none, penalty=0.3), naive, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_weighted_fit_comes_to_the_limit_that_its_docs_name():
     share, weight = 0.1, 5.0
     task = make_task()
@@ -128,6 +131,7 @@ class WeakModel(ClassifierMixin, BaseEstimator):
         return np.where(X @ self.coef_ > 0, 1.0, -1.0)
 
 
+@pytest.mark.slow
 def test_boosting_is_that_of_scikit_learn():
     """Its algorithm for two classes has the same weights, but for a factor of 2 in the log odds of the errors."""
     task = make_task(noise_var=1.0)
@@ -179,6 +183,7 @@ def results(tmp_path_factory):
     return load(out / "methods_sign_true_labels.zarr")
 
 
+@pytest.mark.slow
 def test_an_arena_has_shares_as_an_axis(results):
     assert results.risk_mean.dims[-1] == "method" and results.true_label_share.values.tolist() == [0.2, 0.8]
     low, high = (results.risk_mean.sel(true_label_share=share, tuning="oracle") for share in (0.2, 0.8))
@@ -190,6 +195,7 @@ def test_an_arena_has_shares_as_an_axis(results):
     assert ((copied >= 0) & (copied <= 1) | (copied.weakness == "noisy")).all()
 
 
+@pytest.mark.slow
 def test_knobs_are_chosen_by_true_labels_where_a_method_sees_any():
     """A weight for true labels of 0 or 100: weak held-out labels want the one, true ones the other."""
     spec = dataclasses.replace(
@@ -224,6 +230,7 @@ def mixed_risks(spec: SweepSpec, count: int) -> dict[str, np.ndarray]:
     return {name: found[..., [i for i, other in enumerate(names) if other == name]] for name in spec.methods}
 
 
+@pytest.mark.slow
 def test_least_squares_on_partly_true_labels_has_the_risk_of_theory():
     found = mixed_risks(SWEEP, 4000)
     mixed = found["mixed_ft"]
@@ -238,6 +245,7 @@ def test_least_squares_on_partly_true_labels_has_the_risk_of_theory():
                 assert_mean(mixed[:, w, 0, place, x], float(exact))
 
 
+@pytest.mark.slow
 def test_labels_of_several_concepts_are_mixed_row_by_row():
     """With hardly any contamination the slower path for mixed concepts gives the same."""
     plain, rows = (mixed_risks(dataclasses.replace(SWEEP, contamination=c, draws="data"), 8) for c in (0.0, 1e-12))

@@ -144,6 +144,7 @@ def checks() -> list[Check]:
     return all_checks()
 
 
+@pytest.mark.slow
 def test_every_form_has_a_claim(checks):
     covered = {form for row in checks for form in row.forms}
     assert set(FORMS + KERNELS + ZOO) <= covered, f"without a row in sims/checks: {set(FORMS + ZOO) - covered}"

@@ -219,6 +219,7 @@ def test_a_search_finds_the_best_student_and_when_it_beats_its_teacher():
 # --- What is simulated ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [20, 60, None])
 def test_fits_are_those_of_scikit_learn(key, width):
     n, penalty = 40, 0.02
@@ -242,6 +243,7 @@ def test_learners_of_the_study_are_best_and_too_little_regularised():
 # --- Promises ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", LEARNERS[:4])
 def test_gradients_are_finite_differences(learner):
     def both(penalty, stretch):

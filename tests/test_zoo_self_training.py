@@ -91,6 +91,7 @@ def test_no_chain_beats_the_best_teacher():
         assert (np.asarray(chain(signal, *jnp.array(stages).T)) > least - 1e-12).all()
 
 
+@pytest.mark.slow
 def test_fits_of_scikit_learn_have_these_risks():
     rng, d, count = np.random.default_rng(0), 40, 1000
     stages = [(0.8, 60, 0.1), (0.0, 80, 0.3), (0.3, 30, 0.2)]
@@ -107,6 +108,7 @@ def test_fits_of_scikit_learn_have_these_risks():
         assert_mean_sharply(samples, value)
 
 
+@pytest.mark.slow
 def test_arrays_are_one_program_and_gradients_are_finite_differences():
     batch = SelfTraining(*(jnp.array(field, float) for field in zip(*SETTINGS)))
     for form in (lambda s: risk(s, 3), limit, gain, best):

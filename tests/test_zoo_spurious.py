@@ -6,6 +6,7 @@ Simulated fits are rows of `sims/checks/zoo_spurious.py`, which the slow suite r
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.integrate import quad
 from scipy.optimize import root
 from scipy.stats import norm
@@ -83,6 +84,7 @@ def test_a_student_with_its_teachers_features_is_its_teacher():
     np.testing.assert_allclose(student(labelled, unlabelled, tested, *SIZES), expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_core_student_sees_the_mean_and_takes_the_rest_for_noise():
     labelled, sizes = line(0.1), (20, 200)
 
@@ -137,6 +139,7 @@ def test_a_student_that_sees_more_of_the_group_can_lose_in_balance():
     assert own > 1.2 * teacher(labelled, tested, 20, 400, 1.0)
 
 
+@pytest.mark.slow
 def test_nodes_are_enough_and_gradients_are_finite_differences():
     views = jnp.array([1.5, 0.5]), jnp.array([[1.0], [0.0]]), jnp.array([[0.6], [0.8]])
 

@@ -77,12 +77,10 @@ def compare(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(_plain({"rows": shown, "summary": found._asdict()}), indent=1) + "\n")
     if options.figure is not None:
         from figures.calibration import calibration
-        from figures.style import encode, style
+        from figures.style import style, write
 
         with style():
-            drawn = encode(calibration(points(predictions), found.rmse, found.teacher_rmse))
-        options.figure.parent.mkdir(parents=True, exist_ok=True)
-        options.figure.write_bytes(drawn[options.figure.suffix[1:]])
+            write(calibration(points(predictions), found.rmse, found.teacher_rmse), options.figure)
 
 
 def _plain(value):
