@@ -7,14 +7,15 @@ from itertools import tee
 import numpy as np
 import pytest
 
-from sims import coverage
+from sims.coverage import __main__ as command
+from sims.coverage import intervals, sweeps
 from sims.risk_sweep.spec import QUICK
 from tests.conftest import ROOT
 from tests.test_bad_input import assert_refused
 from tests.tiny import cheaply
 
 TINY = dataclasses.replace(
-    coverage.CELLS,
+    command.CELLS,
     weak_accuracy=(0.9,),
     concept_shift=(0.1,),
     sample_size=(24,),
@@ -32,41 +33,41 @@ ERROR = np.sqrt(0.05 * 0.95)
 @pytest.fixture(scope="module", autouse=True)
 def simulated_once():
     """The sweeps of a specification are simulated once for all tests."""
-    simulated, held = coverage.simulated, {}
+    simulated, held = sweeps.simulated, {}
 
     def kept(spec):
         held[spec], drawn = tee(held[spec] if spec in held else simulated(spec))
         return drawn
 
     with cheaply(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coverage, "simulated", kept)
-        patch.setattr(coverage, "CELLS", TINY)
+        patch.setattr(sweeps, "simulated", kept)
+        patch.setattr(command, "CELLS", TINY)
         yield
 
 
 @pytest.mark.slow
 def test_rows_hold_what_the_intervals_of_each_sweep_say(monkeypatch):
     """Honest intervals are held by most sweeps; its twin, intervals a tenth as wide, by few."""
-    rows = coverage.measure(TINY, 30)
+    rows = intervals.measure(TINY, 30)
     assert len({row["quantity"] for row in rows}) == 3 + 2 + 3 and len(rows) == 1 + 2 + 2 + 2 * 2 + 1 + 2 + 2
-    assert all(0.75 <= row["coverage"] <= 1 for row in rows if not coverage.flagged(row))
-    honest = coverage._interval
+    assert all(0.75 <= row["coverage"] <= 1 for row in rows if not intervals.flagged(row))
+    honest = intervals._interval
 
     def narrow(*args):
         found = honest(*args)
         return found._replace(low=found.estimate, high=found.estimate + 0.1 * (found.high - found.estimate))
 
-    monkeypatch.setattr(coverage, "_interval", narrow)
-    short = [row for row in coverage.measure(TINY, 30) if not row["quantity"].startswith("PGR")]
+    monkeypatch.setattr(intervals, "_interval", narrow)
+    short = [row for row in intervals.measure(TINY, 30) if not row["quantity"].startswith("PGR")]
     assert max(row["coverage"] for row in short) < 0.5
 
 
 def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
     rng = np.random.default_rng(0)
     parts = [[rng.exponential(size=(50, 1, 1, 1, *tail)) for tail in ((3,), (2, 2), (2, 1))] for _ in range(2)]
-    monkeypatch.setattr(coverage, "simulated", lambda spec: iter(parts))
+    monkeypatch.setattr(sweeps, "simulated", lambda spec: iter(parts))
     spec = dataclasses.replace(TINY, replicates=50)
-    (found,) = coverage.resampled(spec, 7, 2)
+    (found,) = sweeps.resampled(spec, 7, 2)
     times = np.random.default_rng(spec.seed).multinomial(50, np.full(100, 0.01), size=7)
     pools = [np.concatenate(two) for two in zip(*parts)]
     for sweep in range(7):
@@ -82,36 +83,36 @@ def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
 
 def test_a_pool_says_what_fresh_sweeps_say():
     """Coverage from a pool of 5 sweeps is that of 200 fresh ones, to five standard errors."""
-    fresh, pooled = (coverage.measure(TINY, 200, pool) for pool in (0, 5))
+    fresh, pooled = (intervals.measure(TINY, 200, pool) for pool in (0, 5))
     assert [row["quantity"] for row in fresh] == [row["quantity"] for row in pooled]
     for one, other in zip(fresh, pooled):
-        if not coverage.flagged(one):
+        if not intervals.flagged(one):
             assert abs(one["coverage"] - other["coverage"]) < 5 * ERROR * np.sqrt(2 / 200)
 
 
 def run(file, *options: str) -> dict:
     """What the command writes."""
-    assert coverage.main([*options, "--json", str(file)]) in (0, 1)
+    assert command.main([*options, "--json", str(file)]) in (0, 1)
     return json.loads(file.read_text())
 
 
 @pytest.mark.slow
 def test_the_command_sums_up_the_whole_grid(tmp_path, monkeypatch):
-    monkeypatch.setattr(coverage, "GRID", dataclasses.replace(TINY, weakness=("rotated", "noisy")))
+    monkeypatch.setattr(command, "GRID", dataclasses.replace(TINY, weakness=("rotated", "noisy")))
     held = run(tmp_path / "grid.json", "--pool", "2", "--sweeps", "50")
     cells = {(row["quantity"], row["weakness"]): row["cells"] for row in held["summary"]}
     assert len(cells) == 8 + 5  # with a noisy teacher there is no gap to recover
     assert all(number == (1 if "naive_ft" in name else 2) for (name, _), number in cells.items())
-    assert all(coverage.poor(row) for row in held["rows"])
+    assert all(intervals.poor(row) for row in held["rows"])
 
 
 def test_means_that_rest_on_few_replicates_are_bounded(tmp_path, capsys, monkeypatch):
     """As those of rare mistakes do without prompt rounds; the command says so."""
-    simulated, few = coverage.simulated, (np.arange(TINY.replicates) < 2).reshape(-1, 1, 1, 1, 1, 1)
-    monkeypatch.setattr(coverage, "simulated", lambda spec: ((f, v, few * m) for f, v, m in simulated(spec)))
+    simulated, few = sweeps.simulated, (np.arange(TINY.replicates) < 2).reshape(-1, 1, 1, 1, 1, 1)
+    monkeypatch.setattr(sweeps, "simulated", lambda spec: ((f, v, few * m) for f, v, m in simulated(spec)))
     held = run(tmp_path / "coverage.json", "--sweeps", "10")
     assert (held["sweeps"], held["replicates"], held["prompt_rounds"]) == (10, 100, 0)
-    flagged = {row["quantity"] for row in held["rows"] if coverage.flagged(row)}
+    flagged = {row["quantity"] for row in held["rows"] if intervals.flagged(row)}
     assert {f"misalignment of icl_refine_{prompts}" for prompts in ("shared", "fresh")} <= flagged
     assert not [name for name in flagged if name.startswith("PGR") or "naive_ft" in name]
     assert "least coverage" in capsys.readouterr().err
@@ -127,7 +128,7 @@ def test_means_that_rest_on_few_replicates_are_bounded(tmp_path, capsys, monkeyp
     ],
 )
 def test_bad_input_is_one_sentence(argv, words, capsys):
-    assert_refused(capsys, coverage.main(argv), words)
+    assert_refused(capsys, command.main(argv), words)
 
 
 def evidence(name: str) -> dict:
@@ -145,26 +146,26 @@ def test_every_cell_of_the_quick_grid_is_covered():
     groups = {(group["quantity"], group["weakness"]): group for group in held["summary"]}
     cells = QUICK.num_cells // len(QUICK.weakness)
     for weakness in QUICK.weakness:
-        for student in coverage.STUDENTS:
+        for student in intervals.STUDENTS:
             expected = cells // len(QUICK.num_icl) if student == "naive_ft" else cells
             assert groups[f"risk of {student}", weakness]["cells"] == expected
     assert all(group["flagged"] < group["cells"] for group in groups.values())
-    assert min(group["least"] for group in groups.values()) >= coverage.LEAST
+    assert min(group["least"] for group in groups.values()) >= command.LEAST
     assert all(0.94 < group["mean"] < 0.97 and group["truth_above"] < 0.04 for group in groups.values())
     error = ERROR * np.sqrt(1 / 1000 + 1 / held["sweeps"])
     for row in evidence("coverage")["rows"]:
-        if not coverage.flagged(row):
+        if not intervals.flagged(row):
             group = groups[row["quantity"], "rotated"]
             assert group["least"] - 5 * error <= row["coverage"] <= group["most"] + 5 * error
 
 
 def test_the_quick_grid_is_covered():
-    rows = [row for row in evidence("coverage")["rows"] if not coverage.flagged(row)]
+    rows = [row for row in evidence("coverage")["rows"] if not intervals.flagged(row)]
     cells = {(row["quantity"], row["weak_accuracy"], row["concept_shift"]) for row in rows}
-    for student in coverage.STUDENTS:
+    for student in intervals.STUDENTS:
         for name in ("risk", "PGR") if student == "naive_ft" else ("risk", "PGR", "misalignment"):
             wanted = ((0.8, 0.1), (0.9, 0.9), (0.9, 0.5), (0.9, 0.1))
             assert {(f"{name} of {student}", *cell) for cell in wanted} <= cells
-    assert min(row["coverage"] for row in rows) >= coverage.LEAST
+    assert min(row["coverage"] for row in rows) >= command.LEAST
     # one that is too often above its interval is as bad as one that is too seldom held
     assert np.mean([row["truth_above"] for row in rows]) < 0.04

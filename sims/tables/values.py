@@ -2,7 +2,7 @@
 
 import xarray as xr
 
-from sims.coverage import flagged
+from sims.coverage.intervals import flagged
 from sims.engine.checked import InputError
 from sims.tables.sources import Sources, markdown, only
 
