@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from figures import paper_scores, style
 from figures.alignment import ORDER, at_temperature_one, label_of
-from figures.alignment_overview import PROMPTED
+from figures.alignment_overview import MORE, PROMPTED
 from figures.data import Results
 from w2s_jax.statistics import confidence_interval, group_means, sem, summarize
 
@@ -164,7 +164,7 @@ def held_out(results: Results) -> xr.Dataset:
 def _voice(panel: Axes, cut: xr.Dataset) -> dict[str, Artist]:
     """A mark per method and teacher, from an empty one for the first; a thin line joins the teachers of a method."""
     handles: dict[str, Artist] = {}
-    for method in (method for method in ORDER if method in cut["method"].values):
+    for method in (method for method in (*ORDER, *MORE) if method in cut["method"].values):
         own = cut.sel({"method": method})
         reads = bool(own["uses_teacher"])
         found = []
