@@ -136,6 +136,7 @@ def test_what_contrast_of_exact_models_keeps_and_takes(world):
     assert (released.content[:, 1] < 0.6).all()
 
 
+@pytest.mark.slow
 def test_a_mixture_of_teachers_is_right_as_often_as_they_are(world):
     """Three who each know two questions of three, and no question is unknown to two: by hand, claim by claim."""
     numbers, target = np.array([0, 1, 2]), np.eye(world.num_concepts)[TARGET]

@@ -142,6 +142,7 @@ def cut(view, count: int):
     )
 
 
+@pytest.mark.slow
 def test_the_first_examples_of_a_view(key):
     view = jax.tree.map(np.asarray, draw(key, task_of(0.5), 12, 4))
     assert_same_trees(first(view, 5), cut(view, 5))

@@ -90,7 +90,6 @@ def filtered_risk(task, lam: np.ndarray, shrink: np.ndarray, n: int) -> tuple[fl
     return samples.mean(), samples.std() / np.sqrt(len(samples))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weakness", WEAKNESSES)
 @pytest.mark.parametrize("method", ["naive_ft", "gradient_flow"])
 def test_fine_tuning_matches_its_exact_finite_sample_risk(sweep, spectra, weakness, method):

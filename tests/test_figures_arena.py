@@ -140,6 +140,7 @@ def test_gain_and_misfit_shows_every_method_at_its_place(results, of_signs):
 SHARED = {"naive_ft": 0.3, "ceiling": 0.02, "true_only": 0.2, "weighted_true": 0.1}
 
 
+@pytest.mark.slow
 def test_true_labels_are_drawn_by_their_share(tmp_path, monkeypatch):
     few = {"methods": tuple(SHARED), "true_label_share": (0.1, 0.4), "relaxed": ("spectrum",)}
     monkeypatch.setattr("tests.test_figures_arena.RISKS", SHARED)

@@ -321,6 +321,7 @@ def test_answers_and_claims_are_those_of_whole_rows(model, asked):
     assert counts_of(jnp.array([[3, 5, 5], [3, 4, 6]]), (5,)).tolist() == [2, 3]
 
 
+@pytest.mark.slow
 def test_drift_is_a_divergence(model):
     texts, lengths = jax.random.randint(jax.random.key(5), (3, 6), 3, 19), jnp.array([6, 4, 2])
     graph, params = nnx.split(model)

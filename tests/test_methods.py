@@ -363,6 +363,7 @@ def test_colleagues_are_as_accurate_with_uneven_features():
     same(risks[1:], risks[:1] * 2)
 
 
+@pytest.mark.slow
 def test_colleagues_have_noise_of_their_own(task):
     noisy, still = (draw(jax.random.key(3), t, MANY, 2) for t in (task, silent(task)))
     noises = [np.asarray(noisy.weak_labels - still.weak_labels)]

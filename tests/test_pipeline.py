@@ -109,6 +109,7 @@ def test_what_is_returned_belongs_together(refined, draw, prompts):
     np.testing.assert_allclose(coef, np.linalg.lstsq(examples.features, labels)[0], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_longer_prompts_or_another_draw_leave_the_examples_and_no_prompt_leaves_the_prior(refined):
     task, found = refined
     for other in found.values():

@@ -201,6 +201,7 @@ def test_sampled_moments_are_distributed_as_those_of_data(drawn, num_samples):
     assert_same_risks(MIXTURE, drawn("mixture", num_samples), of_rows)
 
 
+@pytest.mark.slow
 def test_large_samples_approach_the_population(drawn):
     gram, cross, _ = drawn("mixture", 10**12)  # at a cost that does not depend on n
     var = MIXTURE.feature_var

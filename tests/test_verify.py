@@ -44,6 +44,7 @@ def run(*arguments: str, source=population.checks) -> int:
     return verify.main(list(arguments), source)
 
 
+@pytest.mark.slow
 def test_two_claims(capsys, tmp_path):
     path = tmp_path / "deep" / "claims.json"
     assert run("--only", "b_P^2,", "b_w^2, rotated", "--json", str(path)) == 0
@@ -122,6 +123,7 @@ def test_predictions_that_are_not_numbers_are_not_ok():
         json.dumps(report(judge(row, simulation)), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_bounds_and_allowances_and_reduced_values():
     def outcome(prediction, **options):
         row = Check("f", ("f",), lambda: prediction, noise, **options)
