@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+AS_WRITTEN = re.compile(r"(<(pre|script|textarea)\b.*?</\2>)", re.DOTALL)
+INDENTATION = re.compile(r"\s*\n\s*")
 PICTURE = re.compile(r'<p>(<img [^>]*?src="([^"]+)"[^>]*>)</p>(?:\s*<p><em>(.*?)</em></p>)?', re.DOTALL)
 
 
@@ -17,6 +19,14 @@ def on_page_content(content, **_):
 def _figure(match: re.Match) -> str:
     caption = f"<figcaption>{match[3]}</figcaption>" if match[3] else ""
     return f'<figure><a href="{match[2]}">{match[1]}</a>{caption}</figure>'
+
+
+def on_post_page(output, **_):
+    """Leave out the indentation of the page, a twelfth of it."""
+    parts = AS_WRITTEN.split(output)  # text, a part to keep, its tag, text, ...
+    parts[::3] = [INDENTATION.sub("\n", text) for text in parts[::3]]
+    del parts[2::3]
+    return "".join(parts)
 
 
 def on_post_build(config, **_):
