@@ -59,7 +59,6 @@ def test_under_shard_map(point, name):
         jax.eval_shape(mapped, over(lambda x: x[None], {argument: point[argument] for argument in arguments}))
 
 
-@pytest.mark.slow
 def test_a_view_under_debug_nans(point):
     with jax.debug_nans(True):
         view = jax.jit(draw_view, static_argnums=(2, 3))(point["key"], point["task"], NUM_SAMPLES, NUM_ICL)
