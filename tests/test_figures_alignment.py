@@ -131,7 +131,6 @@ def test_a_mean_share_of_right_answers_has_a_standard_error_that_it_can_have():
     assert np.all(np.logical_or(possible, unknown)) and sum(unknown) == 1
 
 
-@pytest.mark.slow
 def test_published_scores_are_drawn_against_their_teachers(figures):
     panel = next(p for p in figures["explanation"].axes if "chatgpt" in p.get_title(loc="left"))
     of_gpt = [r for r in paper_scores.published("explanation") if r.strong_model == "GPT-4o-mini"]

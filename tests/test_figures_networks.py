@@ -84,7 +84,6 @@ def test_a_single_value_along_an_axis_is_refused(dim, results):
 # --- How a network reads a context -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_distance_to_bayes_is_drawn_with_its_interval_over_seeds(figures, results):
     for column, shift in enumerate(SPEC.concept_shift):
         panel = figures["icl_vs_bayes"].axes[column]

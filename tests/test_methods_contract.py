@@ -81,7 +81,6 @@ def test_names_are_keys_and_everybody_says_who_they_are():
     assert View._fields == ("features", "chance", *SIGHTS)
 
 
-@pytest.mark.slow
 def test_coefficients_are_finite_and_move_with_the_examples_and_the_knobs(fitted):
     for name, method in methods_of(fitted.labels).items():
         for coef in (fitted.coefs[name], fitted.at_others[name]):

@@ -103,7 +103,6 @@ def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, mon
 # --- what is there is kept ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @on(TINY)
 def test_a_finished_sweep_is_left_alone(sweep, done, capsys, monkeypatch):
     job = sweep.command.__module__.replace("__main__", "job")
