@@ -177,16 +177,17 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
     def known(sizes: np.ndarray) -> forms.Known:
         return jax.tree.map(np.asarray, forms.known_of(task, sizes, level, np.asarray(PENALTIES)))
 
-    lines, floor = _lines(known, question.num_samples, errors, sampled)
+    lines = _lines(known, question.num_samples, errors, sampled)
     if question.num_true:
         lines += _true_lines(task, question)
-    naive_line, fresh_line = lines[0], next(line for line in lines if line.method == "icl_refine_fresh")
+    of = {line.method: line for line in lines}
+    naive_line, fresh_line = of["naive_ft"], of["icl_refine_fresh"]
     ratio = naive_line.risk / fresh_line.risk if naive_line.risk and fresh_line.risk else None
     students = [line for line in lines if line.method not in ("naive_ft_floor", "ceiling", "weak", *FORM_OF_TRUE)]
     best = min((line for line in students if line.risk is not None), key=lambda line: line.risk or 0.0).method
     now = later = Lengths(None, None)
     if not sampled:
-        naive = math.nan if naive_line.risk is None else naive_line.risk
+        naive, floor = (math.nan if x is None else x for x in (naive_line.risk, of["naive_ft_floor"].risk))
         now = Lengths(*(_first(lambda m, i=i: bool(at(m).risk[i] < naive)) for i in range(2)))
         later = Lengths(*(_in_the_limit(task, at, i, floor) for i in range(2)))
     not_known = (*SILENT, *["the prompt length from which refinement wins: no closed form here"] * sampled)
@@ -195,8 +196,8 @@ def _of_task(question: Question, task: Task, path: FineTuningPath | None) -> Pla
 
 def _lines(
     known: Callable[[np.ndarray], forms.Known], num_samples: int, errors: dict[str, float | None], sampled: bool
-) -> tuple[tuple[Prediction, ...], float]:
-    """A line a method, from what is known at any numbers of labels; and the floor of naive fine-tuning."""
+) -> tuple[Prediction, ...]:
+    """A line a method, from what is known at any numbers of labels."""
     sizes = np.concatenate([[num_samples], np.geomspace(1, MOST_LABELS, SIZES - 1)])
     limits, (curves, naive_error), all_gaps = known(sizes)
     curves = np.asarray(curves)
@@ -228,7 +229,7 @@ def _lines(
             ASSUMES[method],
         )
 
-    return tuple(line(method, form) for method, form in FORM.items()), float(limits.floor[0])
+    return tuple(line(method, form) for method, form in FORM.items())
 
 
 def _true_lines(task: Task, question: Question) -> tuple[Prediction, ...]:

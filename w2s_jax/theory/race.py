@@ -82,18 +82,17 @@ def race_moments(
     def given(length):
         start, step = _grid(factor, length, log_priors, noise_var, num_icl)
         frequency = 2 * jnp.pi / (NUM_TIMES * step) * jnp.arange(NUM_TIMES // 2 + 1, dtype=step.dtype)[None]
-
         loadings = jnp.stack([factor.rival_loading, factor.target_loading])
         owns = jnp.stack([factor.rival_own, factor.target_own])
         size, phase = _characteristic(loadings[:, None] * length, owns[:, None], noise_var, num_icl, frequency)
         turned = phase[kinds] - frequency * (log_priors[:, None] + start)
         clocks = _ring(size[kinds], turned, frequency, step)  # all in one, since most of a first call is compilation
-        rivals, target = (jax.tree.map(lambda x, part=part: x[part], clocks) for part in (slice(-1), -1))
+        rivals = Clocks(*(part[:-1] for part in clocks))
         survival = jnp.maximum(rivals.survival, floor)
         hazard = jnp.where(runs[:, None], rivals.density / survival, 0.0)
         twice = jnp.where(runs[:, None], (rivals.density - rivals.slope) / survival, 0.0)
         waiting = jnp.sum(jnp.where(runs[:, None], jnp.log(survival), 0.0), 0)
-        everyone = step * target.survival * jnp.exp(waiting)
+        everyone = step * clocks.survival[-1] * jnp.exp(waiting)
         together = jnp.sum(hazard, 0)
         return RaceMoments(
             hazard @ everyone, jnp.sum(twice, 0) @ everyone, (together**2 - jnp.sum(hazard**2, 0)) @ everyone
@@ -153,7 +152,8 @@ def _grid(factor: OneFactor, length, log_priors, noise_var, num_icl):
 def _chi(num_icl) -> tuple[Float[Array, "q"], Float[Array, "q"]]:
     """Nodes and weights for a chi variable of n degrees: even steps of x in r = log(1 + e^x), r small or large."""
     n = jax.lax.stop_gradient(num_icl)
-    log_gamma = 0.5 * jnp.log(jnp.pi * n) + n / 2 * (jnp.log(n / 2) - 1) + 1 / (6 * n)  # Stirling's, of n/2 + 1
+    # Stirling's series for n/2 + 1, within 0.07 from n = 1/2 on: near enough for a reach.
+    log_gamma = 0.5 * jnp.log(jnp.pi * n) + n / 2 * (jnp.log(n / 2) - 1) + 1 / (6 * n)
     empty = jnp.maximum((jnp.log(EMPTY) + log_gamma) / n + jnp.log(2.0) / 2, -40.0)
     low = jnp.maximum(jnp.sqrt(n) - REACH, jnp.exp(empty))
     x = jnp.linspace(low + jnp.log(-jnp.expm1(-low)), jnp.sqrt(n) + REACH, NUM_FACTORS, dtype=n.dtype)
