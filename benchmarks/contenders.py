@@ -43,7 +43,8 @@ class Contender(NamedTuple):
 
 def one_task(workload: Workload) -> Workload:
     """A single cell of the same sizes: a task that is drawn and fitted on its own takes as long on any grid."""
-    return spread(1, 1, (max(workload.num_icl),), dim=workload.dim, num_samples=workload.num_samples)
+    sizes = {"dim": workload.dim, "num_samples": workload.num_samples, "num_concepts": workload.num_concepts}
+    return spread(1, 1, (max(workload.num_icl),), **sizes)
 
 
 @contextmanager

@@ -185,18 +185,24 @@ def time_here(spec: InContextSpec, cases: list[Case], repeats: int, seconds: flo
     return [Timed(measure(each.run, repeats, seconds), each.steps) for each in found]
 
 
-def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
-    """(way, networks) -> pre-training steps of that number of networks, each with its own key and data."""
+def pretraining_program(spec: InContextSpec) -> tuple[Callable, Callable]:
+    """(key -> state of a network and its optimizer, (key, state) -> state after `PRETRAIN_STEPS` steps)."""
     own = pretrain_spec(spec, concept_shift=spec.concept_shift[0])
     optimizer, loss = make_optimizer(spec.pretraining), pretraining_loss(own, finetune.structure(spec))
 
-    @jax.jit
     def start(key):
         return init_state(finetune.make_network(spec, stream(key, "init"))[1], optimizer)
 
     def take(key, state):
         return train(key, state, loss, optimizer, PRETRAIN_STEPS)[0]
 
+    return start, take
+
+
+def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
+    """(way, networks) -> pre-training steps of that number of networks, each with its own key and data."""
+    start, take = pretraining_program(spec)
+    start = jax.jit(start)
     programs = {
         "loop": jax.jit(take),
         "vmap": jax.jit(jax.vmap(take)),
@@ -204,7 +210,7 @@ def pretraining(spec: InContextSpec) -> Callable[[str, int], Work]:
     }
 
     def work(way: str, networks: int) -> Work:
-        keys = jax.random.split(seed_key(own.seed), networks)
+        keys = jax.random.split(seed_key(spec.seed), networks)
         each = [(key, start(key)) for key in keys]
         calls = each if way == "loop" else [(keys, stack(state for _, state in each))]
 

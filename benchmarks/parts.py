@@ -26,6 +26,7 @@ class Case(NamedTuple):
 HEADLINE = Workload()
 BY_SIZE = ("numpy_loop", "numpy_vectorised", "w2s_jax")
 DIMS = (8, 16, 32, 64, 128, 256)
+CONCEPTS = (2, 4, 8, 16)
 SAMPLES = (64, 512, 2048, 16_384, 65_536)
 MANY_SAMPLES = (512, 2048, 65_536, 10**6)
 """For moments drawn directly."""
@@ -66,6 +67,13 @@ def by_samples(cores: int, quick: bool) -> Iterator[Case]:
             yield Case("n", num_samples, name, replace(HEADLINE, num_samples=num_samples), cores)
 
 
+def by_concepts(cores: int, quick: bool) -> Iterator[Case]:
+    """Concepts K."""
+    for name in BY_SIZE:
+        for concepts in _ladder(CONCEPTS, HEADLINE.num_concepts, quick):
+            yield Case("K", concepts, name, replace(HEADLINE, num_concepts=concepts), cores)
+
+
 def by_cells(cores: int, quick: bool) -> Iterator[Case]:
     """Cells of the grid; the loop does not feel them, and is measured once."""
     yield Case("cells", HEADLINE.num_cells, "numpy_loop", HEADLINE, cores)
@@ -93,6 +101,7 @@ PARTS: dict[str, Callable[[int, bool], Iterator[Case]]] = {
     "headline": headline,
     "d": by_dim,
     "n": by_samples,
+    "K": by_concepts,
     "cells": by_cells,
     "devices": by_devices,
 }

@@ -1,11 +1,11 @@
 """The engine against other implementations, in one run: tasks per second, compile time, memory, and scaling.
 
-    python -m benchmarks.run [--json FILE] [--only headline|d|n|cells|devices]... [--quick] [--repeats 5]
+    python -m benchmarks.run [--json FILE] [--only headline|d|n|K|cells|devices]... [--quick] [--repeats 5]
 
 A task is one cell of the workload's grid in one replicate: naive fine-tuning at one penalty and refinement with a
 shared prompt. The headline is a grid of 20 weak accuracies x 20 concept shifts x 5 prompt lengths at d = 32, n = 2048,
 K = 4; the other parts change one of its sizes at a time. Contenders run one after another, each in a process of its
-own; figures are medians, and the ratio to the NumPy loop, measured at the same d and n in the same run, is what to
+own; figures are medians, and the ratio to the NumPy loop, measured at the same d, n and K in the same run, is what to
 quote. A timed run holds as much work as fills about a second of the headline, four tenths of one elsewhere.
 """
 
@@ -99,6 +99,7 @@ def row_of(case: Case, timing: Timing, tasks: int, loop_rate: float, machine: Ma
         "value": case.value,
         "d": case.workload.dim,
         "n": case.workload.num_samples,
+        "K": case.workload.num_concepts,
         "cells": case.workload.num_cells,
         "devices": machine.accelerators if on_accelerator else case.devices,
         "median_seconds": timing.median_seconds,
@@ -207,9 +208,9 @@ def _rate(timing: Timing, tasks: int) -> float:
     return tasks * timing.units / timing.median_seconds
 
 
-def _sizes(workload: Workload) -> tuple[int, int]:
+def _sizes(workload: Workload) -> tuple[int, int, int]:
     """What the time of a task in the loop depends on."""
-    return workload.dim, workload.num_samples
+    return workload.dim, workload.num_samples, workload.num_concepts
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
+from benchmarks import memory
 from benchmarks.timing import in_fresh_process
 from sims.language.spec import SMOKE
 from sims.sweeps import SWEEPS
@@ -65,6 +66,12 @@ def test_a_language_sweep_lowers(trained, tmp_path):
     methods = (*SMOKE.methods, "self_refine", "aux_confidence")
     spec = dataclasses.replace(SMOKE, model=str(model), trained=trained, methods=methods)
     in_fresh_process(_lower, "language", spec, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_block_takes_no_more_memory_than_the_plan_of_the_grid_allows():
+    found = in_fresh_process(memory.block, "risk_sweep", "smoke")
+    assert 0 < found["bytes"] <= found["planned_bytes"] and found["share_of_16_gb"] == found["bytes"] / 16e9
 
 
 def _lower(name: str, spec, folder: Path) -> None:

@@ -41,10 +41,14 @@ def test_another_program_is_seen_and_own_work_is_not():
 def test_disturbed_runs_are_repeated_and_the_quietest_is_kept(monkeypatch):
     shares, taken = iter([0.6, 0.2, 0.4]), []
     monkeypatch.setattr(quiet, "others_share", lambda before, after: next(shares))
-    found = timing.measure(taken.append, seconds=1e-6)
+
+    def run(units: int) -> None:
+        taken.append(sum(range(100 * units)))
+
+    found = timing.measure(run, seconds=1e-5)
     assert found.others_share == 0.2 and next(shares, None) is None
     monkeypatch.setattr(quiet, "others_share", lambda before, after: 0.01)
-    assert timing.measure(taken.append, seconds=1e-6).others_share == 0.01
+    assert timing.measure(run, seconds=1e-5).others_share == 0.01
 
 
 def test_of_what_is_not_known_nothing_is_said():

@@ -62,13 +62,17 @@ def rows_of(tmp_path, *argv) -> list[dict]:
     return json.loads(path.read_text())
 
 
+def sizes(row: dict) -> tuple:
+    return row.get("d"), row.get("n"), row.get("K")
+
+
 def assert_ratios_follow_from_rates(rows) -> None:
-    """Each row's ratio is its rate over that of the loop at the same d and n; and each says where it comes from."""
-    loops = {(r.get("d"), r.get("n")): r["tasks_per_second"] for r in rows if r["contender"] == "numpy_loop"}
+    """Each row's ratio is its rate over that of the loop at the same sizes; and each says where it comes from."""
+    loops = {sizes(r): r["tasks_per_second"] for r in rows if r["contender"] == "numpy_loop"}
     headline = next(iter(loops.values()))
     for row in rows:
         assert set(row) >= PROMISED
-        loop = headline if row.get("axis") == "limit" else loops[row.get("d"), row.get("n")]
+        loop = headline if row.get("axis") == "limit" else loops[sizes(row)]
         assert row["ratio_to_numpy_loop"] == pytest.approx(row["tasks_per_second"] / loop, rel=1e-9), row
 
 
@@ -91,10 +95,11 @@ def test_every_part_writes_the_promised_keys_at_the_promised_sizes(tmp_path, cap
     assert values("d", "w2s_jax") == values("d", "numpy_loop") == [8, 16, 32, 64, 128, 256]
     assert values("n", "w2s_jax") == values("n", "numpy_vectorised") == [64, 512, 2048, 16384, 65536]
     assert values("n", "w2s_jax_moments_mean")[-1] == values("n", "numpy_loop")[-1] == 10**6
+    assert values("K", "w2s_jax") == values("K", "numpy_loop") == [2, 4, 8, 16]
     assert values("cells", "w2s_jax") == [1, 20, 200, 2000, 20_000, 100_000]
     assert values("devices", "w2s_jax") == [1, 2]
     for row in rows:
-        if row["axis"] in ("d", "n", "cells", "devices"):
+        if row["axis"] in ("d", "n", "K", "cells", "devices"):
             assert row[row["axis"]] == row["value"] or row["contender"] == "numpy_loop"
     printed = capsys.readouterr()
     assert "| w2s_jax: the sweep engine | 2 |" in printed.out
@@ -165,7 +170,7 @@ def test_a_sweep_on_an_accelerator_names_the_device(tmp_path, capsys, faked):
     ("command", "argv", "words"),
     [
         (run, ["--repeats", "3"], "--repeats must be at least 5 for a median worth quoting, got 3"),
-        (run, ["--only", "k"], "--only must name a part among headline, d, n, cells, devices, got 'k'"),
+        (run, ["--only", "k"], "--only must name a part among headline, d, n, K, cells, devices, got 'k'"),
         (run, ["--json", "{folder}/none/x.json"], "--json must name a file in an existing folder"),
         (networks, ["--json", "{folder}"], "--json must name a file in an existing folder"),
         (accelerator, ["--json", "{folder}/x.json", "--preset", "giant"], "--preset must be among smoke, quick, paper"),
@@ -182,8 +187,8 @@ def test_bad_options_are_one_sentence_and_write_nothing(tmp_path, capsys, comman
 
 def test_a_quick_run_shares_every_size_with_the_loop():
     for cases in (parts.cases(list(parts.PARTS), 2, quick) for quick in (True, False)):
-        loops = {(c.workload.dim, c.workload.num_samples) for c in cases if c.contender == "numpy_loop"}
-        assert {(c.workload.dim, c.workload.num_samples) for c in cases} == loops
+        loops = {run._sizes(c.workload) for c in cases if c.contender == "numpy_loop"}
+        assert {run._sizes(c.workload) for c in cases} == loops
     assert len(parts.cases(list(parts.PARTS), 2, quick=True)) < len(cases) / 1.5
 
 

@@ -18,6 +18,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "network_speed": speed.networks,
     "contenders": speed.contenders,
     "ladder": speed.ladder,
+    "growth": speed.growth,
+    "memory": speed.memory,
     "limits": speed.limits,
     "scale": speed.scale,
     "statistical_dimension": theory.statistical_dimension,

@@ -1,5 +1,8 @@
 """Tables of measured times; every ratio is of two rows of one file, so of one run."""
 
+import math
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from sims.tables.sources import Sources, markdown, only
@@ -59,8 +62,27 @@ def scale(sources: Sources) -> str:
     return markdown(header, rows, words=2)
 
 
+def memory(sources: Sources) -> str:
+    """Memory that a block of each sweep takes on one device."""
+    rows = []
+    for row in sources.rows("memory"):
+        bound = row["planned_bytes"]
+        rows.append(
+            [
+                f"`{row['sweep']}`",
+                row["preset"],
+                f"{row['replicates']:,}",
+                f"{row['bytes'] / 1e6:,.1f} MB",
+                f"{bound / 1e6:,.1f} MB" if bound else "",
+                f"{row['share_of_16_gb']:.2%}",
+            ]
+        )
+    header = ["sweep", "preset", "replicates at once", "compiled program", "bound of the plan", "of 16 GB"]
+    return markdown(header, rows, words=2)
+
+
 def ladder(sources: Sources, axis: str) -> str:
-    """Tasks per second as one size changes (d, n, cells or devices)."""
+    """Tasks per second as one size changes (d, n, K, cells or devices)."""
     found = [row for row in sources.rows("benchmarks") if row["axis"] == axis]
     names = list(dict.fromkeys(row["contender"] for row in found))
     rates = {(row["contender"], row["value"]): row["tasks_per_second"] for row in found}
@@ -69,6 +91,32 @@ def ladder(sources: Sources, axis: str) -> str:
         for size in sorted({row["value"] for row in found})
     ]
     return markdown([f"tasks/s, {axis}", *(f"`{name}`" for name in names)], rows)
+
+
+def growth(sources: Sources) -> str:
+    """How the time of a replicate grows with a size: exponents over all of its values and over the last two."""
+    rows = []
+    for axis in ("n", "d", "K", "cells"):
+        found = [row for row in sources.rows("benchmarks") if row["axis"] == axis]
+        for name in dict.fromkeys(row["contender"] for row in found):
+            own = sorted((row for row in found if row["contender"] == name), key=lambda row: row["value"])
+            if len(own) > 1:
+                sizes = [row["value"] for row in own]
+                seconds = [row["cells"] / row["tasks_per_second"] for row in own]
+                slopes = [exponent(sizes, seconds), exponent(sizes[-2:], seconds[-2:])]
+                rows.append(
+                    [axis, f"`{name}`", f"{sizes[0]:,}", f"{sizes[-1]:,}", *(f"{slope:.2f}" for slope in slopes)]
+                )
+    return markdown(["size", "contender", "from", "to", "exponent", "of the last step"], rows, words=2)
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of log time over log size, by least squares.
+
+    >>> exponent([1, 10, 100], [3.0, 30.0, 300.0])
+    1.0
+    """
+    return round(statistics.linear_regression([*map(math.log, sizes)], [*map(math.log, seconds)]).slope, 9)
 
 
 def limits(sources: Sources) -> str:
