@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sims.engine import arguments, cli
 from sims.engine.arguments import Option
 from sims.engine.checked import InputError
-from sims.engine.files import check_writable
+from sims.engine.files import check_figure, check_writable
 from w2s_jax.planning import question as questions
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ FILES = {
     "json": "write the plan there as JSON; - for the terminal, in place of the table",
     "figure": "draw the point on the predicted phase diagram: a PNG, PDF or SVG file",
 }
-FORMATS = (".png", ".pdf", ".svg")
 NAMES = {
     "naive_ft": "naive fine-tuning",
     "naive_ft_floor": "  its floor, any penalty",
@@ -118,14 +117,12 @@ def _check_files(options: argparse.Namespace, question) -> None:
         check_writable(Path(options.json))
     if options.figure is None:
         return
-    if Path(options.figure).suffix not in FORMATS:
-        raise InputError(f"--figure must end in {', '.join(FORMATS)}, got {options.figure}; name its format.")
+    check_figure(Path(options.figure))
     if question is None:
         raise InputError(
             f"--figure needs a task to draw, got accuracies alone for {options.figure}; give --num-samples, --dim and "
             f"--num-concepts."
         )
-    check_writable(Path(options.figure), "--figure")
 
 
 def as_json(plan: "Plan") -> dict[str, Any]:

@@ -158,5 +158,5 @@ def test_bad_tables(tmp_path, capsys, text, words):
 def test_a_figure_must_be_a_picture(tmp_path, capsys):
     table = tmp_path / "runs.csv"
     table.write_text("teacher,student\n0.7,0.69\n")
-    assert command.main([str(table), "--figure", "runs.svg"]) == 2
-    assert "--figure must end in .png or .pdf, got runs.svg; name such a file." in capsys.readouterr().err
+    assert command.main([str(table), "--figure", "runs.txt"]) == 2
+    assert "--figure must end in .png, .pdf, .svg, got runs.txt; name its format." in capsys.readouterr().err

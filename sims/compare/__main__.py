@@ -18,8 +18,7 @@ from pathlib import Path
 
 from sims.compare.table import COLUMNS, read_table
 from sims.engine import cli
-from sims.engine.checked import InputError
-from sims.engine.files import check_writable
+from sims.engine.files import check_figure, check_writable
 
 EXAMPLE = "Example: python -m sims.compare figures/published_runs/gpt2_true_labels.csv --figure calibration.png"
 
@@ -35,7 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the measured accuracies")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and summary there too")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw observed over predicted there (PNG or PDF)")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw observed over predicted: a PNG, PDF or SVG")
     parser.add_argument("--quiet", action="store_true", help="print the summary alone")
     return parser.parse_args(argv)
 
@@ -49,11 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 def compare(options: argparse.Namespace) -> None:
     """Read the table, print what is foretold beside what was observed, and write what was asked for."""
     rows = read_table(options.table)
-    for option, path in (("--json", options.json), ("--figure", options.figure)):
+    for path, check in ((options.json, check_writable), (options.figure, check_figure)):
         if path is not None:
-            check_writable(path, option)
-    if options.figure is not None and options.figure.suffix not in (".png", ".pdf"):
-        raise InputError(f"--figure must end in .png or .pdf, got {options.figure}; name such a file.")
+            check(path)
     import jax
 
     from sims.compare.fit import fit

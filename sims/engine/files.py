@@ -5,6 +5,9 @@ from pathlib import Path
 
 from sims.engine.checked import InputError
 
+FIGURES = (".png", ".pdf", ".svg")
+"""Suffixes of the formats that a figure may have."""
+
 
 def read_text(path: Path) -> str:
     """The text of a file.
@@ -27,3 +30,10 @@ def check_writable(path: Path, option: str = "--json") -> None:
         parent = parent.parent
     if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"{option} must be a file that can be written, got {path}; name one in a folder of yours.")
+
+
+def check_figure(path: Path, option: str = "--figure") -> None:
+    """The same for a figure, whose suffix is its format."""
+    if path.suffix not in FIGURES:
+        raise InputError(f"{option} must end in {', '.join(FIGURES)}, got {path}; name its format.")
+    check_writable(path, option)
