@@ -1,11 +1,12 @@
-"""The benchmark of whole sweeps: what it measures of one, what it plans, and what it refuses."""
+"""The benchmarks of whole sweeps and of a plan: what they measure of one, what is planned, and what is refused."""
 
 import json
 import os
 
 import pytest
 
-from benchmarks import devices, scale
+from benchmarks import devices, planning, scale
+from benchmarks.timing import in_fresh_process
 from sims.sweeps import SWEEPS
 from tests.test_bad_input import assert_refused
 
@@ -54,6 +55,13 @@ def test_a_sweep_is_run_as_a_user_starts_it(tmp_path):
     assert row["seconds"] > 0.1 and row["disk_mb"] > 0.001 and row["peak_mb"] > 100
     assert (tmp_path / "posterior_sweep.zarr").is_dir()
     assert scale.main(given) == 2  # it is there
+
+
+@pytest.mark.slow
+def test_a_plan_is_timed_with_and_without_kept_programs(tmp_path):
+    cold, kept = (in_fresh_process(planning.calls, 2, str(tmp_path)) for _ in range(2))
+    assert 0 < kept["compile"] < cold["compile"] / 2 < cold["first"]
+    assert kept["first"] < cold["first"] and 2 * cold["later"] < kept["first"]
 
 
 @pytest.mark.parametrize(

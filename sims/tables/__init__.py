@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "ladder": speed.ladder,
     "growth": speed.growth,
     "memory": speed.memory,
+    "planning": speed.planning,
     "limits": speed.limits,
     "scale": speed.scale,
     "statistical_dimension": theory.statistical_dimension,

@@ -62,6 +62,21 @@ def scale(sources: Sources) -> str:
     return markdown(header, rows, words=2)
 
 
+def planning(sources: Sources) -> str:
+    """Seconds that a plan takes by the number of concepts."""
+    rows = [
+        [
+            f"{row['concepts']}",
+            *(
+                f"{row[name]:.2f}"
+                for name in ("first_seconds", "compile_seconds", "first_kept_seconds", "later_seconds")
+            ),
+        ]
+        for row in sources.rows("planning")
+    ]
+    return markdown(["K", "first call, s", "of it compilation", "with kept programs", "later calls"], rows)
+
+
 def memory(sources: Sources) -> str:
     """Memory that a block of each sweep takes on one device."""
     rows = []
