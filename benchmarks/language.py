@@ -169,12 +169,13 @@ def _jax(part: str, folder: str, ids: np.ndarray, written: int) -> Callable[[], 
     from w2s_jax.transformer import generate, token_log_probs, with_scan
 
     model = checkpoints.load(folder).model
-    graph, params = nnx.split(with_scan(model, False) if part == "decoding" else model)
+    # A scan over layers compiles faster; where a step is repeated, blocks apart spare it copies of their weights.
+    graph, params = nnx.split(model if part == "prefill" else with_scan(model, False))
     tokens, lengths = jnp.asarray(ids), jnp.full(len(ids), ids.shape[1])
     optimizer = make_optimizer(TrainingConfig(num_steps=100, weight_decay=0.0))
 
     def loss(params, key):
-        return -token_log_probs(nnx.merge(graph, params), tokens).mean()
+        return -token_log_probs(nnx.merge(graph, params), tokens, rows=4).mean()
 
     def prefill(params):
         found = nnx.merge(graph, params)
