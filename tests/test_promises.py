@@ -80,24 +80,27 @@ def test_a_store_of_another_configuration_is_refused_and_left_alone(sweep, capsy
     assert files(tmp_path) == before
 
 
-FEW = ({"replicates": 1}, "replicates must be at least 2, got 1")
-EARLIER = ({"definitions": 1}, "definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,")
-"""A name that stores of version 0.1 give to another method or draw: nothing may be added to these."""
-RENAMED = ("posterior_sweep", "methods", "alignment_persona")
+@pytest.mark.parametrize("name", ["posterior_sweep", "methods", "alignment_persona"])
+def test_nothing_is_added_to_stores_of_earlier_definitions(name, capsys, tmp_path):
+    """Version 0.1 gave a name of today to another method or draw."""
+    message = "^error: definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,"
+    assert_refused(capsys, TINY[name].run(tmp_path / "x", definitions=1), message, tmp_path / "x")
 
 
-@pytest.mark.parametrize(("name", "refused"), [*((name, FEW) for name in TINY), *((name, EARLIER) for name in RENAMED)])
-def test_a_field_out_of_range_is_refused_and_nothing_written(name, refused, capsys, tmp_path):
-    fields, message = refused
-    assert_refused(capsys, TINY[name].run(tmp_path / "x", **fields), f"^error: {message}", tmp_path / "x")
+PROCESSES = ("--coordinator", "a:1", "--num-processes", "2", "--process-id", "0")
+UNWANTED = [
+    (PROCESSES, "this sweep runs in one process, got 2; leave num_processes and cluster out"),
+    (("--target-sem", "0.1"), "target_sem is for sweeps of replicates"),
+]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("given", "message"), UNWANTED)
+def test_sweeps_of_networks_refuse_several_processes_and_a_target(name, given, message, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
-    out = tmp_path / "results"
-    code = TINY[name].run(out, "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0")
-    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+    assert TINY[name].run(tmp_path / "x", *given) == 2
+    assert re.match(f"error: .*{message}", capsys.readouterr().err.splitlines()[-1])
+    assert not (tmp_path / "x").exists()
 
 
 # --- what is there is kept ------------------------------------------------------------------------------------------
