@@ -72,14 +72,6 @@ def figures(results):
     return {name: laid_out(make.FIGURES[name].draw, results) for name in NAMES}
 
 
-def test_the_lowest_risk_wins_and_the_ceiling_does_not_compete(results):
-    held = results.data.isel(method=~results.data["reads_target"].values, method_2=~results.data["reads_target"].values)
-    for weakness, best in (("rotated", "hull"), ("confused", "early_stopping"), ("noisy", "hull")):
-        found, certain = arena._winners(held.sel(weakness=weakness, budget="examples"), SPEC.replicates)
-        assert found.shape == (2, 3) and (found == best).all()
-        assert certain.all() == (weakness != "noisy") and certain.any() == (weakness != "noisy")
-
-
 def test_the_arena_names_winners_alone(figures):
     said = texts(figures["method_arena"])
     assert {"H: convex hull of the concepts", "E: early stopping", "not significantly ahead of the next"} <= set(said)
@@ -218,29 +210,3 @@ def test_a_table_needs_more_than_times(of_signs, tmp_path, capsys, monkeypatch):
     assert make.main(["--results", str(of_signs), "--only", "method_table_sign"]) == 0
     assert make.main(["--results", str(of_signs), "--only", "method_table_sign", "--list"]) == 0
     assert "    ready\n" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("few_pixels")
-def test_a_new_method_is_one_registry_line_away_from_table_and_figures(tmp_path, monkeypatch, capsys):
-    """A dummy goes through list, sweep and figures."""
-    import jax.numpy as jnp
-
-    from sims.methods import __main__ as command
-    from w2s_jax.methods import METHODS as registry
-    from w2s_jax.methods import Cost, Method
-
-    nothing = Method(
-        "nothing_at_all", "Answers 0.", lambda view: jnp.zeros(view.features.shape[1]), (), Cost(0, False, 0), "none"
-    )
-    monkeypatch.setitem(registry, nothing.name, nothing)
-    assert command.main(["--list"]) == 0
-    assert "nothing_at_all: Answers 0." in capsys.readouterr().out
-    chosen = ["source", "ceiling", "naive_ft", "hull", "nothing_at_all"]
-    argv = ["--preset", "smoke", "--methods", *chosen, "--concept-shift", "0.5", "0.75", "--out", str(tmp_path)]
-    assert command.main(argv) == 0
-    found = data.open_results(tmp_path, "methods")
-    np.testing.assert_allclose(found.data["risk_mean"].sel({"method": "nothing_at_all"}), 1.0, rtol=1e-5)  # |beta_*|^2
-    assert make.main(["--results", str(tmp_path), *(part for name in NAMES for part in ("--only", name))]) == 0
-    for name, mark in zip(NAMES[1:], (" *", "")):  # a method that cannot be had in practice has a star
-        assert f"nothing at all{mark}" in texts(laid_out(make.FIGURES[name].draw, found))
