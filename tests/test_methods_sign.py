@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression
 import w2s_jax as w2s
 from tests.arena_views import DIM, make_task
 from tests.helpers import assert_mean_sharply
-from tests.test_methods_contract import assert_one_sentence
-from tests.test_theory_population import assert_slopes
+from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax.methods import logistic_to_source, nearest_logit
 from w2s_jax.methods.kinds import LINEAR, SIGN
 from w2s_jax.methods.logistic import NEWTON_STEPS
@@ -113,14 +112,14 @@ def test_single_precision_is_enough_for_signs():
     np.testing.assert_allclose(found, minimum(features, labels, source_coef, LEAST), rtol=1e-3, atol=1e-3)
 
 
-def test_bad_arguments_of_the_kernel():
-    data = Dataset(jnp.ones((2, 1)), jnp.array([1.0, -1.0]))
-    with pytest.raises(ValueError) as raised:
-        logistic_to_source(data, jnp.zeros(1), -0.1)
-    assert_one_sentence(raised, "^penalty must not be negative, got -0.1; 0 does not pull to the source.$")
-    with pytest.raises(ValueError) as raised:
-        logistic_to_source(data, jnp.zeros(1), 0.1, num_steps=0)
-    assert_one_sentence(raised, f"^num_steps must be at least 1, got 0; {NEWTON_STEPS} reach the minimum.$")
+def student(penalty=0.1, **options):
+    return logistic_to_source(Dataset(jnp.ones((2, 1)), jnp.array([1.0, -1.0])), jnp.zeros(1), penalty, **options)
+
+
+test_bad_arguments_of_the_kernel = refusals(
+    (lambda: student(penalty=-0.1), r"^penalty must not be negative, got -0\.1; 0 does not pull to the source\.$"),
+    (lambda: student(num_steps=0), rf"^num_steps must be at least 1, got 0; {NEWTON_STEPS} reach the minimum\.$"),
+)
 
 
 # --- the distribution of signs --------------------------------------------------------------------------------------
