@@ -94,7 +94,7 @@ def test_the_grid_is_that_of_its_axes_and_then_of_what_is_relaxed():
     spec = dataclasses.replace(
         TINY, weakness=("noisy", "rotated"), concept_shift=(0.2, 0.5), relaxed=("label_noise", "target_mixture")
     )
-    tasks = grid_of(spec)
+    tasks = jax.jit(lambda: grid_of(spec))()
     cells = [(w, a, s) for w in spec.weakness for a in spec.weak_accuracy for s in spec.concept_shift]
     assert len(cells) == spec.num_cells and tasks.noise_var.shape == (len(cells) + 8,)
     np.testing.assert_allclose(tasks.source_prior[:, 0], [1 - s for *_, s in cells] + [0.5] * 8)

@@ -81,16 +81,6 @@ def test_sweeps_of_a_pool_have_the_moments_of_their_replicates(monkeypatch):
             assert moments.with_ceiling[sweep] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_pool_says_what_fresh_sweeps_say():
-    """Coverage from a pool of 5 sweeps is that of 200 fresh ones, to five standard errors."""
-    fresh, pooled = (intervals.measure(TINY, 200, pool) for pool in (0, 5))
-    assert [row["quantity"] for row in fresh] == [row["quantity"] for row in pooled]
-    for one, other in zip(fresh, pooled):
-        if not intervals.flagged(one):
-            assert abs(one["coverage"] - other["coverage"]) < 5 * ERROR * np.sqrt(2 / 200)
-
-
 def run(file, *options: str) -> dict:
     """What the command writes."""
     assert command.main([*options, "--json", str(file)]) in (0, 1)

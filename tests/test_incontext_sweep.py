@@ -14,8 +14,6 @@ from flax import nnx
 from scipy import stats
 
 from sims.incontext import finetune
-from sims.incontext.distance import LAWS
-from sims.incontext.results import METHODS
 from sims.incontext.spec import SMOKE
 from sims.incontext.strong import NETWORKS, pretrained, warn_of_narrow_bins
 from sims.incontext.world import bins_of, draw_world, task_of
@@ -197,8 +195,6 @@ def data(done):
 @pytest.mark.slow
 def test_results_are_finite_and_risks_positive_and_what_bins_miss_is_said(done):
     data = done.data
-    assert data.law.values.tolist() == list(LAWS) and data.method.values.tolist() == list(METHODS)
-    assert {"law", "context_length", "seed"} <= set(data.kl_to_bayes.dims)
     assert all(np.isfinite(array.values).all() for array in data.variables.values() if array.dtype.kind == "f")
     assert np.all(data.kl_to_bayes > 0) and np.all(data.risk > 0)
     assert re.search(r"^warning: bins on \[-3, 3\] miss 3\.\d+% of the weak labels", done.said, re.MULTILINE)

@@ -144,9 +144,8 @@ def test_selective_labels_what_it_is_sure_of(seen):
             rest = others[others != i]
             near = np.exp(-np.square(seen.features[i] - seen.features[rest]).sum(axis=1) / (2 * DIM))
             labels[i] = (1 - smoothing) * seen.weak[i] + smoothing * near @ seen.weak[rest] / near.sum()
-        seen.check(
-            "selective", seen.learn(labels, penalty=0.2), known_share=0.3, smoothing=smoothing, penalty=0.2
-        )  # fmt: skip
+        expected = seen.learn(labels, penalty=0.2)
+        seen.check("selective", expected, known_share=0.3, smoothing=smoothing, penalty=0.2)
 
 
 def test_limits_in_which_a_method_is_a_simpler_one(seen):

@@ -20,6 +20,7 @@ from sims.risk_sweep import plan
 from sims.risk_sweep.spec import SweepSpec
 from sims.sweeps import SWEEPS
 from sims.theory_sweep.spec import TheorySpec
+from tests import toy_sweep
 from tests.helpers import assert_field_refused
 
 PLAIN = SweepSpec(weak_accuracy=(0.5, 0.75), sample_size=(4, 20), noise_var=1.0, methods=("weak",), dim=6)
@@ -33,7 +34,6 @@ SAME = {
     "numbers of NumPy": {"noise_var": np.float64(1), "dim": np.int64(6), "sample_size": (np.int32(4), np.int64(20))},
     "whole numbers": {"noise_var": 1, "dim": 6.0, "sample_size": (4.0, 20)},
 }
-FEW = ["--preset", "smoke", "--block-size", "1000", "--replicates", "1000", "--num-icl"]
 
 
 @pytest.mark.parametrize("kind", SAME)
@@ -136,15 +136,16 @@ def test_fields_that_do_not_go_together(kind, fields, message):
 def test_a_block_that_does_not_fit_is_refused_before_it_runs(tmp_path, capsys, monkeypatch):
     with pytest.raises(InputError, match="must fit 300 MB, but one of 1,000,000,000 replicates needs 16,000 MB"):
         plan.cut(dataclasses.replace(PLAIN, block_size=10**9))
-    monkeypatch.setattr(runtime, "free_memory", lambda device: 10_000)
-    assert posterior_sweep.main([*FEW, "0", "--out", str(tmp_path / "x")]) == 2
+    monkeypatch.setattr(runtime, "free_memory", lambda device: 1)
+    assert toy_sweep.run(tmp_path / "x") == 2
     assert re.search(r"must fit the memory, but one of this grid needs \d+ MB on", capsys.readouterr().err)
 
 
 def test_a_command_leaves_the_settings_of_jax_as_it_found_them(tmp_path):
+    few = ["--preset", "smoke", "--block-size", "1000", "--replicates", "1000", "--num-icl", "0"]
     before = {name: runtime.jax.config.values[name] for name in runtime.CHANGED}
     assert risk_sweep.main(["--preset", "smoke", "--seed", "-1", "--out", str(tmp_path)]) == 2
-    assert posterior_sweep.main([*FEW, "0", "--no-compilation-cache", "--out", str(tmp_path)]) == 0
+    assert posterior_sweep.main([*few, "--no-compilation-cache", "--out", str(tmp_path)]) == 0
     assert {name: runtime.jax.config.values[name] for name in runtime.CHANGED} == before
 
 

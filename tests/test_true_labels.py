@@ -89,21 +89,21 @@ def test_boosting_is_that_of_scikit_learn():
 # --- Copied errors ------------------------------------------------------------------------------------------------
 
 
+@jax.jit
+def risks_and_copied(task, coef):
+    target, teacher = SIGN.target(task), SIGN.teacher(task)
+    risks = [SIGN.risk(*pair, task) for pair in ((coef, target), (teacher, target), (coef, teacher))]
+    return target, teacher, copied_share(*(risk[None] for risk in risks))[0]
+
+
 def test_copied_errors_are_counted_errors():
-    task = make_task()
-    rng = np.random.default_rng(0)
-    target, teacher, coef = SIGN.target(task), SIGN.teacher(task), jnp.asarray(rng.normal(size=DIM))
+    task, rng = make_task(), np.random.default_rng(0)
+    coef = rng.normal(size=DIM)
     rows = rng.standard_normal((400_000, DIM)) * np.sqrt(np.asarray(task.feature_var))
+    target, teacher, found = risks_and_copied(task, jnp.asarray(coef))
     truth, taught, own = (np.sign(rows @ np.asarray(b)) for b in (target, teacher, coef))
-    wrong = taught != truth
-
-    def copied(task, teacher) -> float:
-        risks = [SIGN.risk(*pair, task) for pair in ((coef, target), (teacher, target), (coef, teacher))]
-        return float(copied_share(*(risk[None] for risk in risks))[0])
-
-    assert_mean((own != truth)[wrong].astype(float), copied(task, teacher))
-    noisy = make_task("noisy")
-    assert np.isnan(copied(noisy, SIGN.teacher(noisy)))
+    assert_mean((own != truth)[taught != truth].astype(float), float(found))
+    assert np.isnan(risks_and_copied(make_task("noisy"), jnp.asarray(coef))[2])
 
 
 # --- The axis of the arena ----------------------------------------------------------------------------------------
@@ -188,8 +188,7 @@ def test_labels_of_several_concepts_are_mixed_row_by_row():
 
 
 def test_no_form_for_few_examples():
-    task = make_task()
-    assert np.isnan(theory.mixed_labels_risk(task, DIM + 1, 1)) and np.isnan(theory.mixed_labels_risk(task, 20, 21))
-    assert np.isfinite(theory.mixed_labels_risk(task, DIM + 2, 1))
-    alone = theory.mixed_labels_risk(task, 20, 0)
-    np.testing.assert_allclose(alone, theory.least_squares_risk(task, 20), rtol=1e-12)
+    task, risk = make_task(), jax.jit(theory.mixed_labels_risk)
+    assert np.isnan(risk(task, DIM + 1.0, 1.0)) and np.isnan(risk(task, 20.0, 21.0))
+    assert np.isfinite(risk(task, DIM + 2.0, 1.0))
+    np.testing.assert_allclose(risk(task, 20.0, 0.0), theory.least_squares_risk(task, 20), rtol=1e-12)
