@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import numpy as np
 
 import w2s_jax as w2s
 from w2s_jax.methods import LABELS, METHODS, Labels, Method, View, draw_view
@@ -47,6 +48,17 @@ def run(labels: Labels, name: str, view: View, **knobs: float):
     """One method's coefficients, by the program of all of them."""
     own = {**DEFAULTS[labels], name: {**DEFAULTS[labels][name], **knobs}}
     return fit_alike(labels, [view] * LANES, own)[name][0]
+
+
+def of_examples(view: View, places) -> View:
+    """The view of some of its examples, by NumPy: of every array the axis that is as long as there are examples."""
+    count = len(view.features)
+
+    def taken(values):
+        values = np.asarray(values)
+        return values.take(places, axis=values.shape.index(count)) if count in values.shape else values
+
+    return jax.tree.map(taken, view)
 
 
 def make_task(weakness: Weakness = "rotated", noise_var=0.25) -> Task:

@@ -1,5 +1,7 @@
 """The path that three measured rates foretell: its intervals cover, its cells are those of drawn inputs."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from scipy.stats import dirichlet
 
 import w2s_jax as w2s
+from tests.test_theory_population import refusals
 from w2s_jax import forecast, theory_zoo
 
 TRUE = forecast.Rates(*(jnp.array(rate) for rate in (0.8, 0.7, 0.66)))
@@ -59,17 +62,12 @@ def test_the_path_is_that_of_theory_and_more_inputs_narrow_it():
     assert w2s.accuracy_path(0.8, 0.55, 0.73, num_labelled=10_000).gains < 0.01
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"start_accuracy": 80}, r"start_accuracy must be in \[0, 1\], got 80; a percentage"),
-        ({"teacher_accuracy": 1}, r"teacher_accuracy must be in \(0, 1\), got 1"),
-        ({"agreement": 0.3}, r"agreement must be in \[0.5, 0.9\] for accuracies 0.8 and 0.7, got 0.3"),
-        ({"num_labelled": 0}, "num_labelled must be at least 1, got 0"),
-        ({"level": 95}, r"level must be in \(0, 1\), got 95"),
-        ({"num_draws": 10}, "num_draws must be at least 100, got 10"),
-    ],
+path = partial(w2s.accuracy_path, start_accuracy=0.8, teacher_accuracy=0.7, agreement=0.66)
+test_bad_input = refusals(
+    (partial(path, start_accuracy=80), r"start_accuracy must be in \[0, 1\], got 80; a percentage"),
+    (partial(path, teacher_accuracy=1), r"teacher_accuracy must be in \(0, 1\), got 1"),
+    (partial(path, agreement=0.3), r"agreement must be in \[0.5, 0.9\] for accuracies 0.8 and 0.7, got 0.3"),
+    (partial(path, num_labelled=0), "num_labelled must be at least 1, got 0"),
+    (partial(path, level=95), r"level must be in \(0, 1\), got 95"),
+    (partial(path, num_draws=10), "num_draws must be at least 100, got 10"),
 )
-def test_bad_input(options, words):
-    with pytest.raises(ValueError, match=words):
-        w2s.accuracy_path(**{"start_accuracy": 0.8, "teacher_accuracy": 0.7, "agreement": 0.66, **options})

@@ -1,8 +1,6 @@
-"""Logistic students and what each method computes from signs: against scikit-learn, SciPy and NumPy by hand."""
+"""Logistic students and the distribution of signs: against scikit-learn, SciPy and NumPy by hand."""
 
-import inspect
 import warnings
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +10,16 @@ from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 
 import w2s_jax as w2s
-from tests import arena_views
-from tests.arena_views import DIM, NUM_ICL, NUM_SAMPLES, draw, make_task
-from tests.helpers import assert_mean, assert_mean_sharply
-from tests.test_methods import labelled, uneven_task
-from tests.test_methods_contract import assert_one_sentence
-from w2s_jax.methods import View, bootstrapping, confidence, draw_view, known, logistic_to_source, nearest_logit, teams
-from w2s_jax.methods.early_stopping import DESCENT_STEPS
+from tests.arena_views import DIM, make_task
+from tests.helpers import assert_mean_sharply
+from tests.test_theory_population import assert_slopes, refusals
+from w2s_jax.methods import logistic_to_source, nearest_logit
 from w2s_jax.methods.kinds import LINEAR, SIGN
 from w2s_jax.methods.logistic import NEWTON_STEPS
 from w2s_jax.methods.signs import log_odds, logit_concepts
 from w2s_jax.types import Dataset
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
-run = partial(arena_views.run, "sign")
 fit, nearest = jax.jit(logistic_to_source), jax.jit(nearest_logit)
 LEAST = 1e-3
 MANY = 60_000
@@ -100,25 +94,14 @@ def test_a_pulled_student_is_at_the_minimum(count):
         same(found, minimum(features, labels, np.zeros(DIM), 0.0, shares))
 
 
-def test_derivatives_are_those_of_the_minimum_and_a_batch_equals_a_loop():
+def test_derivatives_are_those_of_the_minimum():
     features, labels, source_coef = (jnp.array(x) for x in sample(5, 40, 2.0))
-    at, step = (source_coef, jnp.array(0.05), labels), 1e-5
-    directions = [(0, jnp.eye(DIM)[1]), (1, jnp.array(1.0)), (2, jnp.eye(40)[7])]
-    points = [at]
-    for place, direction in directions:
-        points += [[x + by * direction if i == place else x for i, x in enumerate(at)] for by in (step, -step)]
 
-    def value(source_coef, penalty, labels):
-        student = logistic_to_source(Dataset(features, labels), source_coef, penalty)
-        return jnp.sin(student).sum(), student
+    def value(away, penalty, label):
+        data = Dataset(features, labels.at[7].set(label))
+        return jnp.sin(logistic_to_source(data, source_coef.at[1].add(away), penalty)).sum()
 
-    program = jax.jit(jax.vmap(jax.value_and_grad(value, argnums=(0, 1, 2), has_aux=True)))
-    (values, students), slopes = program(*map(jnp.stack, zip(*points)))
-    for i, (place, direction) in enumerate(directions):
-        difference = (values[2 * i + 1] - values[2 * i + 2]) / (2 * step)
-        np.testing.assert_allclose((slopes[place][0] * direction).sum(), difference, rtol=1e-6)
-    for (coef, penalty, signs), student in zip(points, students):
-        np.testing.assert_allclose(student, fit(Dataset(features, signs), coef, penalty), rtol=1e-9)
+    assert_slopes(value, (0.0, 0.05, float(labels[7])), rtol=1e-6, step=1e-5)
 
 
 def test_single_precision_is_enough_for_signs():
@@ -129,14 +112,14 @@ def test_single_precision_is_enough_for_signs():
     np.testing.assert_allclose(found, minimum(features, labels, source_coef, LEAST), rtol=1e-3, atol=1e-3)
 
 
-def test_bad_arguments_of_the_kernel():
-    data = Dataset(jnp.ones((2, 1)), jnp.array([1.0, -1.0]))
-    with pytest.raises(ValueError) as raised:
-        logistic_to_source(data, jnp.zeros(1), -0.1)
-    assert_one_sentence(raised, "^penalty must not be negative, got -0.1; 0 does not pull to the source.$")
-    with pytest.raises(ValueError) as raised:
-        logistic_to_source(data, jnp.zeros(1), 0.1, num_steps=0)
-    assert_one_sentence(raised, f"^num_steps must be at least 1, got 0; {NEWTON_STEPS} reach the minimum.$")
+def student(penalty=0.1, **options):
+    return logistic_to_source(Dataset(jnp.ones((2, 1)), jnp.array([1.0, -1.0])), jnp.zeros(1), penalty, **options)
+
+
+test_bad_arguments_of_the_kernel = refusals(
+    (lambda: student(penalty=-0.1), r"^penalty must not be negative, got -0\.1; 0 does not pull to the source\.$"),
+    (lambda: student(num_steps=0), rf"^num_steps must be at least 1, got 0; {NEWTON_STEPS} reach the minimum\.$"),
+)
 
 
 # --- the distribution of signs --------------------------------------------------------------------------------------
@@ -177,200 +160,6 @@ def test_log_odds_of_a_mixture():
     logits, prior = np.array([[3.0, -40.0], [-1.0, -42.0]]), np.array([0.2, 0.8])
     chance, other = prior @ sigmoid(logits), prior @ sigmoid(-logits)
     np.testing.assert_allclose(log_odds(jnp.array(logits), jnp.array(prior)), np.log(chance / other), rtol=1e-12)
-
-
-# --- views ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def view() -> View:
-    return draw(jax.random.key(0), make_task(), NUM_SAMPLES, NUM_ICL, "sign")
-
-
-@pytest.mark.slow
-def test_signs_follow_the_task(view):
-    """Every example is a replicate: its sign has the mean 2P - 1, also beside the teacher's logit."""
-    task = uneven_task()._replace(weak_noise_var=jnp.array(1.0))
-    np.testing.assert_array_equal(view.features, draw(jax.random.key(0), make_task(), NUM_SAMPLES, NUM_ICL).features)
-    view = draw(jax.random.key(3), task, MANY, 1, "sign")
-    for rows, labels, (concepts, prior, noise_var) in labelled(task, view):
-        assert set(np.unique(labels)) == {-1.0, 1.0}
-        logits = np.asarray(rows @ concepts.T) / np.sqrt(float(noise_var))
-        chance = sigmoid(logits) @ np.asarray(prior)
-        error = np.asarray(labels) - (2 * chance - 1)
-        assert_mean(error, 0, scale=1)
-        assert_mean(error[:, None] * logits, 0, scale=logits.std())
-        along = logits @ np.asarray(prior)
-        assert_mean_sharply(np.asarray(labels) * along, np.mean((2 * chance - 1) * along))
-    chances = sigmoid(view.features @ task.weak_concepts.T)
-    for found, prior in ((view.weak_log_odds, task.weak_prior), (view.unaligned_log_odds, task.source_prior)):
-        np.testing.assert_allclose(sigmoid(found), chances @ np.asarray(prior), rtol=1e-9)
-    for labels, odds in zip(known(view.colleague_labels), known(view.colleague_log_odds)):
-        error = np.asarray(labels) - (2 * sigmoid(odds) - 1)
-        assert_mean(error, 0, scale=1)
-        assert_mean(error * np.asarray(odds), 0, scale=odds.std())
-
-
-def test_what_a_view_of_signs_has_not(view):
-    assert view.unaligned_labels is view.weak_densities is None
-    with pytest.raises(ValueError) as raised:
-        inspect.unwrap(draw_view)(jax.random.key(0), make_task(), 3, 1, "words")
-    assert_one_sentence(raised, "^labels must be among linear, sign, got 'words'; choose from the list.$")
-
-
-# --- methods, by hand -----------------------------------------------------------------------------------------------
-
-
-class Seen:
-    """A view in NumPy."""
-
-    def __init__(self, view: View) -> None:
-        source = view.source
-        self.features, self.weak = np.asarray(view.features), np.asarray(view.weak_labels)
-        self.concepts = np.asarray(source.concepts) / np.sqrt(float(source.noise_var))
-        self.prior = np.asarray(source.source_prior)
-        self.logits = self.concepts @ self.features.T
-        self.source = self.mixture(self.prior)
-        self.uniform = np.asarray(view.chance.uniform)
-
-    def mixture(self, weights):
-        return np.asarray(nearest(jnp.array(self.concepts), jnp.array(weights), jnp.ones(DIM)))
-
-    def learn(self, labels, source=None, penalty=LEAST, shares=None):
-        return minimum(self.features, labels, self.source if source is None else source, penalty, shares)
-
-    def signs(self, chance):
-        return np.where(self.uniform < chance, 1.0, -1.0)
-
-
-@pytest.fixture(scope="module")
-def seen(view) -> Seen:
-    return Seen(view)
-
-
-@pytest.mark.slow
-def test_plain_students_and_controls(view, seen):
-    same(run("source", view), seen.source)
-    same(run("ceiling", view), seen.learn(np.asarray(view.true_labels)))
-    same(run("self_label", view), seen.learn(seen.signs(seen.prior @ sigmoid(seen.logits))))
-    same(run("naive_ft", view, penalty=0.05), seen.learn(seen.weak, penalty=0.05))
-    votes = (seen.weak + np.asarray(view.colleague_labels).sum(axis=0)) / (1 + len(view.colleague_labels))
-    same(run("ensemble", view, penalty=0.05), seen.learn(votes, penalty=0.05))
-
-
-def test_early_stopping_descends(view, seen):
-    coef = seen.source
-    for _ in range(DESCENT_STEPS):
-        coef = coef - 6.0 / DESCENT_STEPS * slope(coef, seen.features, seen.weak, coef, 0.0)
-    same(run("early_stopping", view, time=6.0), coef)
-    same(run("early_stopping", view, time=0.0), seen.source)
-
-
-def test_bootstrapping_hands_on_probabilities(view, seen):
-    labels = seen.weak
-    for model in [*np.asarray(view.middle_coef), seen.source]:
-        coef = seen.learn(labels, model, 0.1)
-        labels = 2 * sigmoid(seen.features @ coef) - 1
-    same(run("bootstrapping", view, penalty=0.1), coef)
-    assert len(view.middle_coef) == bootstrapping.SIZES
-
-
-def test_aux_confidence_is_at_a_minimum_of_its_own_hard_answers(view, seen):
-    """Hard answers are as balanced as the weak labels, and the student is that of both."""
-    coef = np.asarray(run("aux_confidence", view, weight=0.3, penalty=0.05))
-    own = seen.features @ coef
-    hard = np.where(own > np.quantile(own, 1 - np.mean(seen.weak > 0)), 1.0, -1.0)
-    assert hard.sum() == seen.weak.sum()
-    same(coef, seen.learn(0.7 * seen.weak + 0.3 * hard, penalty=0.05), rtol=1e-5)
-    expected = np.tanh(np.asarray(view.weak_log_odds) / 2)
-    same(run("aux_confidence", view, weight=0.0, soft=1.0, penalty=0.05), seen.learn(expected, penalty=0.05))
-    same(run("aux_confidence", view, weight=0.0, penalty=0.05), seen.learn(seen.weak, penalty=0.05))
-    assert confidence.NEWTON_STEPS == NEWTON_STEPS
-
-
-def test_experts_begin_with_the_generalist(view, seen):
-    """Whose probabilities teach the student that then assigns the others; it keeps those that name the same sign."""
-    own = sigmoid(seen.features @ seen.learn(2 * sigmoid(view.weak_log_odds) - 1, penalty=0.1))
-    others = sigmoid(view.colleague_log_odds)
-    entropy = -others * np.log(own) - (1 - others) * np.log(1 - own)
-    chosen = others[entropy.argmin(axis=0), np.arange(NUM_SAMPLES)]
-    keep = (chosen > 0.5) == (own > 0.5)
-    assert 0.3 < keep.mean() < 1
-    same(run("experts", view, penalty=0.1), seen.learn(2 * chosen - 1, penalty=0.1, shares=keep / keep.sum()))
-
-
-def test_experts_from_the_source_by_a_loop_over_examples(view, seen):
-    every = np.concatenate([seen.weak[None], view.colleague_labels])
-    coef = seen.source
-    for _ in range(teams.ROUNDS):
-        own = seen.features @ coef
-        away = np.logaddexp(0, -every * own)
-        chosen = every[away.argmin(axis=0), np.arange(NUM_SAMPLES)]
-        kept = away.min(axis=0) <= np.quantile(away.min(axis=0), 0.7)
-        coef = seen.learn(chosen, penalty=0.1, shares=kept / kept.sum())
-    same(run("experts_from_source", view, dropped=0.3, penalty=0.1), coef)
-
-
-def test_selective_answers_where_it_is_sure(view, seen):
-    chance = seen.prior @ sigmoid(seen.logits)
-    sure = np.argsort(-np.abs(chance - 0.5))[: int(np.ceil(0.3 * NUM_SAMPLES))]
-    others = np.setdiff1d(np.arange(NUM_SAMPLES), sure)
-    for smoothing in (0.0, 0.4):
-        labels = np.where(chance > 0.5, 1.0, -1.0)
-        for i in others:
-            rest = others[others != i]
-            near = np.exp(-np.square(seen.features[i] - seen.features[rest]).sum(axis=1) / (2 * DIM))
-            labels[i] = (1 - smoothing) * seen.weak[i] + smoothing * near @ seen.weak[rest] / near.sum()
-        found = run("selective", view, known_share=0.3, smoothing=smoothing, penalty=0.1)
-        same(found, seen.learn(labels, penalty=0.1))
-
-
-def test_anchored_contrast_adds_the_change_of_log_odds(view, seen):
-    own = np.log(seen.prior @ sigmoid(seen.logits)) - np.log(seen.prior @ sigmoid(-seen.logits))
-    moved = own + 0.75 * np.asarray(view.weak_log_odds - view.unaligned_log_odds)
-    same(run("anchored_contrastive", view, strength=0.75), seen.learn(seen.signs(sigmoid(moved))))
-
-
-def test_reverse_kl_weighs_concepts_by_their_divergence(view, seen):
-    teacher, own = sigmoid(view.weak_log_odds), sigmoid(seen.logits)
-    away = (own * np.log(own / teacher) + (1 - own) * np.log((1 - own) / (1 - teacher))).mean(axis=1)
-    weights = seen.prior * np.exp(-away / 0.3)
-    same(run("reverse_kl", view, temperature=0.3), seen.mixture(weights / weights.sum()))
-
-
-def test_no_mixture_of_log_odds_is_nearer_than_that_of_the_hull(view, seen):
-    coef = np.asarray(run("hull", view))
-    weights = np.linalg.lstsq(seen.concepts.T, coef)[0]
-    same(weights @ seen.concepts, coef)
-    assert weights.min() > -1e-9 and abs(weights.sum() - 1) < 1e-9
-    pull = seen.logits @ (sigmoid(seen.features @ coef) - (1 + seen.weak) / 2) / NUM_SAMPLES
-    assert pull.min() > pull @ weights - 1e-8  # towards no concept does the loss fall
-
-
-def test_em_prior_is_em(view, seen):
-    likelihood, weights = sigmoid(seen.weak * seen.logits), seen.prior
-    for _ in range(7):
-        joint = weights[:, None] * likelihood
-        weights = (joint / joint.sum(axis=0)).mean(axis=1)
-    same(run("em_prior", view, steps=7.0), seen.mixture(weights))
-
-
-def posterior(seen: Seen, features, labels, temperature):
-    evidence = np.log(sigmoid(labels * (features @ seen.concepts.T).T)).sum(axis=1)
-    joint = seen.prior * np.exp(evidence / temperature)
-    return joint / joint.sum()
-
-
-def test_refinement_answers_under_the_posterior(view, seen):
-    prompts = [(np.asarray(x), np.asarray(y)) for x, y in zip(*view.prompts)]
-    pairs = [(x[None], y[None]) for x, y in zip(seen.features, seen.weak)]
-    for temperature in (1.0, 2.5):
-        for name, examples in (("icl_refine", prompts), ("self_refine", pairs)):
-            weights = np.stack([posterior(seen, *example, temperature) for example in examples], axis=1)
-            chance = (weights * sigmoid(seen.logits)).sum(axis=0)
-            same(run(name, view, temperature=temperature), seen.learn(seen.signs(chance)))
-    named = posterior(seen, *prompts[int(np.argmin(seen.uniform))], 1).argmax()  # an intent is one concept
-    same(run("intent_refine", view), seen.learn(seen.signs(sigmoid(seen.logits[named]))))
 
 
 # --- what students are worth ----------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from tests.tiny import ARENA
 from w2s_jax.results import open_results
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
-TEMPLATE = (ROOT / "docs" / "my_method.py").read_text()
+FILE = ROOT / "docs" / "my_method.py"
+TEMPLATE = FILE.read_text()
 NAME = "mean_refine"
 COMPARED = ("ceiling", "naive_ft", "icl_refine", NAME)
 
@@ -65,15 +66,14 @@ def test_a_bad_plugin_gets_a_sentence(capsys, tmp_path, case):
 
 
 def test_what_an_arena_asks_of_a_plugin(capsys, tmp_path):
-    file = ROOT / "docs" / "my_method.py"
     for given, message in (
         (["--labels", "sign"], "mean_refine must support sign labels, but it has linear ones alone"),
         (["--methods", "naive_ft"], "methods must name mean_refine, the method of --plugin, got naive_ft; add it"),
     ):
-        assert_refused(capsys, methods.main(["--plugin", str(file), *given, "--out", str(tmp_path / "x")]), message)
+        assert_refused(capsys, methods.main(["--plugin", str(FILE), *given, "--out", str(tmp_path / "x")]), message)
     assert_refused(capsys, methods.main(["--plugin"]), "--plugin needs a value")
     assert not list(tmp_path.iterdir())
-    assert methods.main(["--list", f"--plugin={file}"]) == 0
+    assert methods.main(["--list", f"--plugin={FILE}"]) == 0
     assert f"\n{NAME}: Labels are the expected answers" in capsys.readouterr().out
 
 
@@ -129,6 +129,13 @@ def own(tmp_path_factory):
     return folder / "results"
 
 
+@pytest.fixture
+def other(tmp_path):
+    """The same method in another file."""
+    (path := tmp_path / "other.py").write_text(TEMPLATE + "# one more remark\n")
+    return path
+
+
 @pytest.mark.slow
 def test_the_template_is_ranked_among_the_others(own):
     data = open_results(own / "methods.zarr")
@@ -144,20 +151,17 @@ def test_its_store_opens_where_its_file_is_not(own, tmp_path, capsys, monkeypatc
     elsewhere = shutil.copytree(own, tmp_path / "elsewhere")
     assert inspect.main([str(elsewhere / "methods.zarr")]) == 0
     assert f"plugin {NAME} " in capsys.readouterr().out.replace("\n              ", " ")
-    assert make.main(["--results", str(elsewhere), "--only", "method_table"]) == 0
+    assert make.main(["--results", str(elsewhere), "--only", "method_table", "--only", "robustness"]) == 0
     capsys.readouterr()
     code = methods.main(["--from", str(elsewhere / "methods.zarr"), "--replicates", "9", "--out", str(elsewhere)])
     assert_refused(capsys, code, r"mean_refine \(sha256 \w{12}\.\.\.\) is not loaded; give that file with --plugin")
 
 
 @pytest.mark.slow
-def test_another_source_is_another_store(own, tmp_path, capsys):
-    file = tmp_path / "mine.py"
-    file.write_text(TEMPLATE)
-    assert run(own, file) == 0
+def test_another_source_is_another_store(own, other, capsys):
+    assert run(own, FILE) == 0
     assert "nothing to do" in capsys.readouterr().err
-    file.write_text(TEMPLATE + "# one more remark\n")
-    assert_refused(capsys, run(own, file), r'differs in plugin \("mean_refine \w+\.\.\. in the store')
+    assert_refused(capsys, run(own, other), r'differs in plugin \("mean_refine \w+\.\.\. in the store')
 
 
 @pytest.mark.slow
@@ -185,25 +189,19 @@ def tiny_board(monkeypatch):
 
 
 @pytest.fixture
-def file(tmp_path):
-    (path := tmp_path / "mine.py").write_text(TEMPLATE)
-    return path
-
-
-@pytest.fixture
-def submitted(own, file, tmp_path, tiny_board):
+def submitted(own, tmp_path, tiny_board):
     """A submission of the finished arena."""
     out = tmp_path / "mine.json"
-    assert submit.main([str(own / "methods.zarr"), "--plugin", str(file), "--out", str(out)]) == 0
+    assert submit.main([str(own / "methods.zarr"), "--plugin", str(FILE), "--out", str(out)]) == 0
     return out
 
 
 @pytest.fixture
-def verified(capsys, submitted, file):
+def verified(capsys, submitted):
     """`verified(change, seed, source)` is the exit code of a verification of the submission, changed."""
     text = submitted.read_text()
 
-    def run_again(change=lambda found: None, seed="11", source=file) -> int:
+    def run_again(change=lambda found: None, seed="11", source=FILE) -> int:
         found = json.loads(text)
         change(found)
         submitted.write_text(json.dumps(found))
@@ -265,13 +263,12 @@ def test_a_submission_that_is_not_whole_gets_a_sentence(capsys, verified, case):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_submitted(capsys, own, submitted, file, tmp_path, monkeypatch):
-    def refused(message: str, source=file) -> None:
+def test_what_cannot_be_submitted(capsys, own, submitted, other, tmp_path, monkeypatch):
+    def refused(message: str, source=FILE) -> None:
         capsys.readouterr()
         code = submit.main([str(own / "methods.zarr"), "--plugin", str(source), "--out", str(tmp_path / "x.json")])
         assert_refused(capsys, code, message, tmp_path / "x.json")
 
-    (other := tmp_path / "other.py").write_text(TEMPLATE + "# one more remark\n")
     refused("the store must be of the file that --plugin names", other)
     preset = dataclasses.replace(submission.preset_of("linear"), seed=4)
     monkeypatch.setattr(submission, "preset_of", lambda labels: preset)
@@ -283,7 +280,7 @@ def test_what_cannot_be_submitted(capsys, own, submitted, file, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_submission_is_run_again_on_other_draws(capsys, verified, tmp_path):
+def test_a_submission_is_run_again_on_other_draws(capsys, verified, other):
     def better(found):
         """Every risk is a tenth lower, and the score with it."""
         for budget, values in found["risk"].items():
@@ -296,7 +293,6 @@ def test_a_submission_is_run_again_on_other_draws(capsys, verified, tmp_path):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: a submission must come out again, but its risk at the same examples in task")
     assert " with seed 3, more than " in last and last.endswith(" apart; submit what its method finds.")
-    (other := tmp_path / "other.py").write_text(TEMPLATE + "# one more remark\n")
     assert_refused(capsys, verified(source=other), "--plugin must be the file that was submitted")
     assert_refused(capsys, verified(seed="3"), "--seed must be another than that of the submission")
 

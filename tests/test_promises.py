@@ -15,10 +15,10 @@ from sims.engine import hosts
 from sims.engine.checked import identity
 from sims.engine.hosts import Ranks
 from sims.engine.store import Store
-from sims.methods.spec import BUDGETS
 from sims.sweeps import SWEEPS
 from tests.helpers import assert_same_results, files, of
 from tests.test_bad_input import assert_refused
+from tests.test_evidence import about
 from tests.tiny import NETWORKS, TINY
 
 pytestmark = pytest.mark.timeout(600)  # a test may wait for another worker to finish the sweep
@@ -80,24 +80,27 @@ def test_a_store_of_another_configuration_is_refused_and_left_alone(sweep, capsy
     assert files(tmp_path) == before
 
 
-FEW = ({"replicates": 1}, "replicates must be at least 2, got 1")
-EARLIER = ({"definitions": 1}, "definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,")
-"""A name that stores of version 0.1 give to another method or draw: nothing may be added to these."""
-RENAMED = ("posterior_sweep", "methods", "alignment_persona")
+@pytest.mark.parametrize("name", ["posterior_sweep", "methods", "alignment_persona"])
+def test_nothing_is_added_to_stores_of_earlier_definitions(name, capsys, tmp_path):
+    """Version 0.1 gave a name of today to another method or draw."""
+    message = "^error: definitions must be 2 in a run, got 1, as in stores of version 0.1; leave it out,"
+    assert_refused(capsys, TINY[name].run(tmp_path / "x", definitions=1), message, tmp_path / "x")
 
 
-@pytest.mark.parametrize(("name", "refused"), [*((name, FEW) for name in TINY), *((name, EARLIER) for name in RENAMED)])
-def test_a_field_out_of_range_is_refused_and_nothing_written(name, refused, capsys, tmp_path):
-    fields, message = refused
-    assert_refused(capsys, TINY[name].run(tmp_path / "x", **fields), f"^error: {message}", tmp_path / "x")
+PROCESSES = ("--coordinator", "a:1", "--num-processes", "2", "--process-id", "0")
+UNWANTED = [
+    (PROCESSES, "this sweep runs in one process, got 2; leave num_processes and cluster out"),
+    (("--target-sem", "0.1"), "target_sem is for sweeps of replicates"),
+]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sweeps_of_networks_refuse_several_processes(name, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("given", "message"), UNWANTED)
+def test_sweeps_of_networks_refuse_several_processes_and_a_target(name, given, message, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(hosts, "start", lambda *given: Ranks(0, 2, "run"))
-    out = tmp_path / "results"
-    code = TINY[name].run(out, "--coordinator", "a:1", "--num-processes", "2", "--process-id", "0")
-    assert_refused(capsys, code, "this sweep runs in one process, got 2; leave num_processes and cluster out", out)
+    assert TINY[name].run(tmp_path / "x", *given) == 2
+    assert re.match(f"error: .*{message}", capsys.readouterr().err.splitlines()[-1])
+    assert not (tmp_path / "x").exists()
 
 
 # --- what is there is kept ------------------------------------------------------------------------------------------
@@ -145,64 +148,39 @@ def test_more_replicates_extend_to_the_same_bits(sweep, done, tmp_path, written)
 
 # --- what a store says ----------------------------------------------------------------------------------------------
 
-CELL = "weakness weak_accuracy concept_shift"
-DIMS = {
-    "risk_sweep": {
-        "method weakness weak_accuracy sample_size concept_shift num_icl": "risk_mean",
-        "method method_2 weakness weak_accuracy sample_size concept_shift num_icl": "risk_cov",
-        "penalty weakness weak_accuracy sample_size concept_shift num_icl": "naive_path_mean",
-        "time weakness weak_accuracy sample_size concept_shift num_icl": "flow_path_mean",
-    },
-    "posterior_sweep": {f"num_concepts {CELL} assumed_noise num_icl": "shared_misalignment_mean"},
-    "theory_sweep": {"": "num_replicates"},  # test_theory_sweep has those of its studies
-    "methods": {
-        f"tuning budget {CELL} method": "risk_mean risk_sem",
-        f"budget {CELL} method method_2": "risk_cov",
-        CELL: "weak_risk",
-        "budget method": "rank_mean rank_sem examples",
-        f"budget {CELL} method": "pgr pgr_low pgr_high misfit_mean misfit_sem",
-        "tuning assumption level budget method": "relaxed_risk_mean relaxed_risk_sem",
-        "assumption level": "relaxed_weak_risk relaxed_level",
-    },
-    "incontext": {"method concept_shift weak_accuracy sample_size num_icl seed": "risk"},
+FURTHER = {
+    "methods": {"misfit_sem": "budget weakness weak_accuracy concept_shift method", "examples": "budget method"},
     "alignment_persona": {
-        "method capability num_icl seed split temperature": "content style compute_content compute_style",
-        "method": "reads compute_steps uses_capability uses_num_icl",
-        "method capability num_icl seed split": "mass",
-        "capability seed split temperature": "weak_content weak_style",
-        "capability num_icl seed": "bayes_style named_concept",
-        "prompts num_icl seed": "kl_to_bayes",
-        "num_icl seed": "naming_accuracy",
-        "": "target_style num_replicates",
-    },
-}
-"""Dims of the variables of each store, without regard to their order in stores of networks."""
-COORDINATES = {
-    "risk_sweep": {"penalty": [0.1, 1.0], "time": [0.5]},
-    "methods": {
-        "method_2": list(TINY["methods"].spec.methods), "budget": list(BUDGETS), "tuning": ["weak_labels", "oracle"],
-        "assumption": ["wrong_concept"],
-    },
-    "incontext": {"context_length": [0, 1, 2, 3], "step": [0, 2, 4, 6, 8], "prompts": ["shared", "fresh"]},
-    "alignment_persona": {
-        "temperature": [0, 1], "split": ["train", "held_out", "unrelated"], "prompts": ["source", "weak"],
-        "prompt_length": [0, 1, 2], "concept": ["pirate", "officer", "farmer", "friend"],
+        "reads": "method", "compute_steps": "method", "uses_num_icl": "method", "naming_accuracy": "num_icl seed",
+        "named_concept": "capability num_icl seed",
     },
 }  # fmt: skip
-"""Coordinates that are no field of the specification."""
+"""Dims of variables that no committed table needs, without regard to their order in stores of networks."""
+COORDINATES = {
+    "risk_sweep": {"penalty": [0.1, 1.0], "time": [0.5]},
+    "methods": {"assumption": ["wrong_concept"]},
+    "incontext": {"context_length": [0, 1, 2, 3], "step": [0, 2, 4, 6, 8]},
+    "alignment_persona": {"temperature": [0, 1], "prompt_length": [0, 1, 2]},
+}
+"""Coordinates that are no field of the specification, and not those of the committed table."""
 BARE = ("posterior_sweep", "theory_sweep")
 """Sweeps whose coordinates are named and not described."""
 
 
 @on(TINY)
 def test_results_have_the_promised_dims_and_describe_themselves(sweep, done):
-    data, spec = done.data, sweep.spec
-    for dims, names in DIMS[sweep.store].items():
-        for name in names.split():
-            found, promised = data[name].dims, tuple(dims.split())
-            assert found == promised or (sweep.store in NETWORKS and set(found) == set(promised)), name
-    fields = dataclasses.asdict(spec)
-    coordinates = {dim: list(fields[dim]) for dim in data.dims if isinstance(fields.get(dim), tuple)}
+    """As the committed table of its preset `quick` has them, in which a tiny sweep has fewer studies."""
+    data, spec, fields = done.data, sweep.spec, dataclasses.asdict(sweep.spec)
+    table, studies = about(f"{sweep.store}-quick"), fields.get("studies", ("",))
+    promised = {name: dims for name, dims in table["variables"].items() if name.startswith(studies)}
+    promised |= {name: dims.split() for name, dims in FURTHER.get(sweep.store, {}).items()}
+    assert promised
+    for name, dims in promised.items():
+        found = [*data[name].dims]
+        assert found == dims or (sweep.store in NETWORKS and set(found) == set(dims)), name
+    words = {dim: labels for dim, labels in table["coordinates"].items() if isinstance(labels[0], str)}
+    coordinates = words if studies == ("",) else {}
+    coordinates |= {dim: list(fields[dim]) for dim in data.dims if isinstance(fields.get(dim), tuple)}
     if "method" in data.dims and "methods" in fields:
         coordinates["method"] = list(spec.methods)
     if "seed" in data.dims:

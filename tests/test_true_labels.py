@@ -15,25 +15,17 @@ from sims.methods.replicate import replicate as arena_replicate
 from sims.risk_sweep.replicate import columns, simulate
 from sims.risk_sweep.spec import SweepSpec
 from sims.risk_sweep.world import make_grid
-from tests.arena_views import DIM, NUM_ICL, NUM_SAMPLES, TRUE_SHARE, draw, make_task, run
+from tests.arena_views import DIM, make_task
 from tests.helpers import assert_mean, load
-from tests.test_methods_sign import minimum as minimum_of_signs
+from tests.test_methods_sign import minimum
 from tests.tiny import ARENA
-from w2s_jax import theory, theory_zoo
-from w2s_jax.methods import LABELS, METHODS, draw_view
+from w2s_jax import theory
+from w2s_jax.methods import METHODS, draw_view
 from w2s_jax.methods.boosting import ROUNDS, boosted_labels
-from w2s_jax.methods.kinds import LINEAR, SIGN
+from w2s_jax.methods.kinds import SIGN
 from w2s_jax.names import TRUE_LABEL_METHODS
 from w2s_jax.rng import replicate_key
 from w2s_jax.sampling import evenly_spread
-
-
-@pytest.fixture(scope="module", params=LABELS)
-def seen(request):
-    """Labels of a kind, and a view of them as NumPy arrays."""
-    view = draw(jax.random.key(3), make_task(), NUM_SAMPLES, NUM_ICL, request.param)
-    return request.param, jax.tree.map(np.asarray, view)
-
 
 # --- Who has a true label -----------------------------------------------------------------------------------------
 
@@ -48,59 +40,7 @@ def test_any_number_of_first_examples_has_its_share(share):
     np.testing.assert_array_equal(np.cumsum(evenly_spread(1000, jnp.float32(share))), exact)
 
 
-@pytest.mark.slow
-def test_few_labels_are_those_of_the_target_and_say_nothing_elsewhere(seen):
-    _, view = seen
-    few = view.few_true_labels
-    assert few.given.sum() == TRUE_SHARE * NUM_SAMPLES
-    np.testing.assert_array_equal(few.labels, few.given * view.true_labels)
-
-
-@pytest.mark.slow
-def test_a_share_changes_no_other_draw():
-    one, other = (draw_view(jax.random.key(3), make_task(), 20, 2, "sign", share) for share in (0.0, 0.5))
-    assert float(one.few_true_labels.given.sum()) == 0
-    rest = [view._replace(few_true_labels=None) for view in (one, other)]
-    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, rest), strict=True))
-
-
 # --- The methods --------------------------------------------------------------------------------------------------
-
-
-def minimum(kind: str, features, labels, shares, center, penalty) -> np.ndarray:
-    """The fit by SciPy or NumPy, of the loss as the docs write it."""
-    if kind == "sign":
-        return minimum_of_signs(features, labels, center, penalty, shares)
-    gram, cross = features.T @ (shares[:, None] * features), features.T @ (shares * labels)
-    return np.linalg.solve(gram + penalty * np.eye(DIM), cross + penalty * center)
-
-
-def test_methods_minimise_what_their_equations_say(seen):
-    kind, view = seen
-    source = np.asarray(run(kind, "source", view))
-    given, few, weak = view.few_true_labels.given, view.few_true_labels.labels, view.weak_labels
-    true, every = given / given.sum(), np.full(NUM_SAMPLES, 1 / NUM_SAMPLES)
-    weighted = np.where(given > 0, 7.0, 1.0)
-    then = minimum(kind, view.features, weak, every, source, 0.2)
-    expected = {
-        "true_only": (minimum(kind, view.features, few, true, source, 0.3), {"penalty": 0.3}),
-        "weighted_true": (
-            minimum(kind, view.features, np.where(given > 0, few, weak), weighted / weighted.sum(), source, 0.1),
-            {"weight": 7.0, "penalty": 0.1},
-        ),
-        "weak_then_true": (minimum(kind, view.features, few, true, then, 0.5), {"penalty": 0.2, "pull": 0.5}),
-    }
-    for name, (coef, knobs) in expected.items():
-        np.testing.assert_allclose(run(kind, name, view, **knobs), coef, rtol=2e-5, atol=2e-6, err_msg=name)
-
-
-def test_without_true_labels_they_are_the_source_or_naive_fine_tuning(seen):
-    kind, view = seen
-    none = view._replace(few_true_labels=jax.tree.map(np.zeros_like, view.few_true_labels))
-    naive = run(kind, "naive_ft", view, penalty=0.3)
-    np.testing.assert_allclose(run(kind, "true_only", none), run(kind, "source", view), rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(run(kind, "weighted_true", none, penalty=0.3), naive, rtol=1e-6)
-    np.testing.assert_allclose(run(kind, "weak_then_true", none, penalty=0.3), naive, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -124,7 +64,7 @@ class WeakModel(ClassifierMixin, BaseEstimator):
     def fit(self, X, y, sample_weight):
         self.classes_ = np.unique(y)
         shares = sample_weight / sample_weight.sum()
-        self.coef_ = minimum("sign", X, y, shares, np.asarray(self.prior), self.penalty)
+        self.coef_ = minimum(X, y, np.asarray(self.prior), self.penalty, shares)
         return self
 
     def predict(self, X):
@@ -149,26 +89,21 @@ def test_boosting_is_that_of_scikit_learn():
 # --- Copied errors ------------------------------------------------------------------------------------------------
 
 
+@jax.jit
+def risks_and_copied(task, coef):
+    target, teacher = SIGN.target(task), SIGN.teacher(task)
+    risks = [SIGN.risk(*pair, task) for pair in ((coef, target), (teacher, target), (coef, teacher))]
+    return target, teacher, copied_share(*(risk[None] for risk in risks))[0]
+
+
 def test_copied_errors_are_counted_errors():
-    task = make_task()
-    rng = np.random.default_rng(0)
-    target, teacher, coef = SIGN.target(task), SIGN.teacher(task), jnp.asarray(rng.normal(size=DIM))
+    task, rng = make_task(), np.random.default_rng(0)
+    coef = rng.normal(size=DIM)
     rows = rng.standard_normal((400_000, DIM)) * np.sqrt(np.asarray(task.feature_var))
+    target, teacher, found = risks_and_copied(task, jnp.asarray(coef))
     truth, taught, own = (np.sign(rows @ np.asarray(b)) for b in (target, teacher, coef))
-    wrong = taught != truth
-
-    def copied(task, teacher) -> tuple[float, list[float]]:
-        risks = [SIGN.risk(*pair, task) for pair in ((coef, target), (teacher, target), (coef, teacher))]
-        return float(copied_share(*(risk[None] for risk in risks))[0]), [1 - float(risk) for risk in risks]
-
-    found, rates = copied(task, teacher)
-    assert_mean((own != truth)[wrong].astype(float), found)
-    assert found == pytest.approx(float(theory_zoo.copied_errors(*rates)), abs=1e-9)
-    noisy = make_task("noisy")
-    assert np.isnan(copied(noisy, SIGN.teacher(noisy))[0])
-    assert_mean((own != taught).astype(float), float(SIGN.risk(coef, teacher, task)))
-    away = rows @ np.asarray(coef - task.weak_coef)
-    assert_mean(away**2, float(LINEAR.risk(coef, LINEAR.teacher(task), task)))
+    assert_mean((own != truth)[taught != truth].astype(float), float(found))
+    assert np.isnan(risks_and_copied(make_task("noisy"), jnp.asarray(coef))[2])
 
 
 # --- The axis of the arena ----------------------------------------------------------------------------------------
@@ -253,8 +188,7 @@ def test_labels_of_several_concepts_are_mixed_row_by_row():
 
 
 def test_no_form_for_few_examples():
-    task = make_task()
-    assert np.isnan(theory.mixed_labels_risk(task, DIM + 1, 1)) and np.isnan(theory.mixed_labels_risk(task, 20, 21))
-    assert np.isfinite(theory.mixed_labels_risk(task, DIM + 2, 1))
-    alone = theory.mixed_labels_risk(task, 20, 0)
-    np.testing.assert_allclose(alone, theory.least_squares_risk(task, 20), rtol=1e-12)
+    task, risk = make_task(), jax.jit(theory.mixed_labels_risk)
+    assert np.isnan(risk(task, DIM + 1.0, 1.0)) and np.isnan(risk(task, 20.0, 21.0))
+    assert np.isfinite(risk(task, DIM + 2.0, 1.0))
+    np.testing.assert_allclose(risk(task, 20.0, 0.0), theory.least_squares_risk(task, 20), rtol=1e-12)
