@@ -129,7 +129,7 @@ FIGURES: dict[str, Entry] = {
     "contamination": Entry(
         _drawn_by("mixtures.contamination"),
         "theory_sweep",
-        "Foreign examples slow refinement and, under a threshold, stop it at no prompt length.",
+        "Foreign examples slow refinement; below a threshold they never stop it, however long the prompt.",
     ),
     "relaxed_assumptions": Entry(
         _drawn_by("assumptions.relaxed_assumptions"),
