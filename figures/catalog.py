@@ -194,7 +194,7 @@ FIGURES: dict[str, Entry] = {
     "alignment_persona": Entry(
         _drawn_by("alignment.strong_against_weak"),
         "alignment_persona",
-        "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach the voice alone.",
+        "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach only the voice.",
     ),
     "alignment_explanation": Entry(
         _drawn_by("alignment.strong_against_weak"),

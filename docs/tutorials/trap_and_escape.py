@@ -31,8 +31,8 @@ print("risk of the strong model so far:", round(float(w2s.excess_risk(task.sourc
 # ## The trap
 #
 # Naive fine-tuning is ridge regression on weak labels, pulled back to the original strong model. With infinitely many
-# labels it moves on the straight line from the strong model to its teacher, and the penalty sets how far. The point of that
-# line that is nearest to the target is the **floor**: no penalty goes lower.
+# labels it moves on the straight line from the strong model to its teacher, and the penalty sets how far. The point of
+# that line that is nearest to the target is the **floor**: no penalty goes lower.
 
 # %%
 penalties = jnp.logspace(-2, 2, 25)
