@@ -129,7 +129,7 @@ FIGURES: dict[str, Entry] = {
     "contamination": Entry(
         _drawn_by("mixtures.contamination"),
         "theory_sweep",
-        "Foreign examples slow refinement and, under a threshold, stop it at no prompt length.",
+        "Foreign examples slow refinement; below a threshold they never stop it, however long the prompt.",
     ),
     "relaxed_assumptions": Entry(
         _drawn_by("assumptions.relaxed_assumptions"),
@@ -194,7 +194,7 @@ FIGURES: dict[str, Entry] = {
     "alignment_persona": Entry(
         _drawn_by("alignment.strong_against_weak"),
         "alignment_persona",
-        "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach the voice alone.",
+        "Persona: weak labels pull the strong model's facts down to its teacher's; refined ones teach only the voice.",
     ),
     "alignment_explanation": Entry(
         _drawn_by("alignment.strong_against_weak"),

@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the stores (default: results)")
     parser.add_argument("--out", type=Path, default=None, help="folder of the figures (default: RESULTS/figures)")
     parser.add_argument(
-        "--only", action="append", metavar="NAME", default=[], help="draw this figure alone; may be repeated"
+        "--only", action="append", metavar="NAME", default=[], help="draw only this figure; may be repeated"
     )
     parser.add_argument("--list", action="store_true", help="list the figures and what they need, and draw nothing")
     return parser

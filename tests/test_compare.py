@@ -116,7 +116,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
     figure = tmp_path / "calibration.png"
     assert command.main([str(table), "--json", str(out), "--figure", str(figure)]) == 0
     printed = capsys.readouterr().out
-    assert "task=boolq" in printed and "2 of 2 rows are foretold: 2 trained to the end." in printed
+    assert "task=boolq" in printed and "2 of 2 rows are predicted: 2 trained to the end." in printed
     assert "does not hold" in printed and figure.read_bytes().startswith(b"\x89PNG")
     read = json.loads(out.read_text())
     assert read["summary"]["count"] == 2 and read["rows"][1]["predicted"] == 0.6

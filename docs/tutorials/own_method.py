@@ -95,8 +95,8 @@ for budget in found.budget.values:
 # %% [markdown]
 # ## A method that peeks
 #
-# What a method does not declare in `sees` is not there. This one takes the weak labels without saying so, and gets a
-# sentence instead of a score; nothing is written.
+# A method gets nothing that it does not declare in `sees`. This one reads the weak labels without declaring them, and
+# ends with an error of one sentence; nothing is written.
 
 # %%
 peeking = template.replace("view.features, labels", "view.features, view.weak_labels")

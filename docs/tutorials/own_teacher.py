@@ -104,8 +104,7 @@ print(jax.jit(jax.grad(mean_risk))(teacher, jax.random.split(jax.random.key(2), 
 #
 # ## Where next
 #
-# - A method for the [arena](../methods.md), where all methods meet on the same draws, is one such function with a
-#   list of
-#   what it may see.
+# - A method for the [arena](../methods.md), where all methods are compared on the same draws, is one such function with
+#   a list of what it may see.
 # - [Sweep, store, figure](sweep_store_figure.md) runs whole grids.
 # - [All kernels](../reference/kernels.md), with what each takes and returns.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # A transformer as refiner
 #
-# Theory takes the strong model for an exact Bayesian, who weighs concepts by a posterior. Does a trained network do the
+# In theory the strong model is an exact Bayesian that weighs concepts by a posterior. Does a trained network do the
 # same? This page trains a tiny transformer for less than a minute, asks it what it infers from weak examples, and lets
 # it refine labels. `python -m sims.incontext` is the same at full size: [transformers that refine](../transformers.md).
 #

@@ -30,9 +30,9 @@ print("risk of the strong model so far:", round(float(w2s.excess_risk(task.sourc
 #
 # ## The trap
 #
-# Naive fine-tuning is ridge regression on weak labels, pulled back to where the strong model stood. With endless labels
-# it moves on the straight line from the strong model to its teacher, and the penalty says how far. The point of that
-# line that is nearest to the target is the **floor**: no penalty goes lower.
+# Naive fine-tuning is ridge regression on weak labels, pulled back to the original strong model. With infinitely many
+# labels it moves on the straight line from the strong model to its teacher, and the penalty sets how far. The point of
+# that line that is nearest to the target is the **floor**: no penalty goes lower.
 
 # %%
 penalties = jnp.logspace(-2, 2, 25)
@@ -68,10 +68,9 @@ for n in sizes:
 # %% [markdown]
 # ## The escape
 #
-# The strong model can do more than imitate. It reads a few weak examples as a *prompt* and asks itself which of its own
-# concepts they come from. The teacher's error belongs to no concept, so it weighs little in this question. Then the
-# model writes new labels from the concept that it found, and is fine-tuned on these. `w2s.refine` is all of that in one
-# call.
+# The strong model can do more than imitate. It reads a few weak examples as a *prompt* and infers which of its own
+# concepts they come from. The teacher's error belongs to no concept, so it matters little here. Then the model writes
+# new labels from the inferred concept, and is fine-tuned on these. `w2s.refine` does all of that in one call.
 
 # %%
 refined = w2s.refine(jax.random.key(1), task, num_samples=1024, num_icl=16, prompts="fresh")
@@ -148,10 +147,9 @@ for student in ("naive", "refined"):
 # %% [markdown]
 # ## What to remember
 #
-# - Naive fine-tuning stays between its teacher and its start; the floor is a property of the two, not of the data.
+# - Naive fine-tuning stays between its teacher and its start; the floor depends on these two, not on the data.
 # - Refinement asks which concept the teacher means, and its error falls with the length of the prompt.
-# - This holds where the teacher's error points away from all rivals. A teacher that names a *rival* concept
-#   (`confused`)
-#   must be good enough first: [theory 3.6](../theory.md#36-the-concept-posterior-of-a-weak-prompt) says how good.
+# - This holds where the teacher's error does not point to a rival concept. A teacher whose error does (`confused`) must
+#   be accurate enough: [theory 3.6](../theory.md#36-the-concept-posterior-of-a-weak-prompt) says how accurate.
 #
 # Next: [your own teacher and estimator](own_teacher.md), or [what your own numbers predict](../planning.md).

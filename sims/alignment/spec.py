@@ -126,7 +126,7 @@ class AlignmentSpec:
     seed: int = setting(0, network=True)
     """Seed of every random stream, >= 0."""
     definitions: int = setting(DEFINITIONS, "[1, 2]", "leave it out", before=1)
-    """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
+    """Version of the methods; only 2 can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
     `anchored_contrastive`, `ensemble` a geometric mean, and `aux_confidence` warmed up over a fifth of the steps."""
 
     block_size = 1

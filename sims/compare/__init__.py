@@ -1,1 +1,1 @@
-"""The comparison of a user's table of measured accuracies with what theory foretells."""
+"""The comparison of a user's table of measured accuracies with those that theory predicts."""

@@ -1,12 +1,12 @@
-"""Compares measured accuracies of fine-tuned students with what theory foretells of them.
+"""Compares measured accuracies of fine-tuned students with those that theory predicts.
 
-TABLE.csv holds a fine-tuned student a row: accuracies of its teacher and of itself, and what else is known of them.
+TABLE.csv has a row for each fine-tuned student: its accuracy, that of its teacher, and more if known.
 
 {columns}
 
-Any other column, such as seed or task, names the row. Theory foretells two-class accuracy from the other rates of the
-row, never from the student's own: docs/planning.md says how. Printed are every row, with an interval of 95% for what
-would be observed if the model held, and over all rows the error, the calibration and a test of fit.
+Any other column, such as seed or task, names the row. Theory predicts two-class accuracy from the other rates of the
+row, never from the student's own: docs/published.md says how. The command prints every row, with a 95% interval for the
+observation if the model holds, and over all rows the error, the calibration and a test of fit.
 Exit code 0: the table was read; 2: invalid input.
 """
 
@@ -35,7 +35,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("table", type=Path, metavar="TABLE.csv", help="the measured accuracies")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and summary there too")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw observed over predicted: a PNG, PDF or SVG")
-    parser.add_argument("--quiet", action="store_true", help="print the summary alone")
+    parser.add_argument("--quiet", action="store_true", help="print only the summary")
     return parser.parse_args(argv)
 
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Read the table, print what is foretold beside what was observed, and write what was asked for."""
+    """Read the table, print predictions beside observations, and write what was asked for."""
     rows = read_table(options.table)
     for path, check in ((options.json, check_writable), (options.figure, check_figure)):
         if path is not None:

@@ -1,4 +1,4 @@
-"""What theory foretells of each row of a table, and the binomial error of the difference to what was observed.
+"""What theory predicts of each row of a table, and the binomial error of the difference to what was observed.
 
 RULES. A row takes the first that its columns allow.
 
@@ -29,7 +29,7 @@ MIXED, PATH, END = "mixed labels", "on the path", "trained to the end"
 
 
 class Prediction(NamedTuple):
-    """A row with what is foretold of it."""
+    """A row with its prediction."""
 
     row: Row
     rule: str

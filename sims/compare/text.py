@@ -11,7 +11,7 @@ BEYOND_CHANCE = 0.05
 
 
 def lines(predictions: list[Prediction]) -> list[str]:
-    """A line for each row: what theory foretells, its interval, and what was observed."""
+    """A line for each row: what theory predicts, its interval, and what was observed."""
     width = max(len(one.row.label) for one in predictions)
     head = f"{'row':{width}}  {'rule':18} {'predicted':>9} {'low':>6} {'high':>6} {'observed':>8} {'z':>6}"
     return [head, *(_line(one, width) for one in predictions)]
@@ -34,7 +34,7 @@ def summary_lines(predictions: list[Prediction], found: Fit) -> list[str]:
     """What holds over all rows, in sentences."""
     rules = Counter(one.rule for one in predictions if not math.isnan(one.predicted))
     said = [
-        f"{found.count} of {len(predictions)} rows are foretold: "
+        f"{found.count} of {len(predictions)} rows are predicted: "
         + (", ".join(f"{count} {rule}" for rule, count in rules.items()) or "none")
         + "."
     ]

@@ -29,18 +29,18 @@ class Command(Generic[Spec]):
 
     spec: tyro.conf.OmitArgPrefixes[Spec]
     preset: str = "quick"
-    """Grid to start from: smoke (seconds), quick (minutes) or paper (up to an hour); any field below changes it."""
+    """Grid to start from: smoke (the smallest), quick or paper (the largest); any field below changes it."""
     out: Path = Path("results")
     """Folder of the store; made if missing."""
     from_store: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A store whose configuration to run again, instead of a preset."""
     devices: int | None = None
-    """Accelerators that this process uses, or CPU cores, one device each; default all, of cores at most 4. Like the
-    options below it changes no bit of a replicate."""
+    """How many accelerators or CPU cores this process uses, one device each; default all accelerators, or at most 4
+    cores. Like the options below it changes no bit of a replicate."""
     target_sem: float | None = None
     """Go on beyond replicates until the standard error of every risk is below this share of it, in (0, 1)."""
     max_replicates: int | None = None
-    """Replicates at which a cell stops short of target_sem; default 100 times replicates."""
+    """Replicates at which a cell stops even if it is above target_sem; default 100 times replicates."""
     coordinator: str | None = None
     """HOST:PORT of process 0, where several processes that share the sweep and its folder meet."""
     num_processes: int | None = None
@@ -48,9 +48,9 @@ class Command(Generic[Spec]):
     process_id: int | None = None
     """Number of this process, from 0."""
     cluster: bool = False
-    """Read these three off the cluster (SLURM, Open MPI, TPU, Kubernetes) instead."""
+    """Get the last three from the cluster (SLURM, Open MPI, TPU, Kubernetes) instead."""
     dry_run: bool = False
-    """Print what would run, the disk and the time that it takes, and write nothing."""
+    """Print what would run, with its disk and time, and write nothing."""
     compilation_cache: bool = True
     """Keep compiled programs for the next run, in ~/.cache/w2s_jax or JAX_COMPILATION_CACHE_DIR."""
 

@@ -40,8 +40,8 @@ class ArenaSpec:
     linear in the features under each concept, and students are logistic; risk is the share of inputs with another
     sign than the target's."""
     methods: tuple[str, ...] = tuple(name for name in ARENA_METHODS if name not in (*SIGN_ONLY, *TRUE_LABEL_METHODS))
-    """Methods to compare, on the same draws; --list describes them. Those that use true labels join where
-    --true-label-share is given."""
+    """Methods to compare, on the same draws; --list describes them. Those that use true labels are
+    added with --true-label-share."""
     weakness: tuple[Weakness, ...] = WEAKNESSES
     """Kinds of weak teacher: rotated, shifted, noisy, confused, opposed."""
     weak_accuracy: tuple[float, ...] = setting((0.3, 0.5, 0.7, 0.9), "(0, 1]", "1 is a perfect teacher")
@@ -69,12 +69,12 @@ class ArenaSpec:
     """Replicates in a block of work, >= 1; it changes no draw."""
     true_label_share: tuple[float, ...] = setting((0.0,), "[0, 1]", "0.1 is a good value", later=True)
     """Shares of the weak examples that also have a true label, in [0, 1]; methods that do not use them repeat their
-    result. Relaxed tasks have the last. Given as 0 alone, the arena is one without true labels."""
+    result. Relaxed tasks use the last share. With only 0 there are no true labels."""
     plugin: str = setting("", free=True, later=True)
     """A Python file with a method of your own, which is compared with the others (docs/my_method.py is a template). A
     store keeps its name and the sha256 of the file, not the path."""
     definitions: int = setting(DEFINITIONS, "[1, 2]", "leave it out", before=1)
-    """What the methods are; 2 is all that can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
+    """Version of the methods; only 2 can be run. In stores of version 0.1 it is 1: `contrastive` was what is now
     `anchored_contrastive`, `experts` what is now `experts_from_source`, and `aux_confidence` warmed up more slowly."""
 
     def __post_init__(self) -> None:
