@@ -18,7 +18,7 @@ SHADES = {"gains nothing": "#F2F2F2", "gains over its start": "#CFE3F2", "passes
 
 
 def accuracy_plane(results: Results) -> Figure:
-    """Above: regions of the plane of teacher and agreement for each start; below: simulated and foretold gains."""
+    """Above: regions of the plane of teacher and agreement for each start; below: simulated and predicted gains."""
     study = results.study("accuracy_plane")
     starts = study["start_accuracy"].values
     figure, axes = style.new_figure(style.DOUBLE_COLUMN, 5.4, 2, len(starts), sharey="row")
@@ -44,7 +44,7 @@ def agreement(start: float, teacher: float, place: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _foretold(start, teacher, agreement):
+def _predicted(start, teacher, agreement):
     best = theory_zoo.best_accuracy(start, teacher, agreement).accuracy
     return best - start, best - jnp.maximum(start, teacher)
 
@@ -52,7 +52,7 @@ def _foretold(start, teacher, agreement):
 def _regions(panel: Axes, start: float, data: xr.Dataset) -> dict[str, Artist]:
     """The regions, the agreement of unrelated errors, and the cells that are simulated."""
     x, y = np.meshgrid(np.linspace(0.5, 0.95, 181), np.linspace(0.3, 1, 281))
-    gain, beyond = (np.asarray(each) for each in _foretold(start, jnp.asarray(x), jnp.asarray(y)))
+    gain, beyond = (np.asarray(each) for each in _predicted(start, jnp.asarray(x), jnp.asarray(y)))
     level = np.where(beyond > 1e-4, 2.0, np.where(gain > 1e-4, 1.0, 0.0))
     low, high = (np.asarray(end) for end in theory_zoo.agreement_range(start, jnp.asarray(x)))
     level[(y < low) | (y > high)] = np.nan
@@ -67,7 +67,7 @@ def _regions(panel: Axes, start: float, data: xr.Dataset) -> dict[str, Artist]:
 
 
 def _gains(panel: Axes, data: xr.Dataset, start: float, count: int) -> dict[str, Artist]:
-    """Gain of the best student against agreement, by teacher: points simulated, lines foretold."""
+    """Gain of the best student against agreement, by teacher: points simulated, lines predicted."""
     handles: dict[str, Artist] = {}
     teachers = data["teacher_accuracy"].values
     for teacher, color, marker in zip(teachers, style.ordered_colors(len(teachers)), style.MARKERS):
@@ -76,7 +76,7 @@ def _gains(panel: Axes, data: xr.Dataset, start: float, count: int) -> dict[str,
         mean, sem = (cells[part].sel(quantity="best_accuracy").values for part in ("mean", "sem"))
         points = style.error_bars(panel, x, mean - start, sem, count, color=color, marker=marker)
         every = np.linspace(*agreement(start, float(teacher), np.array([0.005, 0.995])), 100)
-        gain, _ = _foretold(start, float(teacher), jnp.asarray(every))
+        gain, _ = _predicted(start, float(teacher), jnp.asarray(every))
         panel.plot(every, gain, color=color, linewidth=0.8)
         handles[f"teacher {teacher:g}"] = points
     return handles

@@ -88,7 +88,7 @@ def _sizes(panel: Axes, runs: list[dict[str, str]]) -> None:
 
 
 def _true_labels(panel: Axes, runs: list[dict[str, str]]) -> dict[str, Artist]:
-    """Accuracy of gpt2-xl on labels of gpt2 with some true ones; the curve is foretold by two accuracies."""
+    """Accuracy of gpt2-xl on labels of gpt2 with some true ones; the curve is predicted by two accuracies."""
     handles: dict[str, Artist] = {}
     shares = jnp.linspace(0, 1, 101)
     for task, (label, color, marker) in TASKS.items():
@@ -98,15 +98,15 @@ def _true_labels(panel: Axes, runs: list[dict[str, str]]) -> dict[str, Artist]:
         mean, reach = np.array([mean_and_reach([float(row["student"]) for row in each]) for each in groups.values()]).T
         handles[label] = panel.errorbar(x, mean, reach, color=color, marker=marker, linestyle="none", elinewidth=0.7)
         ceiling, teacher = (np.mean([float(row[name]) for row in rows]) for name in ("ceiling", "teacher"))
-        foretold = mixed_label_student(shares, float(ceiling), float(teacher)).accuracy
-        panel.plot(shares, foretold, color=color, linewidth=0.8)
+        predicted = mixed_label_student(shares, float(ceiling), float(teacher)).accuracy
+        panel.plot(shares, predicted, color=color, linewidth=0.8)
     panel.set(xlabel="share of true labels", ylabel="accuracy of gpt2-xl taught by gpt2")
     style.title(panel, 1, "true labels among the weak ones (lines: theory)")
     return handles
 
 
 def _copied(panel: Axes, rows: list[dict[str, str]]) -> dict[str, Artist]:
-    """Share of the teacher's errors that gpt2-xl repeats; the curve is foretold by its two ends' accuracies."""
+    """Share of the teacher's errors that gpt2-xl repeats; the curve is predicted by its two ends' accuracies."""
     shares = jnp.linspace(0, 1, 101)
     for task, (_, color, marker) in TASKS.items():
         own = [row for row in rows if row["task"] == task]

@@ -45,17 +45,24 @@ def rows_of(name: str) -> list[dict]:
 def test_what_is_awaited_is_what_is_not_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
     assert tables == set(HERE)
-    rows = {"benchmarks", "networks", "methods_cost", "language_speed", "scale"}
+    rows = {"benchmarks", "networks", "methods_cost", "language_speed", "scale", "memory", "planning"}
     assert all("commit" in row for name in rows for row in about(name))
     held = {path.stem for path in RESULTS.glob("*.json")}
     assert held == {*HERE, *rows, "coverage", "coverage_grid", "language_known"}
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "language_speed", "scale"])
+@pytest.mark.parametrize("name", ["benchmarks", "language_speed", "scale", "planning"])
 def test_timings_were_taken_alone(name):
     rows = [row for row in about(name) if row.get("axis") != "limit"]
     assert all(row["others_share"] is not None and not quiet.is_disturbed(row) for row in rows)
     assert len({row["commit"] for row in rows}) == 1
+
+
+def test_every_block_fits_a_small_accelerator_and_the_bound_of_its_plan():
+    rows = about("memory")
+    assert {row["preset"] for row in rows} == {"paper"} and len(rows) == 6
+    assert all(row["bytes"] == pytest.approx(16e9 * row["share_of_16_gb"]) and row["bytes"] < 16e9 / 10 for row in rows)
+    assert all(row["bytes"] < row["planned_bytes"] for row in rows if row["planned_bytes"])
 
 
 @pytest.mark.parametrize("stem", HERE)

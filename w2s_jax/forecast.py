@@ -1,4 +1,4 @@
-"""What three measured rates foretell of naive fine-tuning, with the intervals that their samples leave.
+"""What three measured rates predict of naive fine-tuning, with the intervals that their samples leave.
 
 EQUATIONS (derived). The path of accuracies is that of `theory_zoo.accuracy`. Its inputs are shares of drawn test
 inputs. For two classes an input falls in one of four cells: start and teacher are both right, one of them is, or none.

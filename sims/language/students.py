@@ -137,7 +137,7 @@ def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, give
     rows = join(asked, given.labels)
     below = _read_below(student, asked.prefix, rows)
     span = jnp.arange(given.labels.shape[-1])
-    places = asked.lengths[:, None] - 1 + span[None]  # where each token of the answer is foretold
+    places = asked.lengths[:, None] - 1 + span[None]  # where each token of the answer is predicted
     weights = (span[None] < given.counts[:, None]).astype(jnp.float32)
 
     def step(i: Array, state):

@@ -17,7 +17,7 @@ SHARES = {"no true labels": (0.0, 0.0), "some": (0.001, 0.999), "true labels alo
 
 
 def accuracies(sources: Sources) -> str:
-    """How far accuracies of GPT-2 students are from those foretold, by task and share of true labels."""
+    """How far accuracies of GPT-2 students are from those predicted, by task and share of true labels."""
     sources.formulas()
     rows = read_table(FOLDER / "gpt2_true_labels.csv")
     found = []
@@ -28,7 +28,7 @@ def accuracies(sources: Sources) -> str:
     found.append(["both", "all", *_line(rows)])
     numbers = [
         "runs",
-        "observed less foretold",
+        "observed less predicted",
         "root mean square",
         "its teacher",
         "its ceiling",
@@ -50,7 +50,7 @@ def _line(rows: list[Row]) -> list[str]:
 
 
 def copied(sources: Sources) -> str:
-    """The share of its teacher's errors that gpt2-xl repeats, measured and foretold."""
+    """The share of its teacher's errors that gpt2-xl repeats, measured and predicted."""
     sources.formulas()
     with (FOLDER / "gpt2_copied_errors.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
@@ -61,10 +61,10 @@ def copied(sources: Sources) -> str:
         teacher, seen = teacher_rates(*(naive[name] for name in COLUMNS[1:]))
         for row in own[1:]:
             student = mixed_label_student(row["true_share"], ceiling["accuracy"], naive["accuracy"], seen)
-            foretold = float(copied_errors(student.accuracy, teacher, student.agreement))
+            predicted = float(copied_errors(student.accuracy, teacher, student.agreement))
             observed = 1 - row["right_where_teacher_wrong"]
-            found.append([label, f"{row['true_share']:g}", f"{observed:.3f}", f"{foretold:.3f}"])
-    return markdown(["task", "share of true labels", "copied", "foretold"], found)
+            found.append([label, f"{row['true_share']:g}", f"{observed:.3f}", f"{predicted:.3f}"])
+    return markdown(["task", "share of true labels", "copied", "predicted"], found)
 
 
 COLUMNS = ("true_share", "accuracy", "right_where_teacher_wrong", "right_where_teacher_right")

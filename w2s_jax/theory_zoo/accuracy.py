@@ -1,4 +1,4 @@
-"""Naive fine-tuning in the metric of accuracy: two accuracies and one agreement rate foretell its whole path.
+"""Naive fine-tuning in the metric of accuracy: two accuracies and one agreement rate predict its whole path.
 
 MODEL (Geng, Hansen and Li, arXiv 2605.05742, for logistic students and the claim). Standard gaussian features x. The
 truth is sign(u . x), the teacher's label follows t . x, and the student sign(w . x) starts at w = b and is fine-tuned

@@ -15,7 +15,7 @@ E [1(u . x > 0) x] = u / sqrt(2 pi) for unit u (Stein's lemma). Two students tha
     cosine with the teacher     [f s c_n + (1 - f) s^2] / D
 
 and a cosine c is an accuracy, or an agreement, of 1 - arccos(c)/pi. Where the student can express its teacher s = 1, so
-that two accuracies foretell the curve over f. Of three two-class labels one differs or none: the share of inputs on
+that two accuracies predict the curve over f. Of three two-class labels one differs or none: the share of inputs on
 which student and teacher are wrong together is (1 + g - p - p_t)/2 for accuracies p, p_t and agreement g, whatever the
 model.
 """
