@@ -18,15 +18,15 @@ from w2s_jax.theory_zoo import Bilevel, Exponents, FeatureRidge, LinearClass, Sc
 rng = np.random.default_rng(0)
 LAM, TARGET, OTHER = (jnp.asarray(row) for row in rng.uniform(0.3, 1.5, (3, 16)))
 ROWS = jnp.asarray(rng.normal(size=(16, 16)))
-WEAK, STRONG = jnp.linalg.qr(ROWS)[0][:, :3], jnp.linalg.qr(ROWS.T)[0][:, :2]
+WEAK, STRONG = (jnp.asarray(np.linalg.qr(rows)[0][:, :size]) for rows, size in ((ROWS, 3), (ROWS.T, 2)))
 VIEWS = jnp.array([1.5, 0.5]), jnp.array([[1.0], [0.0]]), jnp.array([[0.6], [0.8]])
 GROUPS = [zoo.gaussian_groups(share, *VIEWS, num_nodes=4) for share in (0.2, 0.6, 0.5)]
 NUMBERS = """
     cosine 0.3, start_accuracy 0.8, teacher_accuracy 0.7, agreement 0.66, progress 0.4, accuracy 0.8, minority 0.2,
     true_share 0.3, ceiling_accuracy 0.8, naive_accuracy 0.65, naive_agreement 0.9, teacher_risk 0.4,
-    label_correlation 0.6, teacher_correlation 0.7, favoured_overlap 0.2, other_overlap 0.1, dim_weak 3, dim_strong
-    4, overlap 1.2, dim 20, num_samples 14, num_labels 120, num_pseudo_labels 9, num_pseudo 90, num_ceiling_labels
-    12, noise_var 0.8, label_noise_var 0.5, radius 0.4, bound 0.3, capacity 2, source 0.75, time 0.7, width 5,
+    label_correlation 0.6, teacher_correlation 0.7, favoured_overlap 0.2, other_overlap 0.1, dim_weak 3, dim_strong 4,
+    overlap 1.2, dim 20, num_samples 14, num_labels 120, num_pseudo_labels 9, num_pseudo 90, num_ceiling_labels 12,
+    noise_var 0.8, label_noise_var 0.5, radius 0.4, bound 0.3, capacity 2, source 0.75, time 0.7, width 5,
     generation 2.5, signal 1.5, ratio 0.6, penalty 0.2, teacher_ratio 0.7, teacher_penalty 0.1, student_ratio 0.4,
     student_penalty 0.3
 """

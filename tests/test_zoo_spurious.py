@@ -121,6 +121,13 @@ def test_endless_pseudo_labels_from_the_test_never_hurt():
             assert student(labelled, tested, tested, 20, 200, jnp.inf, 1.0) < teacher(labelled, tested, 20, 200, 1.0)
 
 
+def test_a_student_that_sees_more_of_the_group_can_lose_in_balance():
+    """No minority among labels and pseudo-labels alike, and a view of the shift that the teacher does not have."""
+    labelled, tested = (plane(share, np.pi / 4, (0.0, 3.0)) for share in (0.0, 0.5))
+    own = student(labelled, labelled, tested, 20, 400, jnp.inf, 1.0)
+    assert own > 1.2 * teacher(labelled, tested, 20, 400, 1.0)
+
+
 @pytest.mark.slow
 def test_nodes_are_enough():
     views = jnp.array([1.5, 0.5]), jnp.array([[1.0], [0.0]]), jnp.array([[0.6], [0.8]])
