@@ -12,7 +12,6 @@ import pytest
 import xarray as xr
 
 from sims.risk_sweep import __main__ as risk_sweep
-from sims.risk_sweep.replicate import columns
 from tests.helpers import assert_mean_summary, assert_mean_summary_rejects, load, of
 from w2s_jax import theory
 from w2s_jax.tasks import make_task
@@ -201,8 +200,3 @@ def test_what_a_sweep_says_of_its_means(sweep):
         np.testing.assert_allclose(of(method, sweep).risk_sem ** 2 * COUNT, variance, rtol=1e-9, atol=1e-18)
     np.testing.assert_allclose(of("naive_ft", sweep.win_rate), 0.5, rtol=1e-12)
     assert (of("weak", sweep.win_rate).sel(weakness="rotated", sample_size=128) < 0.01).all()
-
-
-def test_columns_split_by_the_prompt_length():
-    fixed, varying = columns(risk_sweep.PRESETS["smoke"])
-    assert ("naive_ft", 0.3) in fixed and ("icl_refine_shared", None) in varying

@@ -32,7 +32,7 @@ DRAWN = {"refine_labels": {"log_posterior"}}
 """Slopes that have noise, and a test of their own."""
 ALIKE = {"theory.refinement_crossover": {"task.concepts", "task.weak_concepts", "task.weak_prior"}}
 """Defined where all rivals are alike, which they are no longer when one of these moves; along the knobs of `make_task`
-the derivative has a test of its own (`test_theory_crossover.py`). Its integrals are on grids that move: to 2e-3."""
+the derivative has a test of its own (`test_theory_contract.py`). Its integrals are on grids that move: to 2e-3."""
 CALLS = {name: call for name, (_, call) in KERNELS.items()}
 CALLS["refine"] = lambda k, t, s, c: [
     w2s.refine(k, t, 12, 4, prompts=prompts, draw="mean", assumed_noise_var=s, temperature=c)

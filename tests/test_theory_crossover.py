@@ -7,9 +7,9 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import lambertw
 
-from tests.test_theory_population import assert_slopes, written_task
+from tests.test_theory_population import written_task
 from w2s_jax import theory
-from w2s_jax.tasks import WEAKNESSES, make_task
+from w2s_jax.tasks import WEAKNESSES
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 floor_of = jax.jit(theory.population_ridge_floor)
@@ -66,28 +66,9 @@ def test_ends_of_the_range():
 
 
 @pytest.mark.slow
-def test_the_derivative_is_that_of_an_implicit_function():
-    def length(accuracy, noise_var):
-        options = {"weak_accuracy": accuracy, "concept_shift": 0.4, "noise_var": noise_var, "weakness": "shifted"}
-        task = make_task(num_concepts=2, dim=5, **options)
-        return theory.refinement_crossover(task, "shared", assumed_noise_var=2 * noise_var)
-
-    assert_slopes(length, (0.7, 0.25), rtol=1e-3, step=1e-4)
-
-
-@pytest.mark.slow
 def test_no_crossover_where_there_is_no_floor_or_no_escape():
     noisy, lost = task_of(4, 0.5, 0.3, weakness="noisy"), task_of(4, 0.4, 0.3, weakness="confused")
     for length in (crossover, sharp):
         assert jnp.isinf(length(noisy, "shared")) and jnp.isinf(length(lost, "shared"))
     loud = noisy._replace(weak_concepts=1.1 * np.asarray(noisy.weak_concepts))
     assert jnp.isnan(sharp(loud, "fresh", assumed_noise_var=9.0))
-
-
-@pytest.mark.parametrize("prompts", ["shared", "fresh"])
-def test_the_sharp_form_approaches_the_crossover(prompts):
-    """K = 2: high at short prompts, right in the limit of a low floor."""
-    tasks = [task_of(2, 0.6, shift) for shift in (0.3, 0.1, 0.03, 0.01, 0.003)]
-    ratios = [float(sharp(task, prompts) / crossover(task, prompts)) for task in tasks]
-    assert all(np.diff(ratios) < 0)
-    assert 1 < ratios[-1] < (1.03 if prompts == "shared" else 1.1)

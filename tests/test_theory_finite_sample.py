@@ -1,8 +1,4 @@
-"""Finite samples: where least squares has no risk, Marchenko-Pastur against quadrature, its next term and its limits.
-
-Simulated fits are those of test_closed_forms.py and test_pipeline.py, and rows of `sims/checks/finite_sample.py`, which
-the slow suite runs (test_verify.py).
-"""
+"""Finite samples: where least squares has no risk, Marchenko-Pastur against quadrature, and its next term."""
 
 from functools import partial
 
@@ -59,10 +55,6 @@ def test_ridge_terms_are_integrals_of_the_marchenko_pastur_distribution(gamma, p
     assert_terms(ridge_risk, DIM / gamma, penalty, first=first, second=second, zeroth=zeroth, **tolerance)
 
 
-def slope(x, y):
-    return np.polyfit(np.log(x), np.log(y), 1)[0]
-
-
 def published_term(gamma, eta):
     """E tr (S + eta)^-1 less d times its limit, as Bai and Silverstein (2004) state it, for n and d large."""
     m = brentq(lambda m: 1 / m - gamma / (1 + m) - eta, 1e-9, 1e9, xtol=1e-14, rtol=1e-14)
@@ -87,24 +79,3 @@ def test_the_next_term_of_least_squares_is_that_of_the_exact_risk():
     task, n = example(), 4000.0
     term = float(ridge_risk_correction(task, n, 0.0))
     np.testing.assert_allclose(term, least_squares_risk(task, n) - ridge_risk(task, n, 0.0), rtol=2e-3)
-
-
-def test_risks_approach_those_of_infinite_data_as_one_over_n():
-    task = example()
-    for risk, limit, sizes in (
-        (lambda n: ridge_risk(task, n, 0.1), population_ridge_risk(task, 0.1), np.geomspace(1e3, 1e5, 5)),
-        (lambda n: ridge_risk(task, n, 1.0), population_ridge_risk(task, 1.0), np.geomspace(1e3, 1e5, 5)),
-        (lambda n: least_squares_risk(task, n), weak_bias(task), np.geomspace(4e3, 6.4e4, 5)),
-    ):
-        assert abs(slope(sizes, [abs(float(risk(n) - limit)) for n in sizes]) + 1) < 0.01
-
-
-@pytest.mark.slow
-def test_least_squares_is_the_limit_of_ridge_at_no_penalty():
-    for gamma in (0.5, 2.0):
-        ratios = []
-        for d in (80, 8000):
-            task = written_task(3, d, 0.7, 0.5, weakness="noisy")
-            ratios.append(float(ridge_risk(task, d / gamma, 0.0) / least_squares_risk(task, d / gamma)))
-        small, large = np.abs(np.array(ratios) - 1)
-        assert large < 2e-4 and 80 < small / large < 120

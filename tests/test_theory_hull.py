@@ -88,13 +88,6 @@ def test_hull_weights_minimise_over_the_simplex(weakness):
         assert (surplus > 0.01 and got["hull_weights"][0] == 0) if lost else abs(surplus) < 1e-12
 
 
-def test_rotated_bias_is_of_fourth_order_in_the_angle():
-    angles = np.array([0.02, 0.04, 0.08])
-    tasks = [example("rotated", np.cos(angle)) for angle in angles]
-    biases = np.array([[forms(task)["hull_bias"], weak_bias(task)] for task in tasks])
-    np.testing.assert_allclose(np.polyfit(np.log(angles), np.log(biases), 1)[0], [4, 2], atol=0.01)
-
-
 def project(rows):
     """Euclidean projection of each row on the simplex."""
     sums = np.cumsum(-np.sort(-rows, axis=1), axis=1)

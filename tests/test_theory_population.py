@@ -1,7 +1,4 @@
-"""Biases, the shrinkage path and its floor, against dense algebra, an ODE solver and a scalar minimiser.
-
-Their means over sampled features are rows of `sims/checks/population.py`, which the slow suite runs (test_verify.py).
-"""
+"""Biases, the shrinkage path and its floor, against dense algebra, an ODE solver and a scalar minimiser."""
 
 import jax
 import jax.numpy as jnp
@@ -165,12 +162,17 @@ def test_paths_end_at_the_two_biases():
 
 @pytest.mark.parametrize("weakness", WEAKNESSES)
 def test_floor_over_the_grid(weakness):
-    """It is at least half the smaller bias where c >= 0, under the harmonic value where c < 0, and 0 if noisy."""
+    """It is at least half the smaller bias where c >= 0, under the harmonic value where c < 0, and 0 if noisy.
+
+    It does not fall as the concept shift grows.
+    """
     below_half = 0
     for accuracy in (0.1, 0.4, 0.7, 0.9, 0.99):
+        floors = []
         for shift in (0.05, 0.3, 0.6, 0.95):
             got = {name: float(x) for name, x in closed_forms(random_example(weakness, accuracy, shift)).items()}
             weak, source, floor = got["weak_bias"], got["source_bias"], got["population_ridge_floor"]
+            floors.append(floor)
             smaller, harmonic, slack = min(weak, source), weak * source / (weak + source), 1 - 1e-12
             if weakness == "noisy":
                 assert floor == got["population_best_penalty"] == 0
@@ -180,26 +182,5 @@ def test_floor_over_the_grid(weakness):
             elif weakness != "opposed":
                 assert got["bias_inner_product"] >= -1e-12
                 assert smaller >= floor * slack >= harmonic * slack**2 >= smaller / 2 * slack**3
-    assert below_half >= 3 or weakness != "opposed"
-
-
-def test_no_penalty_and_no_time_goes_under_the_floor():
-    penalties, times = np.geomspace(1e-3, 1e3, 400), np.geomspace(1e-3, 10, 400)
-    for weakness in WEAKNESSES:
-        task = random_example(weakness)
-        floor = float(closed_forms(task)["population_ridge_floor"])
-        least = min(ridge_risk(task, penalties)), min(flow_risk(task, times))
-        assert min(least) >= floor * (1 - 1e-12)
-        if weakness != "noisy":
-            np.testing.assert_allclose(least, floor, rtol=2e-3)
-
-
-def test_floor_does_not_fall_with_concept_shift():
-    """And it is flat where the inner product exceeds the weak bias: the best penalty is then 0."""
-    for weakness in WEAKNESSES:
-        tasks = [written_task(4, 5, 0.8, shift, weakness=weakness) for shift in np.linspace(0, 0.95, 12)]
-        forms = [closed_forms(task) for task in tasks]
-        floors = np.array([got["population_ridge_floor"] for got in forms])
-        flat = np.array([got["bias_inner_product"] >= got["weak_bias"] for got in forms])
         assert np.all(np.diff(floors) >= -1e-12)
-        assert np.all(np.diff(floors)[flat[:-1] & flat[1:]] <= 1e-12)
+    assert below_half >= 3 or weakness != "opposed"

@@ -1,4 +1,4 @@
-"""Naive fine-tuning in the metric of accuracy: orthants, quadrature, a flow and optima by SciPy, and as promised."""
+"""Naive fine-tuning in the metric of accuracy: orthants, quadrature, a flow and optima by SciPy."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
-from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 
 SETTINGS = [(0.8, 0.7, 0.66), (0.65, 0.75, 0.55), (0.9, 0.6, 0.58), (0.6, 0.62, 0.9), (0.95, 0.55, 0.55)]
@@ -111,28 +110,7 @@ def test_agreement_is_within_what_accuracies_allow_and_reaches_it():
         np.testing.assert_allclose(zoo.agreement_range(one, other), (min(rates), max(rates)), atol=1e-12)
 
 
-def test_gradients_are_finite_differences():
-    assert_slopes(tuned, [(*setting, 0.4) for setting in SETTINGS], rtol=1e-5, atol=1e-7)
-    for form in (gain, lambda *setting: best(*setting).accuracy):
-        assert_slopes(form, SETTINGS, rtol=1e-5, atol=1e-7)
-
-
-def test_arrays_are_one_program_and_edges_are_finite():
-    grid = jnp.array(SETTINGS).T
-    np.testing.assert_allclose(tuned(*grid, 0.3), [tuned(*setting, 0.3) for setting in SETTINGS], rtol=1e-12)
+def test_a_teacher_that_agrees_everywhere_moves_nothing():
     same = (0.7, 0.7, 1.0)
     assert float(tuned(*same, 0.5)) == pytest.approx(0.7) and float(gain(*same)) == 0
     assert tuple(best(*same)) == (pytest.approx(0.7), 0.0)
-    for form in (lambda g: tuned(0.7, 0.7, g, 0.5), lambda g: gain(0.7, 0.7, g), lambda g: best(0.7, 0.7, g).accuracy):
-        assert jnp.isfinite(jax.grad(form)(1.0))
-
-
-test_bad_input = refusals(
-    (lambda: zoo.accuracy_of_cosine(1.5), r"cosine must be in \[-1, 1\], got 1.5"),
-    (lambda: zoo.cosine_of_accuracy(80), r"accuracy must be in \[0, 1\], got 80; a percentage is 100 times too"),
-    (lambda: zoo.agreement_range(0.5, -0.1), r"teacher_accuracy must be in \[0, 1\], got -0.1"),
-    (lambda: zoo.unrelated_agreement(1.1, 0.5), r"start_accuracy must be in \[0, 1\], got 1.1"),
-    (lambda: zoo.tuned_accuracy(0.8, 0.7, 0.66, 2.0), r"progress must be in \[0, 1\], got 2.0"),
-    (lambda: zoo.first_gain(0.8, 0.7, 66), r"agreement must be in \[0, 1\], got 66"),
-    (lambda: zoo.best_accuracy(0.8, 0.7, float("nan")), r"agreement must be in \[0, 1\], got nan"),
-)

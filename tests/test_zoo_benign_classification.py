@@ -1,16 +1,11 @@
-"""Benign overfitting in classification: identities and SciPy as oracle.
+"""Benign overfitting in classification: identities and SciPy as oracle."""
 
-Interpolators of drawn labels are rows of `sims/checks/zoo_benign_classification.py`, which the slow suite runs.
-"""
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal
 
-from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax.theory_zoo import benign_classification as benign
 from w2s_jax.theory_zoo.benign_classification import Bilevel, Exponents, Score
 
@@ -52,19 +47,6 @@ def test_error_is_a_probability_of_two_gaussians():
     assert benign.classification_error(Score(0.0, 1.0)) == 0.5
 
 
-def test_students():
-    plain = benign.interpolator_score(ENSEMBLE, 0.6)
-    np.testing.assert_allclose(benign.student_score(ENSEMBLE, 0.6), plain, rtol=1e-12)
-    perfect = benign.student_score(ENSEMBLE, 1.0, 0.5, 0.5)
-    np.testing.assert_allclose(perfect, benign.interpolator_score(ENSEMBLE), rtol=1e-12)
-    np.testing.assert_allclose(benign.interpolator_score(ENSEMBLE, 0.6).survival, 0.6 * perfect.survival, rtol=1e-12)
-    # a favoured overlap is repeated as faithfully as the truth: with many labels the student is its teacher
-    many = Bilevel(num_samples=20_000, dim=2_000_000, num_favoured=4, favoured_weight=0.5)
-    student = benign.student_score(many, 0.6, favoured_overlap=1.0)
-    np.testing.assert_allclose(benign.score_correlation(student), 0.6, rtol=2e-2)
-    assert benign.classification_error(benign.student_score(many, 0.6)) < 0.1  # its teacher has 0.295
-
-
 @pytest.mark.parametrize("exponents", [SURVIVES, DROWNED, PUPIL], ids=("survives", "drowned", "pupil"))
 def test_exponents_are_those_of_the_finite_forms(exponents):
     def log_ratio(base):
@@ -92,24 +74,3 @@ def test_a_student_without_error_of_a_teacher_by_chance():
     for off, sign in ((-0.01, 1), (0.01, -1)):
         at = benign.success_exponent(Exponents(1.0, 2.0, 0.4, 1.1 + off))
         assert np.sign(at) == sign
-
-
-test_bad_input = refusals(
-    (lambda: benign.implicit_penalty(Bilevel(10, 10, 2, 0.5)), r"num_samples must be in \[1, dim\), got 10 and 10"),
-    (lambda: benign.implicit_penalty(Bilevel(5, 10, 10, 0.5)), r"num_favoured must be in \[1, dim\), got 10 and"),
-    (lambda: benign.implicit_penalty(Bilevel(5, 10, 2, 1.0)), r"favoured_weight must be in \(0, 1\), got 1.0"),
-    (lambda: benign.interpolator_score(ENSEMBLE, 1.2), r"teacher_correlation must be in \[0, 1\], got 1.2"),
-    (lambda: benign.student_score(ENSEMBLE, 0.5, -0.1), r"favoured_overlap must be in \[0, 1\], got -0.1"),
-    (lambda: benign.success_exponent(Exponents(1.0, 0.9, 0.1, 0.2)), "0 <= favoured < samples < dim"),
-)
-
-
-def test_transformations():
-    weights = jnp.asarray(np.array([0.1, 0.3, 0.6]))
-
-    def error(weight):
-        return benign.classification_error(benign.student_score(ENSEMBLE._replace(favoured_weight=weight), 0.7, 0.2))
-
-    eager = jnp.stack([error(w) for w in weights])
-    np.testing.assert_allclose(jax.jit(jax.vmap(error))(weights), eager, rtol=1e-12)
-    assert_slopes(error, [0.3], rtol=1e-6)

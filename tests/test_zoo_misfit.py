@@ -1,16 +1,11 @@
-"""Gain and misfit: identities of projections, and SciPy as oracle.
+"""Gain and misfit: identities of projections, and SciPy as oracle."""
 
-Simulated fits are rows of `sims/checks/zoo_misfit.py`, which the slow suite runs.
-"""
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
 import w2s_jax
-from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory
 from w2s_jax.theory_zoo import misfit
 from w2s_jax.theory_zoo.misfit import LinearClass
@@ -133,29 +128,3 @@ def test_too_few_labels():
     assert jnp.isnan(misfit.projection_sample_risk(problem, K - 1))
     assert jnp.isinf(misfit.projection_sample_variance(problem, K + 3))
     assert misfit.projection_training_misfit(problem, K - 1) == 0
-
-
-test_bad_input = refusals(
-    (lambda: misfit.projection_sample_risk(example(), 0), "num_samples must be at least 1, got 0"),
-    (lambda: misfit.projection_sample_variance(example(), 9, -1.0), "noise_var must not be negative, got -1.0"),
-    (lambda: misfit.projection_breakeven(example(), -1.0), "noise_var must not be negative, got -1.0"),
-    (lambda: misfit.ball_projected_coef(example(), 0.0), "radius must be positive, got 0.0"),
-    (lambda: misfit.box_projected_coef(example(), -2.0), "bound must be positive, got -2.0"),
-    (lambda: misfit.projected_risk(example()._replace(strong_map=jnp.ones((7, 6)))), r"strong_map must .* got 7 x 6"),
-)
-
-
-def test_transformations():
-    """jit, vmap and gradients of the finite-sample risk."""
-
-    def risk_of(problem):
-        return misfit.projection_sample_risk(problem, N, NOISE_VAR)
-
-    problems = [example(), example(1)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems)
-    alone = [risk_of(problem) for problem in problems]
-    np.testing.assert_allclose(jax.jit(jax.vmap(risk_of))(stacked), alone, rtol=1e-10)
-    rng, problem = np.random.default_rng(4), problems[0]
-    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), problem)
-    direction = direction._replace(input_cov=direction.input_cov + direction.input_cov.T)
-    assert_slopes(lambda step: risk_of(jax.tree.map(lambda x, v: x + step * v, problem, direction)), [0.0], rtol=1e-5)

@@ -1,11 +1,7 @@
-"""Random features and early stopping: identities and SciPy as oracle.
-
-Simulated random subspaces are rows of `sims/checks/zoo_random_features.py`, which the slow suite runs.
-"""
+"""Random features and early stopping: identities and SciPy as oracle."""
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +9,6 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import beta
 
-from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax.theory_zoo import random_features as rf
 from w2s_jax.theory_zoo.random_features import TwoLevel
 
@@ -126,26 +121,3 @@ def test_equivalents_of_unequal_variances():
     given = jnp.asarray(TARGET), jnp.asarray(variances)
     np.testing.assert_allclose(rf.spectrum_teacher_risk(*given, M), expected, rtol=1e-9)
     np.testing.assert_allclose(rf.spectrum_flow_risk(*given, jnp.ones(D), M, 1e3), expected, rtol=1e-9)
-
-
-test_bad_input = refusals(
-    (lambda: mean_risk(D + 1, 1.0), r"width must be in \[0, 6\], got 7"),
-    (lambda: mean_risk(M, -1.0), "time must not be negative, got -1.0"),
-    (lambda: rf.student_floor(1.5), r"teacher_risk must be in \[0, 1\], got 1.5"),
-    (lambda: rf.spectrum_teacher_risk(jnp.ones(3), jnp.ones(3), 3), r"width must be in \(0, 3\), got 3"),
-    (lambda: rf.stopped_risk(STUDENT._replace(num_leading=21)), r"must be in \[1, dim\], got 21 and 12"),
-    (lambda: rf.stopped_risk(STUDENT._replace(trailing=2.0)), "0 <= trailing <= leading"),
-)
-
-
-def test_transformations():
-    """jit, vmap, and gradients through the roots."""
-    for form in (rf.best_stopping_time, rf.stopped_risk):
-
-        def of(trailing, form=form):
-            return form(STUDENT._replace(trailing=trailing))
-
-        np.testing.assert_allclose(jax.jit(jax.vmap(of))(jnp.array([0.1, 0.2])), [of(0.1), of(0.2)], rtol=1e-10)
-        assert_slopes(of, [0.1], rtol=1e-5)
-    given = jnp.asarray(TARGET), jnp.asarray(RATES)
-    assert_slopes(lambda width: rf.spectrum_teacher_risk(*given, width), [3.0], rtol=1e-6, step=1e-5)

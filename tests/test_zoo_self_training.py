@@ -1,4 +1,4 @@
-"""Self-training and chains: quadrature, minima by search, fits by scikit-learn, and functions as promised."""
+"""Self-training and chains: quadrature, minima by search, fits by scikit-learn."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,6 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tests.helpers import assert_mean_sharply
-from tests.test_theory_population import assert_slopes, refusals
 from tests.test_zoo_ridge_pair import integrals
 from w2s_jax import theory_zoo as zoo
 from w2s_jax.theory_zoo import SelfTraining
@@ -82,15 +81,6 @@ def test_projections_forget_signal_and_error_alike():
     np.testing.assert_allclose(path - 1, (path[0] - 1) * 0.5 ** np.arange(30), rtol=1e-9, atol=1e-12)
 
 
-def test_no_chain_beats_the_best_teacher():
-    draw = np.random.default_rng(0)
-    for signal, noise_var, ratio in draw.uniform(0.2, 2.0, (20, 3)):
-        least = zoo.ridge_pair_teacher_risk(signal, noise_var, ratio, noise_var * ratio / signal)
-        stages = draw.uniform(0.0, 2.0, (5, 3)) * [0.1, 1.0, 0.5]
-        stages[0] = noise_var, ratio, draw.uniform(0, 0.5)
-        assert (np.asarray(chain(signal, *jnp.array(stages).T)) > least - 1e-12).all()
-
-
 @pytest.mark.slow
 def test_fits_of_scikit_learn_have_these_risks():
     rng, d, count = np.random.default_rng(0), 40, 1000
@@ -106,26 +96,3 @@ def test_fits_of_scikit_learn_have_these_risks():
     noise_vars, sizes, penalties = jnp.array(stages).T
     for samples, value in zip(risks.T, chain(1.5, noise_vars, d / sizes, penalties), strict=True):
         assert_mean_sharply(samples, value)
-
-
-@pytest.mark.slow
-def test_arrays_are_one_program_and_gradients_are_finite_differences():
-    batch = SelfTraining(*(jnp.array(field, float) for field in zip(*SETTINGS)))
-    for form in (lambda s: risk(s, 3), limit, gain, best):
-        np.testing.assert_allclose(jax.vmap(form)(batch), [form(s) for s in SETTINGS], rtol=1e-10)
-    for form in (lambda s: risk(s, 2.5), limit, gain):
-        assert_slopes(lambda *fields, form=form: form(SelfTraining(*fields)), NOISY, rtol=1e-6, atol=1e-8)
-    for penalty in (0.0, 0.2):
-        assert all(jnp.isfinite(slope) for slope in jax.grad(lambda s: risk(s, 2))(NOISY._replace(penalty=penalty)))
-
-
-test_bad_input = refusals(
-    (lambda: zoo.chain_risks(0.0, *jnp.ones((3, 2))), "signal must be positive, got 0.0"),
-    (lambda: zoo.self_training_risk(SETTING, -1), "generation must not be negative, got -1"),
-    (lambda: zoo.self_training_limit(SETTING._replace(penalty=-0.1)), "penalty must not be negative, got -0.1"),
-    (lambda: zoo.self_training_first_gain(SETTING._replace(teacher_ratio=0)), "teacher_ratio must be positive"),
-    (
-        lambda: zoo.self_training_best_generation(SETTING._replace(pseudo_noise_var=float("nan"))),
-        "pseudo_noise_var must not be negative, got nan",
-    ),
-)

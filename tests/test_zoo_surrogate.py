@@ -1,7 +1,4 @@
-"""Surrogate to target: roots and minima by SciPy, and exact special cases.
-
-Simulated fits are rows of `sims/checks/zoo_surrogate.py`, which the slow suite runs.
-"""
+"""Surrogate to target: roots and minima by SciPy, and exact special cases."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
-from tests.test_theory_population import assert_slopes, refusals
 from w2s_jax import theory_zoo as zoo
 
 DIM, NUM = 24, 9
@@ -126,22 +122,3 @@ def test_a_weak_teacher_may_beat_true_labels():
     lam, target = power_laws(DIM)
     mask = zoo.best_surrogate_mask(lam, NUM)
     assert student(lam, target, mask, 4000, NUM, 0.01) < risk(lam, target, target, NUM, 0.01)
-
-
-def test_traced_sizes_are_one_program_and_differentiable():
-    sizes = jnp.array([3.0, 9.0, 23.0, 24.0, 40.0])
-    batch = jax.jit(jax.vmap(lambda n: zoo.surrogate_risk(LAM, 0.8 * TARGET, TARGET, n, 0.3)))(sizes)
-    np.testing.assert_allclose(batch, [risk(LAM, 0.8 * TARGET, TARGET, float(n), 0.3) for n in sizes], rtol=1e-12)
-
-    along = jnp.asarray(np.random.default_rng(5).normal(size=(2, DIM)))
-
-    def moved(step):
-        return risk(LAM * (1 + step * along[0]), 0.8 * TARGET + step * along[1], TARGET, 9 + step, step)
-
-    assert_slopes(moved, [0.0], rtol=1e-6, step=1e-5)
-
-
-test_bad_input = refusals(
-    (lambda: zoo.masked_student_risk(LAM, TARGET, LAM > 0, 9, np.nan, 1.0), "num_samples must be positive, got nan"),
-    (lambda: zoo.surrogate_risk(LAM, TARGET, TARGET, 5, -0.1), r"noise_var must not be negative, got -0\.1"),
-)

@@ -1,4 +1,4 @@
-"""Weak labels with some true ones: orthants by SciPy, a student by scikit-learn, and as promised."""
+"""Weak labels with some true ones: orthants by SciPy, a student by scikit-learn."""
 
 import itertools
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tests.test_theory_population import assert_slopes, refusals
 from tests.test_zoo_accuracy import share as agreement
 from w2s_jax import theory_zoo as zoo
 
@@ -45,20 +44,3 @@ def test_the_curve_runs_from_the_naive_student_to_the_ceiling():
         np.testing.assert_allclose(found.accuracy[jnp.array([0, -1])], [naive, ceiling], rtol=1e-9)
         np.testing.assert_allclose(found.agreement[0], seen, rtol=1e-6)
         assert (jnp.diff(found.accuracy) > 0).all() and (jnp.diff(found.agreement) < 0).all()
-    one = jax.vmap(lambda share: mixed(share, 0.9, 0.65, 0.8))(shares)
-    np.testing.assert_allclose(one, mixed(shares, 0.9, 0.65, 0.8), rtol=1e-12)
-
-
-def test_gradients_are_finite_differences():
-    for form in (lambda *a: mixed(*a).accuracy, lambda *a: mixed(*a).agreement):
-        assert_slopes(form, (0.3, 0.8, 0.65, 0.9), rtol=1e-5)
-
-
-test_bad_input = refusals(
-    (lambda: zoo.mixed_label_student(1.5, 0.8, 0.7), r"true_share must be in \[0, 1\], got 1.5"),
-    (lambda: zoo.mixed_label_student(0.5, 0.4, 0.4), r"ceiling_accuracy must be over 0.5, got 0.4"),
-    (lambda: zoo.mixed_label_student(0.5, 0.8, 0.7, 0.5), r"naive_agreement must be over 0.5, got 0.5"),
-    (lambda: zoo.mixed_label_student(0.5, 0.7, 0.8), r"between 1 - ceiling_accuracy = 0.3 and .* 0.7, got 0.8"),
-    (lambda: zoo.mixed_label_student(0.5, 80, 0.7), r"ceiling_accuracy must be in \[0, 1\], got 80; a percentage"),
-    (lambda: zoo.copied_errors(0.8, 1, 0.8), r"teacher_accuracy must be under 1, got 1"),
-)

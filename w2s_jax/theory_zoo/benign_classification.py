@@ -160,6 +160,7 @@ def interpolator_score(ensemble: Bilevel, label_correlation: Scalar = 1.0) -> Sc
     >>> round(float(score.survival), 4), round(float(score.contamination), 4)
     (0.6444, 0.2212)
     """
+    _check_shares(label_correlation=label_correlation)
     return student_score(ensemble, label_correlation)
 
 
@@ -196,10 +197,9 @@ def student_score(
     >>> bool(score.contamination > score.survival)  # the teacher's errors are learnt like the truth
     True
     """
-    shares = (teacher_correlation, favoured_overlap, other_overlap)
-    for name, value in zip(("teacher_correlation", "favoured_overlap", "other_overlap"), shares):
-        if is_concrete(value) and not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value}; it is a correlation or a share.")
+    _check_shares(
+        teacher_correlation=teacher_correlation, favoured_overlap=favoured_overlap, other_overlap=other_overlap
+    )
     favoured, other = bilevel_variances(ensemble)
     kappa = implicit_penalty(ensemble)
     n, d, s = (jnp.asarray(value, float) for value in ensemble[:3])
@@ -314,6 +314,12 @@ def weak_to_strong_exponent(teacher: Exponents, student: Exponents) -> Float[Arr
     0.6
     """
     return jnp.minimum(0.0, success_exponent(teacher)) + success_exponent(student)
+
+
+def _check_shares(**shares: Scalar) -> None:
+    for name, value in shares.items():
+        if is_concrete(value) and not 0 <= value <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {value}; it is a correlation or a share.")
 
 
 def _check_ensemble(ensemble: Bilevel) -> None:

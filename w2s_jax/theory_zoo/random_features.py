@@ -262,8 +262,9 @@ def stopped_pgr(student: TwoLevel) -> Float[Array, ""]:
     >>> round(float(stopped_pgr(TwoLevel(dim=20, num_leading=2, width=12, leading=1.0, trailing=0.01))), 4)
     0.5135
     """
+    stopped = stopped_risk(student)  # which checks the student
     weak = 1 - student.width / student.dim
-    return jnp.where(weak > 0, 1 - stopped_risk(student) / jnp.where(weak > 0, weak, 1.0), jnp.nan)
+    return jnp.where(weak > 0, 1 - stopped / jnp.where(weak > 0, weak, 1.0), jnp.nan)
 
 
 def student_floor(teacher_risk: Scalar) -> Float[Array, ""]:

@@ -70,7 +70,7 @@ def surrogate_shares(feature_var: Float[Array, "p"], num_samples: Scalar) -> Sur
     >>> [round(float(x), 4) for x in (shares[0], overlap)]
     [0.25, 0.25]
     """
-    _check(num_samples, 0.0)
+    _check(num_samples=num_samples)
     dim = feature_var.shape[0]
     under = num_samples < dim
     n = jnp.where(under, num_samples, dim / 2)  # a root must exist, on either side of the last line
@@ -124,7 +124,7 @@ def surrogate_risk(
     >>> round(float(surrogate_risk(lam, target.at[2].set(0.0), target, 10, 1.0)), 4)  # 1 + 3/6
     1.5
     """
-    _check(num_samples, noise_var)
+    _check(num_samples=num_samples, noise_var=noise_var)
     _, weight, noise = _factors(feature_var, num_samples)
     return _quadratic(feature_var, weight, surrogate, target, num_samples) + _times(noise_var, noise)
 
@@ -156,7 +156,7 @@ def best_surrogate(feature_var: Float[Array, "p"], target: Float[Array, "p"], nu
     >>> [round(float(x), 3) for x in best[:2]]  # amplified and shrunk
     [1.129, 0.57]
     """
-    _check(num_samples, 0.0)
+    _check(num_samples=num_samples)
     shares, weight, _ = _factors(feature_var, num_samples)
     return target * shares / weight
 
@@ -185,7 +185,7 @@ def best_surrogate_mask(feature_var: Float[Array, "p"], num_samples: Scalar) -> 
     >>> best_surrogate_mask(jnp.array([20.0, 20.0, 0.1, 0.1]), 2).tolist()
     [True, True, False, False]
     """
-    _check(num_samples, 0.0)
+    _check(num_samples=num_samples)
     shares, overlap = surrogate_shares(feature_var, num_samples)
     return (num_samples >= shares.shape[0]) | ((1 - shares) ** 2 < 1 - overlap)
 
@@ -221,7 +221,7 @@ def masked_teacher_risk(
     >>> round(float(masked_teacher_risk(jnp.ones(3), jnp.ones(3), jnp.array([True, True, False]), 13, 1.0)), 4)
     1.4
     """
-    _check(num_labels, label_noise_var)
+    _check(num_labels=num_labels, label_noise_var=label_noise_var)
     hidden, variance = _teacher(feature_var, target, mask, num_labels, label_noise_var)
     return hidden + _times(variance, jnp.sum(mask))
 
@@ -262,8 +262,7 @@ def masked_student_risk(
     >>> round(float(masked_student_risk(jnp.ones(3), jnp.ones(3), jnp.array([True, True, False]), 13, 9, 1.0)), 4)
     1.4
     """
-    _check(num_labels, label_noise_var)
-    _check(num_pseudo_labels, 0.0)
+    _check(num_labels=num_labels, num_pseudo_labels=num_pseudo_labels, label_noise_var=label_noise_var)
     _, weight, _ = _factors(feature_var, num_pseudo_labels)
     _, variance = _teacher(feature_var, target, mask, num_labels, label_noise_var)
     mean = jnp.where(mask, target, 0.0)
@@ -301,8 +300,9 @@ def _times(part, factor) -> Float[Array, ""]:
     return jnp.where(finite, part * jnp.where(finite, factor, 1.0), jnp.where(part > 0, jnp.inf, 0.0))
 
 
-def _check(count, noise_var) -> None:
-    if is_concrete(count) and not count > 0:
-        raise ValueError(f"num_samples must be positive, got {count}; give the number of labelled examples.")
-    if is_concrete(noise_var) and not noise_var >= 0:
-        raise ValueError(f"noise_var must not be negative, got {noise_var}; 0 is clean labels.")
+def _check(**values: Scalar) -> None:
+    for name, value in values.items():
+        if is_concrete(value) and name.startswith("num_") and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}; give the number of labelled examples.")
+        if is_concrete(value) and not value >= 0:
+            raise ValueError(f"{name} must not be negative, got {value}; 0 is clean labels.")
