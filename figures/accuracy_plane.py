@@ -15,6 +15,7 @@ from w2s_jax import theory_zoo
 
 SHADES = {"gains nothing": "#F2F2F2", "gains over its start": "#CFE3F2", "passes its teacher too": "#8FBBDD"}
 """Regions of the plane by what the best student does."""
+NOTE = "white: cannot occur; dots: cells that are simulated; bars: 95% interval; coloured lines: theory"
 
 
 def accuracy_plane(results: Results) -> Figure:
@@ -27,13 +28,13 @@ def accuracy_plane(results: Results) -> Figure:
         data = study.sel(start_accuracy=start)
         handles |= _regions(axes[0, column], float(start), data)
         handles |= _gains(axes[1, column], data, float(start), results.num_replicates)
-        style.title(axes[0, column], column, f"start {start:g}")
-        style.title(axes[1, column], len(starts) + column, f"start {start:g}, gain of the best student")
+        style.title(axes[0, column], column, f"start of accuracy {start:g}")
+        style.title(axes[1, column], len(starts) + column, f"start of accuracy {start:g}: gain of the best student")
         axes[0, column].set_xlabel("accuracy of the teacher")
         axes[1, column].set_xlabel("agreement of start and teacher")
     axes[0, 0].set_ylabel("agreement of start and teacher")
     axes[1, 0].set_ylabel("best accuracy less that of the start")
-    style.legend_below(figure, style.theory_last(handles), 3, "dots: cells that are simulated; bars: 95% interval")
+    style.legend_below(figure, style.theory_last(handles), 3, NOTE)
     return figure
 
 

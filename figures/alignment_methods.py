@@ -6,6 +6,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 
 from figures import style
 from figures.alignment import ORDER, at_temperature_one, label_of, task_of
@@ -17,10 +19,12 @@ CAPABILITY = 0.4
 """The teacher's capability, as in the tables of docs/alignment.md; a store without it gives its nearest."""
 NEAR = 0.06
 """Methods whose means of both scores are this near have one label."""
-LEFT = 0.66
-"""Style up to which a name is written inside the panel."""
-LINE = 0.06
-"""Height of a line of a label, in heights of a panel."""
+ASIDE = 0.1
+"""A name is written inside the panel if its mark has this much less style than the target."""
+COLORS = {label_of(method): style.look(method).color for method in ("weak", *ORDER, *MORE)}
+"""A method's colour by its name."""
+LINE, LETTER = 0.05, 0.022
+"""Height of a line of a label and width of a letter, in heights and widths of a panel."""
 
 
 class Group(NamedTuple):
@@ -52,7 +56,7 @@ def alignment_methods(*stores: Results) -> Figure:
         lines |= "compute_style" in cut
         marks = _students(panel, cut) | {"weak teacher": _teacher(panel, cut)}
         panel.set(xlim=(0, 1.03), ylim=(min(0.2, *(y for _, y in marks.values())) - 0.03, 1.04))
-        _name(panel, groups(marks))
+        _name(panel, groups(marks), cut["target_style"].item())
         style.title(panel, index, f"{task_of(results)}: {_kept(cut)}")
         panel.set_xlabel("rate of female subjects" if task_of(results) == "bias" else "style score")
         panel.set_ylabel("content score")
@@ -63,7 +67,7 @@ def alignment_methods(*stores: Results) -> Figure:
         f"held-out questions, weak capability {' and '.join(sorted(levels))}, longest prompt, temperature 1",
         f"crosses: 95% intervals over {seeds} seeds; dotted: style of the target concept{absent(stores)}",
     ]
-    parts += ["lines: to what a method reaches at equal compute"] * lines
+    parts += ["coloured lines: to what a method reaches at equal compute"] * lines
     figure.supxlabel(
         "\n".join(parts) if columns > 1 else "\n".join(parts).replace("; ", "\n").replace(", longest", "\nlongest"),
         fontsize=6.5,
@@ -107,28 +111,52 @@ def _teacher(panel: Axes, cut: xr.Dataset) -> tuple[float, float]:
     return x, y
 
 
-def _name(panel: Axes, found: list[Group]) -> None:
-    """Names in two columns, inside on the left and beside the panel on the right, with lines that lead to the marks."""
+def _name(panel: Axes, found: list[Group], target: float) -> None:
+    """Every name in its method's colour, with a line to the mark; inside the panel where style is lacking."""
     low, high = panel.get_ylim()
-    for x, top, chosen in (
-        (0.03, 0.8, [group for group in found if group.x < LEFT]),
-        (1.04, 1.0, [group for group in found if group.x >= LEFT]),
-    ):
-        heights = [min((group.y - low) / (high - low), top) for group in chosen]
-        places = style.apart(heights, [LINE * len(group.names) + 0.004 for group in chosen])
-        for group, place in zip(chosen, places):
-            panel.annotate(
-                "\n".join(group.names),
-                (group.x, group.y),
-                (x, place),
-                textcoords=panel.transAxes,
-                fontsize=5.8,
-                linespacing=1.05,
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
-                zorder=1,
-                annotation_clip=False,
-            )
+    on_panel = [group._replace(x=group.x / panel.get_xlim()[1], y=(group.y - low) / (high - low)) for group in found]
+    border = (target - ASIDE) / panel.get_xlim()[1]
+    inside = _inside([group for group in on_panel if group.x < border], border)
+    within = [group for group, *_ in inside]
+    beside = [group for group in on_panel if group not in within]
+    heights = [LINE * len(group.names) + 0.02 for group in beside]
+    for group, place in zip(beside, style.apart([group.y for group in beside], heights)):
+        _write(panel, group, 1.04, place, (1.03, place))
+    for group, box, end in inside:
+        _write(panel, group, box.x0, (box.y0 + box.y1) / 2, end)
+
+
+def _inside(found: list[Group], border: float) -> list[tuple[Group, Bbox, tuple[float, float]]]:
+    """Where names go, left of their mark or under it, and the ends of their lines, as far as none touches another."""
+    taken = [Bbox.from_extents(group.x - 0.08, group.y - 0.03, group.x + 0.08, group.y + 0.03) for group in found]
+    marks, placed = len(taken), []
+    for group in sorted(found, key=lambda group: -group.x):
+        width, height = LETTER * max(map(len, group.names)), LINE * len(group.names)
+        several = len(group.names) > 1
+        left, top = max(min(group.x - width / 2, border - width), 0.02), group.y - 0.04 * (1 + several)
+        # the line to several names ends over their first letter, out of the way of other names
+        foot = left + 0.02 if several else group.x
+        aside = group.x - 0.085 - width
+        choices = [(aside, group.y - height / 2, (group.x - 0.07, group.y))] if aside > 0 else []
+        choices += [(left, y - height, (foot, y)) for y in np.arange(top, height, -0.01)]
+        for x, y, end in choices:
+            box, line = Bbox.from_bounds(x, y, width, height), Path([(group.x, group.y), end])
+            if not any(box.overlaps(other) for other in taken) and not any(map(line.intersects_bbox, taken[marks:])):
+                taken += [box, line.get_extents()]
+                placed.append((group, box, end))
+                break
+    return placed
+
+
+def _write(panel: Axes, group: Group, x: float, y: float, end: tuple[float, float]) -> None:
+    """The names of a group, a line each, and a line from its mark to this end; all in shares of the panel."""
+    line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+    how = {"xycoords": panel.transAxes, "annotation_clip": False, "zorder": 1}
+    panel.annotate("", (group.x, group.y), end, textcoords=panel.transAxes, arrowprops=line, **how)
+    middle = (len(group.names) - 1) / 2
+    for row, name in enumerate(group.names):
+        words = {"color": COLORS[name], "fontsize": 5.8, "va": "center"}
+        panel.text(x, y + LINE * (middle - row), name, transform=panel.transAxes, **words)
 
 
 def _kept(cut: xr.Dataset) -> str:

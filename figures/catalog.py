@@ -84,7 +84,7 @@ FIGURES: dict[str, Entry] = {
     "naive_ft_trap": Entry(
         _drawn_by("trap.naive_ft_trap"),
         "risk_sweep",
-        "No penalty takes naive fine-tuning under its floor, between the biases of teacher and source.",
+        "No penalty takes naive fine-tuning under its floor, on its way from its teacher's bias to the source's.",
     ),
     "phase_diagram": Entry(
         _drawn_by("phase.phase_diagram"),
@@ -109,7 +109,7 @@ FIGURES: dict[str, Entry] = {
     "overconfidence": Entry(
         _drawn_by("posterior.overconfidence"),
         "posterior_sweep",
-        "With a good source a short prompt first does harm; the balanced noise variance avoids it at the same rate.",
+        "With a good source a short prompt first does harm; the balanced noise variance does less, at the same rate.",
     ),
     "hull_statistical_dimension": Entry(
         _drawn_by("oracles.hull_statistical_dimension"),

@@ -21,8 +21,9 @@ from w2s_jax.statistics import confidence_interval, group_means, sem, summarize
 SCORES = ("content", "style")
 FATES = {"right": "0.35", "copied": "#D55E00", "other": "0.85"}
 """What may become of a question that the teacher has wrong, and its colour."""
-LEVELS = ("source", "naive_ft", "ceiling")
-"""Methods that read no example in a context, drawn as lines beside those that do."""
+LEVELS = {"source": 0.8, "naive_ft": 2.0, "ceiling": 0.8}
+"""Methods that read no example in a context, drawn as lines beside those that do, and the width of the line: naive
+fine-tuning is seen under the ceiling where the two coincide."""
 PUBLISHED = "GPT-4o-mini"
 """The strong model of the paper whose scores are shown."""
 
@@ -139,12 +140,13 @@ def language_icl(results: Results) -> Figure:
                     color=color,
                     linestyle=how.line,
                     marker="" if level else how.marker,
-                    lw=0.8 + (not level),
+                    lw=LEVELS.get(method, 1.8),
                 )
                 if not level:
                     style.band(panel, numbers, mean, error, count, color)
         panel.set_ylim(-0.03, 1.03)
         style.title(panel, 2 * row + column, f"{SCORES[column]}, {voices[row]}")
+        panel.set_ylabel(f"{SCORES[column]} score")
         style.mark_values(panel, numbers)
     for panel in axes[-1]:
         panel.set_xlabel("weak examples in the context")

@@ -39,9 +39,8 @@ def icl_vs_bayes(results: Results) -> Figure:
         own = data["kl_to_bayes"].sel(law="in_distribution").mean("seed").values
         claim = f"in distribution: mean {own.mean():.3f},{between}worst {own.max():.3f}"
         style.title(top, column, f"concept shift {shift:g}\n{claim}")
-        for i, (level, color) in enumerate(zip(levels, style.ordered_colors(len(levels) + 1))):
-            how = style.Look(f"{level:.0%}", color, "-", style.MARKERS[i % len(style.MARKERS)])
-            line(bottom, lengths, data["coverage"].sel(level=level), how)
+        for level in levels:
+            line(bottom, lengths, data["coverage"].sel(level=level), LAWS["in_distribution"])
             bottom.axhline(level, linestyle=style.DOTTED, **style.THEORY)
         style.title(bottom, len(shifts) + column, "coverage in distribution")
         bottom.set_xlabel("context length (examples)")

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from figures import curves, style
 from figures.data import Results
-from figures.rare import carried, hollow
+from figures.rare import carried, hollow, note
 from w2s_jax import theory
 from w2s_jax.theory.posterior import Prompts
 
@@ -73,8 +73,9 @@ def overconfidence(results: Results) -> Figure:
         axes[row, 0].set_ylim(mean.sel(num_icl=mean["num_icl"].min()).min().item() / 20, mean.max().item() * 1.6)
     heading = (
         f"weak accuracy {cut['weak_accuracy']:g}, concept shift {cut['concept_shift']:g}, "
-        f"noise variance {results.config['noise_var']:g}"
+        f"noise variance {results.config['noise_var']:g}\nbands: 95% interval"
     )
+    heading += note(axes, "prompts")
     style.legend_below(figure, handles, 2 if len(results.weaknesses) > 2 else 1, heading)
     return figure
 
@@ -103,8 +104,10 @@ def _exponent(results: Results, num_concepts: int) -> Figure:
     axes[0, 0].set_ylabel("shared prompt\n" + r"$\sqrt{m}\;E\,\|w - e_*\|^2$")
     axes[1, 0].set_ylabel("fresh prompts\n" + r"$m\;\|E\,w - e_*\|^2$")
     heading = f"K = {num_concepts}, weak accuracy {accuracy:g}, noise variance {results.config['noise_var']:g}"
+    heading += "; bars: 95% interval"
     if any("fit" in text.get_text() for panel in axes.ravel() for text in panel.texts):
         heading += f"\nfit: slopes over the concept shifts, where $\\kappa m$ is {FITTED[0]:g} to {FITTED[1]:g}"
+    heading += note(axes, "prompts")
     style.legend_below(figure, handles, 3 if len(results.weaknesses) > 2 else 2, heading)
     return figure
 

@@ -48,6 +48,9 @@ def theory_and_runs() -> Figure:
     prompts = _prompts(axes[1, 1], read("llama_prompts"))
     axes[0, 1].legend(handles.values(), handles, loc="lower right")
     axes[1, 1].legend(prompts.values(), prompts, loc="lower right")
+    figure.supxlabel(
+        "bars: 95% interval, over seeds in a and b, over 200 questions in d; c: means of 2 seeds", fontsize=6.5
+    )
     return figure
 
 
@@ -100,7 +103,7 @@ def _true_labels(panel: Axes, runs: list[dict[str, str]]) -> dict[str, Artist]:
         ceiling, teacher = (np.mean([float(row[name]) for row in rows]) for name in ("ceiling", "teacher"))
         predicted = mixed_label_student(shares, float(ceiling), float(teacher)).accuracy
         panel.plot(shares, predicted, color=color, linewidth=0.8)
-    panel.set(xlabel="share of true labels", ylabel="accuracy of gpt2-xl taught by gpt2")
+    panel.set(xlabel="share f of true labels", ylabel="accuracy of gpt2-xl taught by gpt2")
     style.title(panel, 1, "true labels among the weak ones (lines: theory)")
     return handles
 
@@ -118,7 +121,7 @@ def _copied(panel: Axes, rows: list[dict[str, str]]) -> dict[str, Artist]:
         teacher, seen = teacher_rates(*map(float, (accuracy[0], wrong[0], right[0])))
         student = mixed_label_student(shares, float(accuracy[-1]), float(accuracy[0]), seen)
         panel.plot(shares, copied_errors(student.accuracy, teacher, student.agreement), color=color, linewidth=0.8)
-    panel.set(xlabel="share of true labels", ylabel="share of the teacher's errors repeated", ylim=(0, 1))
+    panel.set(xlabel="share f of true labels", ylabel="share of the teacher's errors repeated", ylim=(0, 1))
     style.title(panel, 2, "copied errors (lines: theory from f = 0 and accuracy at f = 1)")
     return {}
 

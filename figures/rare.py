@@ -27,6 +27,18 @@ def carried(data: xr.Dataset, name: str) -> Carried:
     return Carried(few, data[f"{name}_high"].transpose(*mean.dims).values)
 
 
+def note(axes: np.ndarray, replicates: str) -> str:
+    """What the hollow marks of these panels mean, as lines of a heading; nothing where no frame shows one."""
+    for panel in axes.ravel():
+        hollow_ones = [line.get_ydata() for line in panel.lines if line.get_markerfacecolor() == "white"]
+        if any((np.asarray(y, float) > panel.get_ylim()[0]).any() for y in hollow_ones):
+            return (
+                f"\nopen: carried by fewer than {ENOUGH} {replicates}, bar to a bound of 95%;"
+                "\na mean of 0 stands at its bound"
+            )
+    return ""
+
+
 def hollow(axes: Axes, x: np.ndarray, mean: np.ndarray, held: Carried, color: str, marker: str) -> None:
     """Marks the means that are carried by few, with a bar up to their bound, or an arrow where there is none.
 

@@ -48,6 +48,7 @@ LABELS = {
 }
 GAP = 1.6
 """Closed forms of least squares are left out up to this factor from n = d, on both sides."""
+GAPS = "gaps: least squares diverges at n = d"
 WORDS = {
     "weak_accuracy": "a = {:g}",
     "concept_shift": "concept shift {:g}",
@@ -113,6 +114,8 @@ def _front(results: Results, axis: str, label: str) -> Figure:
     panels[0].set_ylabel(style.RISK)
     _name_beside(panels[-1], shown.sel(weakness=teachers[-1]), axis)
     lines = "; lines: closed forms" if exact else ""
+    if exact and axis == "sample_size":
+        lines += f"; {GAPS}"
     figure.supxlabel(f"marks: simulated means, 95% intervals{lines}\n{_heading(results, cut, ', ')}", fontsize=6.5)
     return figure
 
@@ -209,7 +212,8 @@ def _small_multiples(results: Results, axis: str, label: str) -> Figure:
             panel.set_ylabel(style.RISK)
     for panel in panels[len(results.weaknesses) :]:
         panel.set_axis_off()
-    style.legend_in(panels[len(results.weaknesses)], handles, title=_heading(results, cut))
+    heading = _heading(results, cut) + f"\n{GAPS}" * (axis == "sample_size")
+    style.legend_in(panels[len(results.weaknesses)], handles, title=heading)
     return figure
 
 

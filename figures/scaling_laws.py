@@ -142,7 +142,7 @@ def _exponents(axes: Axes) -> dict[str, Artist]:
             color = style.look(LEARNERS[name]).color
             axes.plot(penalties, values, color=color, linestyle=curve.line)
         wins = np.asarray(found["student"]) > np.asarray(found["teacher"]) + 1e-9
-        axes.fill_between(
+        handles["student ahead of its teacher"] = axes.fill_between(
             penalties, found["teacher"], found["student"], where=wins, color="0.5", alpha=0.18, linewidth=0
         )
         (handles[f"exponents, {curve.label}"],) = axes.plot([], [], color="0.3", linestyle=curve.line)
@@ -152,7 +152,7 @@ def _exponents(axes: Axes) -> dict[str, Artist]:
         axes.text(place, 0.99, f" {letter}", transform=axes.get_xaxis_transform(), fontweight="bold", va="top")
     axes.set_xlim(penalties[0], penalties[-1])
     axes.set_ylim(0, 0.8)
-    axes.set_xlabel(r"teacher's penalty $n^{-l}$: exponent l")
+    axes.set_xlabel(r"teacher's penalty $n^{-l}$: exponent $l$")
     axes.set_ylabel("exponent of the risk")
     style.title(axes, 2, "teacher, and its best student")
     return handles

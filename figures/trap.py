@@ -58,7 +58,7 @@ def naive_ft_trap(results: Results) -> Figure:
     config = results.config
     heading = (
         f"weak accuracy {cut['weak_accuracy']:g}, concept shift {cut['concept_shift']:g}, "
-        f"d = {config['dim']}, K = {config['num_concepts']}, noise variance {config['noise_var']:g}"
+        f"d = {config['dim']}, K = {config['num_concepts']}, noise variance {config['noise_var']:g}; bars: 95% interval"
     )
     style.legend_below(figure, handles, 4 if columns > 1 else 2, heading)
     return figure

@@ -29,7 +29,7 @@ def theory_zoo() -> Figure:
     for index, (title, draw) in enumerate(panels.items()):
         draw(axes.flat[index])
         style.title(axes.flat[index], index, title)
-        axes.flat[index].legend(fontsize=6)
+        axes.flat[index].legend(fontsize=6, handlelength=2)
     return figure
 
 
@@ -119,7 +119,9 @@ def _misfit(panel: Axes) -> None:
         panel.plot(numbers, gain, color=color, label=f"misfit {miss}")
         panel.axhline(float(zoo.projection_misfit(problem)), color=color, linewidth=0.7, linestyle=style.DOTTED)
     panel.axhline(0, color="0.8", linewidth=0.6)
-    panel.set(xscale="log", xlabel="labels of the teacher", ylabel="gain over the teacher", ylim=(-0.6, 1.1))
+    panel.set(
+        xscale="log", xlabel="labels of the teacher", ylabel="gain over the teacher (dotted: misfit)", ylim=(-0.6, 1.1)
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

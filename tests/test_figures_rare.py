@@ -36,6 +36,15 @@ def test_hollow_marks_have_a_bar_to_their_bound_or_an_arrow(scale):
     assert open_ended[1], "no arrow"
 
 
+def test_hollow_marks_are_explained_where_a_frame_shows_one():
+    _, axes = style.new_figure(3, 3)
+    assert rare.note(axes, "prompts") == ""
+    rare.hollow(axes[0, 0], np.ones(1), np.ones(1), rare.Carried(np.array([True]), np.array([4.0])), "red", "o")
+    assert "fewer than 30 prompts" in rare.note(axes, "prompts")
+    axes[0, 0].set_ylim(5, 6)
+    assert rare.note(axes, "prompts") == ""
+
+
 def test_nothing_is_certain_of_means_that_few_carry():
     names, axes = ["naive_ft", "icl_refine_fresh"], ("weak_accuracy", "concept_shift")
     lead = ("method", *axes)
