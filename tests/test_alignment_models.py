@@ -98,22 +98,6 @@ def test_a_place_is_marked_by_its_number_in_the_example_and_the_examples_own(mod
         assert np.abs(language(twin) - found).max() > 1e-2
 
 
-def test_pieces_through_a_cache_that_they_fill_are_one_forward(model, documents, full):
-    ids = documents.reshape(3, -1)[:, :30]
-
-    @compiled
-    def in_pieces(ids):
-        cache, logits = init_cache(model.config, (3,), 30), []
-        for piece in jnp.split(ids, [10, 23], axis=1):  # between two examples, and within one
-            found, cache = model(piece, cache)
-            logits.append(found)
-        return jax.nn.log_softmax(jnp.concatenate(logits, axis=1)), cache.length
-
-    found, length = in_pieces(ids)
-    assert length == 30
-    np.testing.assert_allclose(found, full(ids), rtol=1e-10)
-
-
 def test_a_cache_has_the_room_that_it_is_given_and_examples_fill_a_model(model):
     config = model.config
     shape = (config.num_layers, 5, 12, config.num_heads, config.head_dim)
