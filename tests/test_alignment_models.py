@@ -334,10 +334,15 @@ def test_an_answerer_of_the_grammar_scores_what_its_claims_and_its_ways_are_wort
 
 def test_divergence_from_bayes_is_zero_for_bayes_and_no_one_else(world):
     """Of the prior's law, and of one that gives half of its own to a wrong claim."""
-    prior = source_prior(world, 0.85)
-    exact = concept_posterior(world, prior, jnp.array([0, 0, 1]), jnp.ones(3, bool))
-    law, other = np.asarray(exact) @ world.variant_law, np.asarray(prior) @ world.variant_law
-    found = bayes_divergence(world, jnp.tile(exact, (3, 1)), jnp.log(jnp.array([law, other, law / 2])))
+
+    @compiled
+    def program():
+        prior = source_prior(world, 0.85)
+        exact = concept_posterior(world, prior, jnp.array([0, 0, 1]), jnp.ones(3, bool))
+        law, other = exact @ jnp.asarray(world.variant_law), prior @ jnp.asarray(world.variant_law)
+        return law, other, bayes_divergence(world, jnp.tile(exact, (3, 1)), jnp.log(jnp.stack([law, other, law / 2])))
+
+    law, other, found = map(np.asarray, program())
     expected = np.array([0, (law * np.log(law / other)).sum(), np.log(2)])
     assert expected[1] > 0.01
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
