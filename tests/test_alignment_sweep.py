@@ -28,7 +28,6 @@ from sims.alignment.teachers import label_laws, teach
 from sims.engine.checked import InputError, from_json, identity
 from sims.engine.claims import Claim
 from sims.engine.store import Store
-from sims.training.lanes import lanes, spread
 from tests.conftest import ROOT
 from tests.helpers import assert_field_refused, files, of
 from tests.test_alignment_models import Bayesian, Grammarian, grammar_law, make_model
@@ -559,6 +558,7 @@ def test_fine_tuning_is_cross_entropy_or_reverse_kl_for_the_given_steps(model, q
 # --- several networks at once ---------------------------------------------------------------------------------------
 
 SPREAD = """
+from unittest import mock
 import jax, numpy as np
 from sims.engine import runtime
 from sims.training.lanes import lanes, spread
@@ -575,40 +575,26 @@ def one(lane):
 assert [lanes(count).mesh.size for count in (1, 2, 3, 4)] == [1, 2, 1, 2]
 keys, found = jax.random.split(jax.random.key(0), 4), []
 weights = np.random.default_rng(0).standard_normal((4, 4, 4))
-for limit in (1, 2):
+for limit, backend in ((1, "cpu"), (2, "cpu"), (2, "gpu")):  # one after another on each device, and at once
     runtime.configure(limit, compilation_cache=False)
     over = lanes(4)
     assert over.mesh.size == limit
-    found.append(np.asarray(jax.jit(spread(one, over))(jax.device_put((keys, weights), over))))
+    with mock.patch.object(jax, "default_backend", lambda: backend):
+        found.append(np.asarray(jax.jit(spread(one, over))(jax.device_put((keys, weights), over))))
 alone = np.stack([jax.jit(one)((key, weight)) for key, weight in zip(keys, weights)])
-np.testing.assert_array_equal(*found)
-np.testing.assert_allclose(found[0], alone, rtol=1e-5, atol=1e-6)
+np.testing.assert_array_equal(found[0], found[1])
+for each in found:
+    np.testing.assert_allclose(each, alone, rtol=1e-5, atol=1e-6)
 """
 
 
 @pytest.mark.slow
-def test_networks_are_the_same_on_one_device_and_on_two():
+def test_networks_are_the_same_one_by_one_on_two_devices_and_side_by_side():
     done = subprocess.run(
         [sys.executable, "-c", SPREAD], cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True,
         text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def test_networks_side_by_side_are_those_one_by_one(monkeypatch):
-    def one(lane):
-        key, weight = lane
-        return {"sum": (weight * jax.random.normal(key, weight.shape)).sum(), "weight": jnp.tanh(weight)}
-
-    keys = jax.random.split(jax.random.key(0), 3)
-    weights = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4)))
-    alone = stack([one(lane) for lane in zip(keys, weights)])
-    over = lanes(3)
-    for backend in ("cpu", "gpu"):  # one after another, and at once
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        found = jax.jit(spread(one, over))(jax.device_put((keys, weights), over))
-        for name in alone:
-            np.testing.assert_allclose(found[name], alone[name], rtol=1e-12)
 
 
 # --- the whole sweep ------------------------------------------------------------------------------------------------
