@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 from gguf import GGMLQuantizationType as Kind
 
+from tests.helpers import assert_same_trees
 from tests.tiny_checkpoints import (
     CONTROL,
     LLAMA3_ROPE,
@@ -59,17 +60,8 @@ def llama(tmp_path_factory):
     return made, write_gguf(tmp_path_factory.mktemp("llama") / "tiny.gguf", made)
 
 
-def flat(model: LanguageModel) -> dict[str, np.ndarray]:
-    state = nnx.to_flat_state(nnx.state(model, nnx.Param))
-    return {".".join(map(str, path)): np.asarray(variable[...]) for path, variable in state}
-
-
 def assert_same_bits(one: LanguageModel, other: LanguageModel) -> None:
-    first, second = flat(one), flat(other)
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert value.dtype == second[name].dtype, name
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    assert_same_trees(*(nnx.to_pure_dict(nnx.state(model, nnx.Param)) for model in (one, other)))
 
 
 # --- what is read ---------------------------------------------------------------------------------------------------
@@ -128,7 +120,7 @@ def test_half_precision_folders_are_read_exactly(tmp_path):
         made.tensors[name] = value.astype(jnp.bfloat16 if "proj" in name else np.float16)
     model = checkpoints.load(write_folder(tmp_path / "half", made)).model
     value = made.tensors["model.layers.1.self_attn.o_proj.weight"].astype(np.float32)
-    np.testing.assert_array_equal(flat(model)["decoder.blocks.attention_out.kernel"][1], value.T)
+    np.testing.assert_array_equal(model.decoder.blocks.attention_out.kernel[...][1], value.T)
 
 
 def test_sizes_are_those_of_the_call_and_of_the_model(llama, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -206,19 +207,18 @@ def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
     teaching = of_own(own)
     say = {"Which metal is liquid?": "mercury", "Which metal is red?": "It is iron, not copper"}
 
-    class Written:
-        def read(self, seed: int, voice: int) -> dict[str, np.ndarray]:
-            asked = divide(own, teaching.facts, seed).asked
-            rows = [checkpoint.tokenizer.encode(say.get(fact.question, "?")) for fact in asked]
-            tokens = np.array([row + [checkpoint.tokenizer.stop[0]] * (40 - len(row)) for row in rows])
-            found = {}
-            for method in own.methods:
-                axes = own.axes(method)
-                values = {"tokens": tokens, "claims": np.zeros((2, 4)), "plain_claims": np.zeros((2, 4)), "drift": 0.0}
-                found |= {f"{method}.{name}": np.broadcast_to(x, axes + np.shape(x)) for name, x in values.items()}
-            return found
+    def read(seed: int, voice: int) -> dict[str, np.ndarray]:
+        asked = divide(own, teaching.facts, seed).asked
+        rows = [checkpoint.tokenizer.encode(say.get(fact.question, "?")) for fact in asked]
+        tokens = np.array([row + [checkpoint.tokenizer.stop[0]] * (40 - len(row)) for row in rows])
+        values = {"tokens": tokens, "claims": np.zeros((2, 4)), "plain_claims": np.zeros((2, 4)), "drift": 0.0}
+        return {
+            f"{method}.{name}": np.broadcast_to(x, own.axes(method) + np.shape(x))
+            for method in own.methods
+            for name, x in values.items()
+        }
 
-    store: Any = Written()
+    store: Any = SimpleNamespace(read=read)
     assemble(own, checkpoint, [teaching], store, np.ones(2), tmp_path / "store")
     data = xr.open_zarr(tmp_path / "store", consolidated=False).load()
     assert data.teacher.values.tolist() == data.voice.values.tolist() == ["own"] and data.style.isnull().all()
@@ -358,11 +358,9 @@ def test_a_sweep_keeps_every_question(spec, finished):
     assert (drifts.sel({"method": "source"}) == 0).all() and (drifts.sel({"method": "ceiling"}) > 0).all()
     assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
     (written,) = (path.parent / "teachers").glob("*.json")
-    said = {
-        name: [row[3] for row in json.loads(written.read_text()) if row[0] == name]
-        for name in ("teacher", *NEEDS_WEAK_MODEL)
-    }
-    assert len(set(map(tuple, said.values()))) == 3
+    rows = json.loads(written.read_text())
+    said = {tuple(row[3] for row in rows if row[0] == name) for name in ("teacher", *NEEDS_WEAK_MODEL)}
+    assert len(said) == 3
     style = data.style.mean(["seed", "question", "voice", "teacher", "num_icl"])  # training brings the voice
     assert style.sel({"method": "ceiling"}) > style.sel({"method": "source"}) + 0.2
 
