@@ -325,7 +325,7 @@ def test_an_answerer_of_the_grammar_scores_what_its_claims_and_its_ways_are_wort
         np.testing.assert_array_equal(found.copied[own, 0, 0], found.content[own, 0] < 1)
         assert np.isnan(found.copied[own, 1]).all() and np.isnan(found.copied[~own]).all()
         if claims is world.truth:
-            assert (found.content == 1).all(axis=0)[0] and (found.style[own, 0] == 1).all()
+            assert (found.content[:, 0] == 1).all() and (found.style[own, 0] == 1).all()
             exact = np.broadcast_to(np.log(law), found.truth_law[own].shape)
             np.testing.assert_allclose(found.truth_law[own], exact, rtol=1e-9, atol=1e-9)
         else:
