@@ -68,13 +68,17 @@ def language_model(config=QWEN, *, tied_head=False, scan_layers=False):
     return with_scan(model, scan_layers)
 
 
+def table_of(config, tied_head=False):
+    """The config.json of a model, but for biases and norms, which no family has both."""
+    plain = dataclasses.replace(config, qkv_bias=False, qk_norm=False)
+    return write_config(Layout(plain, VOCAB, tied_head, config.max_length))
+
+
 @functools.cache
 def stored(config=QWEN, tied_head=False):
-    """Its config.json, but for biases and norms, which no family has both, and its tensors as they would be stored."""
-    plain = dataclasses.replace(config, qkv_bias=False, qk_norm=False)
-    layout = Layout(config, VOCAB, tied_head, config.max_length)
-    tensors = take_apart(layout, language_model(config, tied_head=tied_head, scan_layers=True))
-    return write_config(layout._replace(config=plain)), dict(tensors)
+    """That, and the tensors of a model as they would be stored."""
+    model = language_model(config, tied_head=tied_head, scan_layers=True)
+    return table_of(config, tied_head), dict(take_apart(Layout(config, VOCAB, tied_head, config.max_length), model))
 
 
 @pytest.mark.parametrize(("config", "tied_head", "scan_layers"), [(QWEN, False, False), (LLAMA, True, True)])
@@ -88,10 +92,14 @@ def test_logits_are_those_of_a_forward_pass_in_numpy(config, tied_head, scan_lay
 def test_a_group_of_heads_reads_the_same_keys(key):
     queries = jax.random.normal(key, (2, 5, 6, 8))
     keys, values = np.random.default_rng(0).normal(size=(2, 2, 5, 3, 8))
-    repeated = (np.repeat(array, 2, axis=-2) for array in (keys, values))
-    expected = jax.nn.dot_product_attention(queries, *map(jnp.asarray, repeated), is_causal=True)
-    found = attend(queries, [(jnp.asarray(keys), jnp.asarray(values), jnp.tri(5, dtype=bool))])
-    np.testing.assert_allclose(found, expected, atol=1e-6)  # jax's softmax is in single precision
+
+    @jax.jit
+    def both(keys, values):
+        repeated = (jnp.repeat(array, 2, axis=-2) for array in (keys, values))
+        expected = jax.nn.dot_product_attention(queries, *repeated, is_causal=True)
+        return attend(queries, [(keys, values, jnp.tri(5, dtype=bool))]), expected
+
+    np.testing.assert_allclose(*both(keys, values), atol=1e-6)  # jax's softmax is in single precision
 
 
 SCALINGS = [None, RopeScaling(original_length=4096), RopeScaling(32.0, 0.5, 3.0, 512)]
@@ -101,7 +109,7 @@ SCALINGS = [None, RopeScaling(original_length=4096), RopeScaling(32.0, 0.5, 3.0,
 def test_rotary_positions_are_scaled_by_the_rule_of_llama_3(scaling):
     config = TransformerConfig(width=128, num_heads=2, rope_base=5e5, rope_scaling=scaling, dtype="float64")
     positions = np.array([0, 1, 77, 8191])
-    table, _ = stored(config)
+    table = table_of(config)
     expected = np.outer(positions, wave_numbers(table))
     np.testing.assert_allclose(rotary_angles(config, jnp.asarray(positions)), expected, rtol=1e-12)
     assert scaling is None or len(set(llama3_factors(table))) > 3  # kept, slowed, and some between
@@ -243,7 +251,8 @@ def test_a_scan_and_rows_at_a_time_change_no_gradient():
 
 def test_a_scan_over_layers_draws_the_same_parameters_which_are_stacked_and_taken_apart():
     configs = (QWEN, dataclasses.replace(QWEN, scan_layers=True))
-    plain, scanned = (LanguageModel(config, VOCAB, rngs=nnx.Rngs(3)) for config in configs)
+    drawn = jax.jit(lambda: [nnx.state(LanguageModel(config, VOCAB, rngs=nnx.Rngs(3))) for config in configs])()
+    plain, scanned = (nnx.merge(nnx.graphdef(blank_model(c, VOCAB)), state) for c, state in zip(configs, drawn))
     assert scanned.decoder.blocks.qkv.kernel.shape == (2, 12, (4 + 2 + 2) * 6)
     for one, other in ((with_scan(plain, True), scanned), (with_scan(scanned, False), plain)):
         assert one.config == one.decoder.config == other.config
