@@ -62,7 +62,6 @@ compiled = partial(jax.jit, compiler_options=UNOPTIMISED)
         ({"train_questions": 18}, "train_questions must be at most 14 in this world, got 18; ask fewer, or raise size"),
         ({"skill_questions": 91}, "skill_questions must be at most 90 in this world, got 91; ask fewer"),
         ({"size": 15}, "size must be a multiple of the 8 relations, got 15; try 208"),
-        ({"style_noise": 0.5}, r"style_noise must be in \(0, 1/2\), got 0.5; try 0.1"),
         ({"width": 10}, "width must be a multiple of 2 heads = 4, got 10; change either"),
         (
             {"finetune_steps": 1, "methods": ("icl_refine",)},
@@ -613,7 +612,6 @@ def data(done):
 
 @pytest.mark.slow
 def test_values_are_scores_and_nan_only_where_promised(data):
-    assert data.method.values.tolist() == list(METHODS)
     assert data.target_style == pytest.approx(WORLD.target_style())
     for name, array in data.data_vars.items():
         if ("style" in name or "copied" in name) and "split" in array.dims:
