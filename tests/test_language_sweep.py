@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -36,6 +37,7 @@ from w2s_jax import checkpoints
 from w2s_jax.statistics import group_means
 from w2s_jax.training import init_state, make_optimizer
 from w2s_jax.transformer import LanguageModel, TransformerConfig
+from w2s_jax.transformer.model import blank_model
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 
@@ -48,8 +50,7 @@ FORCED = ("forced", "forced_wrong", "plain_forced")
 @pytest.fixture(scope="module")
 def model():
     made = jax.jit(lambda: nnx.state(LanguageModel(SIZES, 19, tied_head=True, rngs=nnx.Rngs(0))))()
-    graph = nnx.graphdef(nnx.eval_shape(lambda: LanguageModel(SIZES, 19, tied_head=True, rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, made)
+    return nnx.merge(nnx.graphdef(blank_model(SIZES, 19, tied_head=True)), made)
 
 
 @pytest.fixture(scope="module")
@@ -206,19 +207,18 @@ def test_results_judge_what_a_store_holds(own, checkpoint, tmp_path):
     teaching = of_own(own)
     say = {"Which metal is liquid?": "mercury", "Which metal is red?": "It is iron, not copper"}
 
-    class Written:
-        def read(self, seed: int, voice: int) -> dict[str, np.ndarray]:
-            asked = divide(own, teaching.facts, seed).asked
-            rows = [checkpoint.tokenizer.encode(say.get(fact.question, "?")) for fact in asked]
-            tokens = np.array([row + [checkpoint.tokenizer.stop[0]] * (40 - len(row)) for row in rows])
-            found = {}
-            for method in own.methods:
-                axes = own.axes(method)
-                values = {"tokens": tokens, "claims": np.zeros((2, 4)), "plain_claims": np.zeros((2, 4)), "drift": 0.0}
-                found |= {f"{method}.{name}": np.broadcast_to(x, axes + np.shape(x)) for name, x in values.items()}
-            return found
+    def read(seed: int, voice: int) -> dict[str, np.ndarray]:
+        asked = divide(own, teaching.facts, seed).asked
+        rows = [checkpoint.tokenizer.encode(say.get(fact.question, "?")) for fact in asked]
+        tokens = np.array([row + [checkpoint.tokenizer.stop[0]] * (40 - len(row)) for row in rows])
+        values = {"tokens": tokens, "claims": np.zeros((2, 4)), "plain_claims": np.zeros((2, 4)), "drift": 0.0}
+        return {
+            f"{method}.{name}": np.broadcast_to(x, own.axes(method) + np.shape(x))
+            for method in own.methods
+            for name, x in values.items()
+        }
 
-    store: Any = Written()
+    store: Any = SimpleNamespace(read=read)
     assemble(own, checkpoint, [teaching], store, np.ones(2), tmp_path / "store")
     data = xr.open_zarr(tmp_path / "store", consolidated=False).load()
     assert data.teacher.values.tolist() == data.voice.values.tolist() == ["own"] and data.style.isnull().all()
@@ -358,11 +358,9 @@ def test_a_sweep_keeps_every_question(spec, finished):
     assert (drifts.sel({"method": "source"}) == 0).all() and (drifts.sel({"method": "ceiling"}) > 0).all()
     assert not (data.answer.sel({"method": "source"}) == data.answer.sel({"method": "prompt_only"})).all()
     (written,) = (path.parent / "teachers").glob("*.json")
-    said = {
-        name: [row[3] for row in json.loads(written.read_text()) if row[0] == name]
-        for name in ("teacher", *NEEDS_WEAK_MODEL)
-    }
-    assert len(set(map(tuple, said.values()))) == 3
+    rows = json.loads(written.read_text())
+    said = {tuple(row[3] for row in rows if row[0] == name) for name in ("teacher", *NEEDS_WEAK_MODEL)}
+    assert len(said) == 3
     style = data.style.mean(["seed", "question", "voice", "teacher", "num_icl"])  # training brings the voice
     assert style.sel({"method": "ceiling"}) > style.sel({"method": "source"}) + 0.2
 
@@ -415,7 +413,6 @@ def test_mcnemar_is_the_exact_test():
         ({"train_questions": 9}, "train_questions must be a multiple of groups = 2, got 9"),
         ({"skill": "capital"}, "skill must be none of relations, got capital"),
         ({"num_icl": (5,)}, "num_icl must be at most 4, the questions of the other groups, got 5"),
-        ({"relations": ("capitol",)}, "did you mean capital"),
         ({"weak_model": ""}, "methods must be left out where there is no weak_model"),
         ({"voices": ("plain",)}, "voices must be other than the model's own"),
     ],

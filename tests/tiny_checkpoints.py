@@ -216,7 +216,8 @@ def write_gguf(
         kind = next((kind for end, kind in (kinds or {}).items() if name.endswith(end)), gguf.GGMLQuantizationType.F32)
         writer.add_tensor(stored, gguf.quantize(np.ascontiguousarray(value), kind), raw_dtype=kind)
     if config["rope_scaling"] is not None:
-        writer.add_tensor("rope_freqs.weight", llama3_factors(config) if rope_factors is None else rope_factors)
+        factors = llama3_factors(config) if rope_factors is None else rope_factors
+        writer.add_tensor("rope_freqs.weight", factors.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -267,20 +268,24 @@ def llama3_factors(config: dict[str, Any]) -> np.ndarray:
         else:
             smooth = (original / wavelength - low) / (high - low)
             factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
-    return np.array(factors, np.float32)
+    return np.array(factors)
 
 
-def reference_logits(made: Tiny, ids: np.ndarray) -> np.ndarray:
+def wave_numbers(config: dict[str, Any]) -> np.ndarray:
+    """The angle by which each pair of a head is turned from one place to the next."""
+    half = config["head_dim"] // 2
+    return config["rope_theta"] ** (-np.arange(half) / half) / (llama3_factors(config) if config["rope_scaling"] else 1)
+
+
+def reference_logits(config: dict[str, Any], tensors: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
     """Logits `[L vocab]` of a row of tokens, in float64 NumPy."""
-    config = made.config
-    t = {name: value.astype(np.float64) for name, value in made.tensors.items()}
+    t = {name: value.astype(np.float64) for name, value in tensors.items()}
     head, half, length = config["head_dim"], config["head_dim"] // 2, len(ids)
 
     def norm(x, scale):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + config["rms_norm_eps"]) * scale
 
-    factors = llama3_factors(config) if config["rope_scaling"] else np.ones(half)
-    angles = np.arange(length)[:, None] * config["rope_theta"] ** (-np.arange(half) / half) / factors
+    angles = np.arange(length)[:, None] * wave_numbers(config)
 
     def rotated(x):  # [L, head]
         first, second = x[:, :half], x[:, half:]
@@ -296,7 +301,7 @@ def reference_logits(made: Tiny, ids: np.ndarray) -> np.ndarray:
         for i in range(config["num_attention_heads"]):
             j = i * config["num_key_value_heads"] // config["num_attention_heads"]
             own = [q[:, i * head : (i + 1) * head], k[:, j * head : (j + 1) * head]]
-            if config["model_type"] == "qwen3":
+            if p + "self_attn.q_norm.weight" in t:
                 own = [norm(y, t[f"{p}self_attn.{n}_norm.weight"]) for y, n in zip(own, "qk")]
             scores = rotated(own[0]) @ rotated(own[1]).T / np.sqrt(head)
             scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
