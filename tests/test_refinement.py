@@ -28,8 +28,6 @@ from w2s_jax.types import Dataset
 RTOL = 1e-10
 TASK = general_task()
 OPTIONS = [{}, {"assumed_noise_var": 1.7}, {"temperature": 4.0}, {"assumed_noise_var": 2, "temperature": 0.5}]
-
-
 PROMPT = weak_dataset(7)
 path = jax.jit(posterior_path, static_argnames="lengths")
 left_out = jax.jit(leave_one_out_log_posterior, static_argnums=2)
