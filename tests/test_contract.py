@@ -76,8 +76,13 @@ SIZES = {"num_concepts": NUM_CONCEPTS, "dim": DIM}
 KERNELS = {
     # name: (names of the traced arguments, call)
     "make_task": (
-        "weak_accuracy concept_shift noise_var",
-        lambda a, t, s: w2s.make_task(**SIZES, weak_accuracy=a, concept_shift=t, noise_var=s, weakness="confused"),
+        "weak_accuracy concept_shift noise_var coherence",
+        lambda a, t, s, c: w2s.make_task(
+            **SIZES,
+            **{"weak_accuracy": a, "concept_shift": t, "noise_var": s},
+            weakness="confused",
+            gram=w2s.coherent_gram(NUM_CONCEPTS, c),
+        ),
     ),
     "random_task": (
         "key weak_accuracy concept_shift noise_var",
@@ -295,25 +300,20 @@ PROMISED = {
 }
 
 
-@pytest.mark.parametrize("name", PROMISED)
-def test_arguments_have_their_promised_names(name):
+CONTAINERS = {
+    "Task": "concepts source_prior target_prior noise_var weak_concepts weak_prior weak_noise_var feature_var",
+    "Dataset": "features labels",
+    "Moments": "gram cross num_samples",
+    "Design": "gram noise_cross num_samples",
+    "Refined": "coef labels examples weights",
+}
+
+
+@pytest.mark.parametrize(("name", "promised"), (PROMISED | CONTAINERS).items())
+def test_arguments_and_fields_have_their_promised_names(name, promised):
     parameters = inspect.signature(public_function(name)).parameters.values()
     words = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters]
     named = [i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY]
     if named:
         words.insert(named[0], "*")
-    assert words == PROMISED[name].split()
-
-
-CONTAINERS = {
-    w2s.Task: "concepts source_prior target_prior noise_var weak_concepts weak_prior weak_noise_var feature_var",
-    w2s.Dataset: "features labels",
-    w2s.Moments: "gram cross num_samples",
-    w2s.Design: "gram noise_cross num_samples",
-    w2s.Refined: "coef labels examples weights",
-}
-
-
-def test_containers_have_their_promised_fields():
-    for container, fields in CONTAINERS.items():
-        assert list(container._fields) == fields.split()
+    assert words == promised.split()

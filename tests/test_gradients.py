@@ -11,7 +11,6 @@ import w2s_jax as w2s
 from tests.arena_views import methods_of
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.test_contract import KERNELS, instance
-from w2s_jax.gradients import no_gradient
 from w2s_jax.methods import LABELS, draw_view
 from w2s_jax.mixture_labels import mixture_labels
 
@@ -216,8 +215,3 @@ def test_derivatives_of_methods_are_differences_or_raise(labels, name):
             assert_mean(off, 0.0, scale=max(2.5 * abs(float(difference.mean())), 1.0))
         else:  # no draw jumps, and the step may be small
             np.testing.assert_allclose(slope.mean(), difference.mean(), rtol=1e-3, atol=1e-4)
-
-
-def test_a_jump_says_so_in_its_own_words():
-    with pytest.raises(TypeError, match=SENTENCE):
-        jax.jit(jax.grad(lambda x: jnp.sign(no_gradient("the rank jumps; use differences.", x))))(1.0)

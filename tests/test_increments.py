@@ -1,22 +1,18 @@
 """Designs drawn as moments: how (gram, cross) is distributed for labels of several concepts, against the exact one."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_sampling import assert_moments_of_source, assert_same_risks, general_task, replicates
+from tests.test_sampling import assert_moments_of_source, assert_same_risks, drawn, general_task, replicates
 from w2s_jax.increments import concept_span, increment_beside, label_coordinates
 from w2s_jax.rng import stream
-from w2s_jax.sampling import sample_moments, wishart_root
+from w2s_jax.sampling import wishart_root
 from w2s_jax.types import Moments
 
 pytestmark = pytest.mark.usefixtures("compile_in_a_hurry")
 TASK = general_task()  # K = 3 concepts in d = 4, so labels see p = 2 coordinates
-# Below d and above it; then below p, and where the coordinates seen leave nothing over.
-SIZES = (3, 12, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow))
 
 
 def direct_moments(key, num_samples):
@@ -35,30 +31,15 @@ def direct_moments(key, num_samples):
     return Moments(gram, cross, jnp.asarray(float(num_samples)))
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """25,000 moments for any size."""
-    return functools.cache(lambda n: replicates(lambda key: direct_moments(key, n), 25_000)())
-
-
-@pytest.fixture(scope="module")
-def drawn_by_groups():
-    """The same by `sample_moments`, which draws each concept's rows as a group of their own."""
-    draw = replicates(lambda key, n: sample_moments(key, TASK, n, "source"), 25_000, seed=2)
-    return lambda n: draw(jnp.asarray(n))
-
-
+# Below d and above it; then below p, and where the coordinates seen leave nothing over.
 @pytest.mark.slow
-@pytest.mark.parametrize("num_samples", SIZES)
-def test_moments_have_the_exact_mean_and_covariance(drawn, num_samples):
-    assert_moments_of_source(drawn(num_samples), TASK, num_samples, scale=4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_samples", SIZES)
-def test_risks_are_distributed_as_of_groups(drawn, drawn_by_groups, num_samples):
-    assert_same_risks(TASK, drawn(num_samples), drawn_by_groups(num_samples))
-    ranks = np.linalg.matrix_rank(np.asarray(drawn(num_samples).gram)[:200], tol=1e-8)
+@pytest.mark.parametrize("num_samples", [3, 12, 1, 2])
+def test_moments_have_the_exact_law(num_samples):
+    """Its mean and covariance; and risks as of moments for which each concept's rows are a group of their own."""
+    found = replicates(lambda key: direct_moments(key, num_samples), 25_000, seed=2)()
+    assert_moments_of_source(found, TASK, num_samples, scale=4)
+    assert_same_risks(TASK, found, drawn(TASK, num_samples))
+    ranks = np.linalg.matrix_rank(np.asarray(found.gram)[:200], tol=1e-8)
     np.testing.assert_array_equal(ranks, min(num_samples, 4))
 
 

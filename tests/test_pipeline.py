@@ -1,7 +1,5 @@
 """The refined student against the theory of its risk, and its parts against the kernels that it is made of."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,17 +113,3 @@ def test_longer_prompts_or_another_draw_leave_the_examples_and_no_prompt_leaves_
     for other in found.values():
         jax.tree.map(np.testing.assert_array_equal, other.examples, found["shared", "sample", 0].examples)
     np.testing.assert_allclose(found["shared", "sample", 0].weights, task.source_prior, rtol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_icl": -1}, "num_icl must not be negative, got -1"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"prompts": "own"}, "prompts must be one of shared, fresh; got 'own'"),
-    ],
-)
-def test_bad_arguments_are_named(key, change, message):
-    call = inspect.unwrap(w2s.refine) if "prompts" in change else w2s.refine  # the type checker of tests comes first
-    with pytest.raises(ValueError, match=message):
-        call(key, TASK, **{"num_samples": 10, "num_icl": 2, **change})

@@ -220,10 +220,3 @@ def test_the_other_sweeps_know_their_risks_too(tmp_path, capsys):
     data = load(tmp_path / "theory_sweep.zarr")
     assert int(data.num_replicates) == 200 and data.attrs["risks_short"] > 0
     assert "misfit: " in capsys.readouterr().err
-
-
-def test_holes_in_a_grid_decide_nothing():
-    """A study leaves cells out by design (NaN): they ask for no replicates and are counted nowhere."""
-    found = precision.look(precision.Errors(np.array([[0.01, np.nan], [np.nan, 0.04]]), str), Target(0.05, 10_000))
-    assert found == (0.04, 0, 2, [])
-    assert precision.next_total(200, found.worst, 100, Target(0.05, 10_000)) == 200

@@ -1,7 +1,5 @@
 """Refinement: the posterior against dense SciPy copies, its batches against plain loops, labels against their laws."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ from scipy import stats
 
 from tests.helpers import assert_mean, assert_mean_rejects
 from tests.oracles import log_posterior
+from tests.test_em import weak_dataset
 from tests.test_sampling import general_task, replicates
 from w2s_jax.em import em_prior
 from w2s_jax.mixture_labels import choose_label, concept_levels
@@ -29,16 +28,6 @@ from w2s_jax.types import Dataset
 RTOL = 1e-10
 TASK = general_task()
 OPTIONS = [{}, {"assumed_noise_var": 1.7}, {"temperature": 4.0}, {"assumed_noise_var": 2, "temperature": 0.5}]
-
-
-def weak_dataset(num_samples: int, seed: int = 0) -> Dataset:
-    """Any examples will do for an identity; these come from NumPy."""
-    rng = np.random.default_rng(seed)
-    features = rng.standard_normal((num_samples, 4))
-    labels = features @ np.asarray(TASK.weak_concepts[1]) + rng.standard_normal(num_samples)
-    return Dataset(jnp.asarray(features), jnp.asarray(labels))
-
-
 PROMPT = weak_dataset(7)
 path = jax.jit(posterior_path, static_argnames="lengths")
 left_out = jax.jit(leave_one_out_log_posterior, static_argnums=2)
@@ -90,10 +79,6 @@ def test_a_concept_of_prior_zero_stays_at_zero():
     weights = posterior_weights(task.source_prior, evidence)
     np.testing.assert_array_equal(weights[likeliest], 0.0)
     np.testing.assert_allclose(weights.sum(axis=0), 1.0, rtol=RTOL)
-    silent = task._replace(noise_var=jnp.array(0.0))
-    labels = replicates(lambda k: refine_labels(k, silent, PROMPT.features, every[-1]), 1000)()
-    answers = np.asarray(PROMPT.features @ task.concepts[likeliest])
-    assert np.abs(np.asarray(labels) - answers[None]).min() > 1e-6
 
 
 # --- batches that leave one out -------------------------------------------------------------------------------------
@@ -176,8 +161,11 @@ def test_weights_rise_from_a_prior_of_zero():
     def log_weight(shift):
         return concept_log_posterior(TASK._replace(source_prior=prior(shift)), PROMPT)[:1]
 
+    def fitted(shift):
+        return em_prior(TASK._replace(source_prior=prior(shift)), PROMPT, 2)
+
     step = 1e-6
-    for f in (weights, answers, log_weight):
+    for f in (weights, answers, log_weight, fitted):
         program = jax.jit(lambda shift, f=f: (f(shift), jax.jacfwd(f)(shift), jax.jacrev(f)(shift)))
         (start, *slopes), (half, *_), (end, *_) = map(program, (0.0, step / 2, step))
         difference = (4 * half - 3 * start - end) / step  # second order, from one side
@@ -221,19 +209,14 @@ WEIGHTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def labels():
-    """30,000 refinements of four rows, by kind of posterior and draw."""
-    draws = {
-        draw: replicates(lambda k, w, draw=draw: refine_labels(k, TASK, FEATURES, jnp.log(w), draw=draw), 30_000)
-        for draw in ("sample", "map")
-    }
-    return lambda prompts, draw: np.asarray(draws[draw](jnp.asarray(WEIGHTS[prompts])))
-
-
+@pytest.mark.parametrize("draw", ["sample", "map"])
 @pytest.mark.parametrize("prompts", WEIGHTS)
-def test_sampled_labels_follow_the_posterior_predictive_law(labels, prompts):
-    drawn, weights = labels(prompts, "sample"), np.broadcast_to(WEIGHTS[prompts], ANSWERS.shape)
+def test_labels_follow_the_posterior_predictive_law(prompts, draw):
+    """Under `map` that of a posterior that is certain of its likeliest concept."""
+    posterior, weights = jnp.log(jnp.asarray(WEIGHTS[prompts])), np.broadcast_to(WEIGHTS[prompts], ANSWERS.shape)
+    drawn = np.asarray(replicates(lambda k: refine_labels(k, TASK, FEATURES, posterior, draw=draw), 30_000)())
+    if draw == "map":
+        weights = np.eye(3)[weights.argmax(axis=1)]
     mean = (weights * ANSWERS).sum(axis=1)
     variance = (weights * ANSWERS**2).sum(axis=1) - mean**2 + float(TASK.noise_var)
     assert_mean(drawn, mean, scale=np.sqrt(variance))
@@ -243,68 +226,24 @@ def test_sampled_labels_follow_the_posterior_predictive_law(labels, prompts):
         centred[:, :, None] * centred[:, None, :], np.diag(variance), scale=np.sqrt(np.outer(variance, variance))
     )
     assert_mean_rejects(centred**2, 1.1 * variance)
-    for i in range(4):  # the whole law: a mixture of normals
-        components = stats.norm(ANSWERS[i], np.sqrt(float(TASK.noise_var)))
-        assert stats.kstest(drawn[:, i], lambda x: components.cdf(x[:, None]) @ weights[i]).pvalue > 1e-3  # noqa: B023
-        assert stats.kstest(1.1 * drawn[:, i], lambda x: components.cdf(x[:, None]) @ weights[i]).pvalue < 1e-3  # noqa: B023
+    for i in range(4):
 
+        def mixture(x, i=i):
+            return stats.norm.cdf(x[:, None], ANSWERS[i], np.sqrt(float(TASK.noise_var))) @ weights[i]
 
-@pytest.mark.parametrize("prompts", WEIGHTS)
-def test_map_labels_answer_for_the_likeliest_concept(labels, prompts):
-    drawn, weights = labels(prompts, "map"), np.broadcast_to(WEIGHTS[prompts], ANSWERS.shape)
-    noise = drawn - ANSWERS[np.arange(4), weights.argmax(axis=1)]
-    assert_mean(noise, 0.0, scale=np.sqrt(float(TASK.noise_var)))
-    assert_mean(noise[:, :, None] * noise[:, None, :], float(TASK.noise_var) * np.eye(4), scale=float(TASK.noise_var))
-    assert_mean_rejects(noise**2, 1.1 * float(TASK.noise_var))
+        assert stats.kstest(drawn[:, i], mixture).pvalue > 1e-3
+        assert stats.kstest(1.1 * drawn[:, i], mixture).pvalue < 1e-3
 
 
 @pytest.mark.parametrize("prompts", WEIGHTS)
 def test_mean_labels_are_exact(prompts, key):
-    posterior = jnp.log(jnp.asarray(WEIGHTS[prompts]))
-    one, other = (refine_labels(k, TASK, FEATURES, posterior, draw="mean") for k in (key, jax.random.key(9)))
-    np.testing.assert_allclose(one, (WEIGHTS[prompts] * ANSWERS).sum(axis=1), rtol=RTOL)
-    np.testing.assert_array_equal(one, other)
+    labels = refine_labels(key, TASK, FEATURES, jnp.log(jnp.asarray(WEIGHTS[prompts])), draw="mean")
+    np.testing.assert_allclose(labels, (WEIGHTS[prompts] * ANSWERS).sum(axis=1), rtol=RTOL)
 
 
-def test_a_posterior_per_row_may_be_one_posterior_repeated(key):
-    shared = jnp.log(jnp.asarray(WEIGHTS["shared"]))
-    for draw in ("sample", "mean", "map"):
-        one, same = (refine_labels(key, TASK, FEATURES, w, draw=draw) for w in (shared, jnp.tile(shared, (4, 1))))
-        np.testing.assert_array_equal(one, same)
-
-
-# --- single precision and bad input ---------------------------------------------------------------------------------
-
-
-def test_single_precision_agrees():
-    # 1,000 examples: log weights of many hundreds, yet good to 1e-4 of their size.
-    prompt = weak_dataset(1000)
-    for kernel in (
-        posterior_path,
-        lambda t, p: leave_one_out_log_posterior(t, p, 3),
-        lambda t, p: refine_labels(jax.random.key(0), t, p.features, jnp.log(t.source_prior), draw="mean"),
-    ):
-        expected = jax.jit(kernel)(TASK, prompt)
-        result = jax.jit(kernel)(*jax.tree.map(lambda x: x.astype(jnp.float32), (TASK, prompt)))
+def test_single_precision_agrees_where_log_weights_are_many_hundreds():
+    both = jax.jit(lambda task, prompt: (posterior_path(task, prompt), leave_one_out_log_posterior(task, prompt, 3)))
+    given = TASK, weak_dataset(1000)
+    for expected, result in zip(both(*given), both(*jax.tree.map(lambda x: x.astype(jnp.float32), given))):
         assert result.dtype == jnp.float32
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
-
-
-BAD = [
-    (posterior_path, (), {"temperature": -1.0}, "temperature must be positive, got -1.0"),
-    (posterior_path, (), {"lengths": (0, 8)}, r"lengths must lie in \[0, 7\], the size of the prompt; got \(0, 8\)"),
-    (posterior_path, (), {"lengths": (-1,)}, r"lengths must lie in \[0, 7\]"),
-    (leave_one_out_log_posterior, (-1,), {}, "num_icl must not be negative, got -1"),
-    (leave_one_out_log_posterior, (2,), {"assumed_noise_var": -1.0}, "assumed_noise_var must be positive, got -1.0"),
-]
-
-
-@pytest.mark.parametrize(("kernel", "arguments", "options", "message"), BAD)
-def test_bad_arguments_are_named(kernel, arguments, options, message):
-    with pytest.raises(ValueError, match=message):
-        kernel(TASK, PROMPT, *arguments, **options)
-
-
-def test_an_unknown_draw_is_named(key):
-    with pytest.raises(ValueError, match="draw must be one of sample, mean, map; got 'mode'"):
-        inspect.unwrap(refine_labels)(key, TASK, PROMPT.features, jnp.zeros(3), draw="mode")
