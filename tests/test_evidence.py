@@ -13,7 +13,7 @@ import zarr
 from benchmarks import quiet
 from sims import evidence, report
 from sims.engine import runtime
-from sims.engine.checked import InputError, identity
+from sims.engine.checked import InputError, from_json, identity
 from sims.engine.claims import Claim
 from sims.posterior_sweep.claims import fit_exponent
 from sims.sweeps import SWEEPS
@@ -64,6 +64,7 @@ def test_evidence_belongs_to_its_preset(stem):
     spec = SWEEPS[name].presets[preset]
     assert found["command"] == f"python -m sims.{SWEEPS[name].command} --preset {preset}"
     assert found["seed"] == spec.seed and found["replicates"] >= spec.replicates
+    assert identity(from_json(SWEEPS[name].kind, json.dumps(found["config"]))) == found["identity"]
     assert found["device"] and "jax" in found["versions"]
     assert (RESULTS / f"{stem}.csv").stat().st_size < MAX_BYTES
     assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
@@ -109,7 +110,8 @@ def data() -> xr.Dataset:
     values[0, 0, 0] = np.nan
     coords = {"method": ["naive", "plain"], "size": [1, 2, 10], "seed": [0, 1, 2, 3]}
     dims = ("method", "size", "seed")
-    return xr.Dataset({"risk": (dims, values), "other": (dims, values), "count": ((), np.array(1_000_001))}, coords)
+    scalars = {"count": ((), np.array(1_000_001)), "uses_size": ("method", [True, False])}
+    return xr.Dataset({"risk": (dims, values), "other": (dims, values), **scalars}, coords)
 
 
 def read_back(watched, tmp_path) -> evidence.Evidence:
@@ -125,8 +127,10 @@ def test_a_table_holds_what_was_read_and_nothing_else(tmp_path):
     assert not watched.arrays["risk"].read.any()  # selecting reads nothing
     float(cut.risk.mean())
     int(watched.data["count"].copy(deep=True))  # of a copy too, as xarray makes them
+    bool(watched.data.uses_size[0])
     held = read_back(watched, tmp_path)
-    assert set(held.data) == {"risk", "count"} and int(held.data["count"]) == 1_000_001
+    assert set(held.data) == {"risk", "count", "uses_size"} and int(held.data["count"]) == 1_000_001
+    assert held.data.uses_size[0]
     expected = whole.risk.values[0, [2, 0]]
     found = held.data.risk.sel({"method": "naive"}).sel(size=[10, 1])
     np.testing.assert_allclose(found, expected, rtol=1e-5)  # to six digits, and holes are holes

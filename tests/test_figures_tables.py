@@ -13,7 +13,6 @@ from PIL import Image
 from figures import alignment_methods, data, make, style
 from figures import evidence as figures_evidence
 from sims import evidence
-from sims.engine.checked import identity
 from sims.report import Report
 from sims.sweeps import SWEEPS
 from tests.panels import laid_out, texts
@@ -22,13 +21,6 @@ from tests.test_bad_input import assert_refused
 TABLES = Path(__file__).parent.parent / "docs" / "results"
 FIGURES = TABLES.parent / "figures"
 DRAWN = sorted({path.stem for path in FIGURES.glob("*.png")} & set(make.FIGURES))
-
-
-@pytest.mark.parametrize("path", sorted(TABLES.glob("*-quick.json")), ids=lambda path: path.stem)
-def test_a_table_says_the_configuration_of_its_preset(path):
-    about, sweep = json.loads(path.read_text()), SWEEPS[path.stem.removesuffix("-quick")]
-    spec = sweep.kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in about["config"].items()})
-    assert identity(spec) == about["identity"] and spec.replicates == about["replicates"]
 
 
 def test_a_figure_is_drawn_of_a_table():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sims import evidence
 from sims.engine.checked import InputError
 from sims.engine.claims import Claim
 from sims.tables import Sources, alignment, arena, marks, networks, speed, theory, values
@@ -84,6 +85,14 @@ def test_every_mark_is_written_anew_in_one_call(tree):
     text = (tree / "docs" / "a.md").read_text()
     assert "| risk \\| of a | | 0.024 | ≤ 0.05 |\n\n<!-- end -->" in text and ">kept<" in text and "old" not in text
     assert not any(changed for _, changed, _ in marks.refresh(tree, Sources(tree)))
+
+
+def test_what_documents_read_of_a_sweep_is_noted(tree):
+    watched = evidence.watch(xr.Dataset({"risk": random(method=["a", "b"], size=[1, 10])}))
+    (tree / "README.md").write_text("<!-- value: cell x risk method=b size=last .1f -->9<!-- end -->")
+    marks.touch(tree, Sources(tree, {"x": watched.data}))
+    assert watched.arrays["risk"].read.tolist() == [[False, False], [False, True]]
+    assert ">9<" in (tree / "README.md").read_text()
 
 
 def test_timings_of_changes_that_no_commit_holds_are_refused(tmp_path):
