@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 
 from benchmarks import quiet
+from figures import evidence as figures_evidence
 from sims import evidence, report
 from sims.engine import runtime
 from sims.engine.checked import InputError, from_json, identity
@@ -18,6 +19,7 @@ from sims.engine.claims import Claim
 from sims.posterior_sweep.claims import fit_exponent
 from sims.sweeps import SWEEPS
 from tests.conftest import ROOT
+from tests.test_bad_input import assert_refused
 from tests.toy_sweep import SWEEP, ToySpec
 
 RESULTS = ROOT / "docs" / "results"
@@ -222,12 +224,17 @@ def test_evidence_comes_from_finished_presets_of_a_commit(toy, tmp_path, capsys,
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
-    [("--results", "--results must hold a store"), ("--docs --out", "--out must be the folder of the evidence")],
+    ("command", "options", "words"),
+    [
+        (report, "--results", "--results must hold a store, but .* has none; run a sweep first"),
+        (report, "--docs --out", "--out must be the folder of the evidence"),
+        (figures_evidence, "--out new --results", "--results must hold a store, but .* has none; run a sweep first"),
+    ],
 )
-def test_folders_that_hold_nothing_are_refused(tmp_path, capsys, option, words):
-    assert report.main([*option.split(), str(tmp_path / "nothing")]) == 2
-    assert words in capsys.readouterr().err
+def test_folders_that_hold_nothing_are_refused(tmp_path, capsys, monkeypatch, command, options, words):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(capsys, command.main([*options.split(), "nothing"]), words)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("changed", "suffix"), [("", ""), (" M sims/engine/run.py\n?? sims/new.py", "-dirty")])

@@ -51,12 +51,6 @@ def test_a_committed_figure_is_drawn_of_committed_tables(name):
     assert drawn.shape == committed.shape and np.abs(drawn - committed).mean() < 0.5
 
 
-def test_evidence_of_an_empty_folder_is_refused(tmp_path, capsys):
-    code = figures_evidence.main(["--results", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert_refused(capsys, code, f"^error: --results must hold a store, but {tmp_path} has none; run a sweep first.$")
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 def test_what_figures_read_of_a_sweep_is_noted(finished):
     tiny = finished("risk_sweep").data.load()

@@ -1,6 +1,7 @@
 """Rules of the house that a machine can check: who imports whom, what an import does, what is public."""
 
 import ast
+import functools
 import inspect
 import os
 import re
@@ -42,8 +43,6 @@ OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "za
 FIGURES_MAY_IMPORT = {"tasks", "theory", "theory_zoo", "statistics", "risk", "types"}
 DRAWING_COMMANDS = ("compare", "plan.py")
 """Commands whose --figure is one point or table of the user's, of which there is no store."""
-
-
 READS_TABLES = {"tables.py", "evidence.py"}
 """Files of figures that open committed tables, by the one reader that there is of them, and that write them."""
 
@@ -62,15 +61,23 @@ def assert_none(offences) -> None:
     assert not found, "\n".join(found)
 
 
-def imported(path: Path):
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """The syntax tree of a file, which several rules walk through."""
+    return list(ast.walk(ast.parse(path.read_text(), str(path))))
+
+
+@functools.cache
+def imported(path: Path) -> list[str]:
     """Dotted names of everything that the file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    found = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.relative_to(ROOT)}:{node.lineno}: imports here are absolute"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def rooms(path: Path, package: str) -> set[str]:
@@ -274,7 +281,7 @@ DIALECT = re.compile(r"\b(told|roads?|whoever|so many|at hand)\b", re.IGNORECASE
 
 def docstrings(path: Path):
     """(line, text) of every string that stands alone: docstrings of modules, classes, functions, fields, constants."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in nodes(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
 
