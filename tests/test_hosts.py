@@ -20,6 +20,7 @@ from sims.engine.checked import InputError
 from sims.engine.hosts import Ranks
 from tests.conftest import ROOT
 from tests.helpers import assert_same_results
+from tests.test_bad_input import assert_refused
 from tests.tiny import RISK, said_by, start
 
 SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates": 60}
@@ -40,10 +41,7 @@ SMALL = {"methods": ("weak", "naive_ft"), "weakness": ("rotated",), "replicates"
 )
 def test_impossible_numbers(arguments, sentence, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runtime, "_limit", None)  # as it is before a command, and again after this one
-    assert RISK.run(tmp_path / "x", *arguments) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and sentence in said[0]
-    assert not (tmp_path / "x").exists()
+    assert_refused(capsys, RISK.run(tmp_path / "x", *arguments), re.escape(sentence), tmp_path / "x")
 
 
 def test_more_accelerators_than_there_are(monkeypatch):
