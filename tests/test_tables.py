@@ -89,11 +89,13 @@ def test_every_mark_is_written_anew_in_one_call(tree):
 
 
 def test_what_documents_read_of_a_sweep_is_noted(tree):
+    """What reads no sweep is passed over, and nothing is written."""
     watched = evidence.watch(xr.Dataset({"risk": random(method=["a", "b"], size=[1, 10])}))
-    (tree / "README.md").write_text("<!-- value: cell x risk method=b size=last .1f -->9<!-- end -->")
+    calls = ("value: cell x risk method=b size=last .1f", "table: submissions", "table: one_example")
+    (tree / "README.md").write_text(text := "\n".join(f"<!-- {call} -->9<!-- end -->" for call in calls))
     marks.touch(tree, Sources(tree, {"x": watched.data}))
     assert watched.arrays["risk"].read.tolist() == [[False, False], [False, True]]
-    assert ">9<" in (tree / "README.md").read_text()
+    assert (tree / "README.md").read_text() == text
 
 
 def test_timings_of_changes_that_no_commit_holds_are_refused(tmp_path):
