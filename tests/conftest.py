@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 DEAREST = (
     *("verify", "rerun", "alignment_sweep", "theory_sweep", "promises", "language_sweep", "arena", "incontext_sweep"),
-    *("accelerators", "contract", "evidence", "readme"),
+    *("accelerators", "contract", "evidence", "docs"),
 )
 """Files of tests that take longest: they are begun first, so that no worker has one left when the others are done."""
 SLOW_TIMEOUT = 1200

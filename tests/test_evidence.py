@@ -11,13 +11,15 @@ import xarray as xr
 import zarr
 
 from benchmarks import quiet
+from figures import evidence as figures_evidence
 from sims import evidence, report
 from sims.engine import runtime
-from sims.engine.checked import InputError, identity
+from sims.engine.checked import InputError, from_json, identity
 from sims.engine.claims import Claim
 from sims.posterior_sweep.claims import fit_exponent
 from sims.sweeps import SWEEPS
 from tests.conftest import ROOT
+from tests.test_bad_input import assert_refused
 from tests.toy_sweep import SWEEP, ToySpec
 
 RESULTS = ROOT / "docs" / "results"
@@ -71,6 +73,7 @@ def test_evidence_belongs_to_its_preset(stem):
     spec = SWEEPS[name].presets[preset]
     assert found["command"] == f"python -m sims.{SWEEPS[name].command} --preset {preset}"
     assert found["seed"] == spec.seed and found["replicates"] >= spec.replicates
+    assert identity(from_json(SWEEPS[name].kind, json.dumps(found["config"]))) == found["identity"]
     assert found["device"] and "jax" in found["versions"]
     assert (RESULTS / f"{stem}.csv").stat().st_size < MAX_BYTES
     assert found["identity"] == identity(spec), "the preset has changed since: run it and sims.report again"
@@ -116,7 +119,8 @@ def data() -> xr.Dataset:
     values[0, 0, 0] = np.nan
     coords = {"method": ["naive", "plain"], "size": [1, 2, 10], "seed": [0, 1, 2, 3]}
     dims = ("method", "size", "seed")
-    return xr.Dataset({"risk": (dims, values), "other": (dims, values), "count": ((), np.array(1_000_001))}, coords)
+    scalars = {"count": ((), np.array(1_000_001)), "uses_size": ("method", [True, False])}
+    return xr.Dataset({"risk": (dims, values), "other": (dims, values), **scalars}, coords)
 
 
 def read_back(watched, tmp_path) -> evidence.Evidence:
@@ -132,8 +136,10 @@ def test_a_table_holds_what_was_read_and_nothing_else(tmp_path):
     assert not watched.arrays["risk"].read.any()  # selecting reads nothing
     float(cut.risk.mean())
     int(watched.data["count"].copy(deep=True))  # of a copy too, as xarray makes them
+    bool(watched.data.uses_size[0])
     held = read_back(watched, tmp_path)
-    assert set(held.data) == {"risk", "count"} and int(held.data["count"]) == 1_000_001
+    assert set(held.data) == {"risk", "count", "uses_size"} and int(held.data["count"]) == 1_000_001
+    assert held.data.uses_size[0]
     expected = whole.risk.values[0, [2, 0]]
     found = held.data.risk.sel({"method": "naive"}).sel(size=[10, 1])
     np.testing.assert_allclose(found, expected, rtol=1e-5)  # to six digits, and holes are holes
@@ -219,18 +225,22 @@ def test_evidence_is_not_written_over_what_is_committed_unless_asked(toy, monkey
 def test_evidence_comes_from_finished_presets_of_a_commit(toy, tmp_path, capsys, monkeypatch, commit, preset, words):
     zarr.open_group(str(toy / "toy.zarr"), mode="r+").attrs["commit"] = commit
     monkeypatch.setitem(report.SWEEPS, "toy", SWEEP._replace(presets={"smoke": preset}))
-    assert report.main(["--results", str(toy), "--out", str(tmp_path / "docs")]) == 2
-    assert words in capsys.readouterr().err
-    assert not (tmp_path / "docs").exists()
+    docs = tmp_path / "docs"
+    assert_refused(capsys, report.main(["--results", str(toy), "--out", str(docs)]), words, docs)
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
-    [("--results", "--results must hold a store"), ("--docs --out", "--out must be the folder of the evidence")],
+    ("command", "options", "words"),
+    [
+        (report, "--results", "--results must hold a store, but .* has none; run a sweep first"),
+        (report, "--docs --out", "--out must be the folder of the evidence"),
+        (figures_evidence, "--out new --results", "--results must hold a store, but .* has none; run a sweep first"),
+    ],
 )
-def test_folders_that_hold_nothing_are_refused(tmp_path, capsys, option, words):
-    assert report.main([*option.split(), str(tmp_path / "nothing")]) == 2
-    assert words in capsys.readouterr().err
+def test_folders_that_hold_nothing_are_refused(tmp_path, capsys, monkeypatch, command, options, words):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(capsys, command.main([*options.split(), "nothing"]), words)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("changed", "suffix"), [("", ""), (" M sims/engine/run.py\n?? sims/new.py", "-dirty")])

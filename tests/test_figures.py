@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import matplotlib as mpl
 import numpy as np
@@ -9,8 +10,6 @@ import pytest
 import xarray as xr
 
 from figures import curves, data, make, phase, risk_lines, style
-from sims.posterior_sweep import __main__ as posterior_sweep
-from sims.risk_sweep import __main__ as risk_sweep
 from sims.risk_sweep.methods import METHODS as SIMULATED
 from sims.risk_sweep.results import VARIABLES
 from sims.risk_sweep.spec import GRID_AXES, SweepSpec
@@ -285,12 +284,9 @@ def test_a_figure_is_drawn_alike_every_time_without_the_date():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_pixels")
-def test_every_figure_is_drawn_from_small_sweeps(tmp_path, capsys):
-    out = ["--out", str(tmp_path)]
-    assert risk_sweep.main(["--preset", "smoke", "--replicates", "20", "--block-size", "10", *out]) == 0
-    assert posterior_sweep.main(["--preset", "smoke", "--replicates", "2000", "--block-size", "1000", *out]) == 0
-    capsys.readouterr()
+def test_every_figure_is_drawn_from_small_sweeps(finished, tmp_path, capsys):
+    for sweep in (made := ("risk_sweep", "posterior_sweep")):
+        shutil.copytree(finished(sweep).out / f"{sweep}.zarr", tmp_path / f"{sweep}.zarr")
     code, printed, _ = run(capsys, "--results", tmp_path)
     assert code == 0 and printed.count("not drawn") == 1
-    made = ("risk_sweep", "posterior_sweep", None)
-    assert_drawn(tmp_path, [name for name, entry in make.FIGURES.items() if entry.store in made])
+    assert_drawn(tmp_path, [name for name, entry in make.FIGURES.items() if entry.store in (*made, None)])

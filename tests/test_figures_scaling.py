@@ -2,44 +2,30 @@
 
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from figures import data, make, scaling
+from tests.conftest import ROOT
 from tests.panels import assert_drawn, laid_out, stub
 from tests.test_bad_input import assert_refused
 
-RATES = {"numpy_loop": 500.0, "numpy_vectorised": 8e5, "w2s_jax": 9e5, "w2s_jax_moments": 2e6}
-SIZES = {"n": [64, 2048, 65_536], "d": [8, 32, 256], "cells": [1, 2000, 100_000]}
+COMMITTED = ROOT / "docs" / "results" / "benchmarks.json"
+ROWS = json.loads(COMMITTED.read_text())
 
 
-def row(part: str, value: int, name: str, rate: float, devices: int = 2) -> dict:
-    sizes = {"d": 32, "n": 2048, "cells": 2000} | ({part: value} if part in SIZES else {})
-    own = {"contender": name, "axis": part, "value": value, "devices": devices, "tasks": rate}
-    own |= {"tasks_per_second": rate, "ratio_to_numpy_loop": rate / RATES["numpy_loop"], "median_seconds": 1.0}
-    return own | sizes | {"machine": "2 cores of a processor", "seconds": [1.1, 1.0, 0.9, 1.0, 1.0]}
-
-
-def rows() -> list[dict]:
-    """A small run of the benchmarks: every ladder, and a limit, which has fewer keys."""
-    found = [
-        row(part, value, name, RATES[name] / (1 + value / values[1]))
-        for part, values in SIZES.items()
-        for name in RATES
-        for value in ([2000] if (part, name) == ("cells", "numpy_loop") else values)
-    ]
-    for name, rate in (("w2s_jax", 1e6), ("numpy_vectorised_every_core", 8e5)):
-        found += [row("devices", 1, name, rate, 1), row("devices", 2, name, 1.8 * rate, 2)]
-    limit = {"contender": "limit: matmul", "axis": "limit", "value": 1e11, "unit": "flop/s", "tasks_per_second": 1e7}
-    return [row("headline", 2000, "w2s_jax", 1e6), *found, limit]
+def ladder(part: str, name: str) -> list[dict]:
+    """Measurements of a contender along a size of the workload, from the smallest."""
+    own = (row for row in ROWS if (row["axis"], row["contender"]) == (part, name))
+    return sorted(own, key=lambda row: row["value"])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    (folder / "benchmarks.json").write_text(json.dumps(rows()))
-    return folder
+    return Path(shutil.copy(COMMITTED, tmp_path_factory.mktemp("results"))).parent
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +39,20 @@ def line_of(panel, name):
 
 
 def test_lines_and_title_say_what_was_measured(drawn):
-    panels = drawn.axes
-    for panel, (part, values) in zip(panels, SIZES.items()):
-        line = line_of(panel, "w2s_jax")
-        np.testing.assert_array_equal(line.get_xdata(), values)
-        expected = [r["tasks_per_second"] for r in rows() if (r["axis"], r["contender"]) == (part, "w2s_jax")]
-        np.testing.assert_allclose(line.get_ydata(), expected)
-        bars = [bar.get_segments() for bar in panel.collections if len(bar.get_segments()) == len(values)]
-        spans = np.array(bars)[..., 1]
-        for end, seconds in enumerate((1.1, 0.9)):  # of the slowest run and of the fastest
-            assert np.isclose(spans[..., end], np.array(expected) / seconds).all(axis=1).any()
+    *panels, cores = drawn.axes
+    for panel, part in zip(panels, ("n", "d", "cells"), strict=True):
+        rows, line = ladder(part, "w2s_jax"), line_of(panel, "w2s_jax")
+        np.testing.assert_array_equal(line.get_xdata(), [row["value"] for row in rows])
+        np.testing.assert_allclose(line.get_ydata(), [row["tasks_per_second"] for row in rows])
+        bars = [bar.get_segments() for bar in panel.collections if len(bar.get_segments()) == len(rows)]
+        for end, extreme in enumerate((max, min)):  # of the slowest run and of the fastest
+            rates = [row["tasks"] / extreme(row["seconds"]) for row in rows]
+            assert any(np.allclose(np.array(bar)[:, end, 1], rates) for bar in bars)
     for name in ("w2s_jax", "numpy_vectorised_every_core"):
-        np.testing.assert_allclose(line_of(panels[3], name).get_ydata(), [1.0, 0.9])  # efficiency of a core
-    ratio = RATES["w2s_jax"] / 2 / RATES["numpy_loop"]
+        one, two = (row["tasks_per_second"] for row in ladder("devices", name))
+        np.testing.assert_allclose(line_of(cores, name).get_ydata(), [1.0, two / 2 / one])  # efficiency of a core
+    ours, loop = (next(row for row in ladder("d", name) if row["d"] == 32) for name in ("w2s_jax", "numpy_loop"))
+    ratio = ours["tasks_per_second"] / loop["tasks_per_second"]
     assert drawn.get_suptitle().startswith(f"w2s_jax: {ratio:,.0f} times the NumPy loop at d = 32, n = 2,048")
 
 

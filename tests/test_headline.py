@@ -14,7 +14,6 @@ from tests.tiny import NETWORKS, TINY
 from w2s_jax.results import open_results
 
 pytestmark = pytest.mark.timeout(600)  # a test may wait for another worker to finish the sweep
-PACKAGES = {"alignment_persona": "alignment"}
 
 
 def slow_but_risk(names):
@@ -46,7 +45,7 @@ def test_a_dry_run_says_what_is_there(capsys, finished, tmp_path):
 def test_main_numbers_are_those_of_the_store(name, finished):
     """Every number with its interval or error is in the store, in the cell that the lines before it name."""
     sweep, found = TINY[name], finished(name)
-    module = importlib.import_module(f"sims.{PACKAGES.get(name, name)}.headline")
+    module = importlib.import_module(sweep.command.__module__.replace("__main__", "headline"))
     lines = list(module.main_numbers(open_results(sweep.path(found.out)).load(), sweep.spec))
     numbers = [float(x) for line in lines for x in re.findall(r"  (-?\d+\.\d+)(?:  \[| ±)", line)]
     assert len(numbers) >= 2 and np.isfinite(numbers).all()

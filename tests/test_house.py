@@ -1,6 +1,7 @@
 """Rules of the house that a machine can check: who imports whom, what an import does, what is public."""
 
 import ast
+import functools
 import inspect
 import os
 import re
@@ -12,9 +13,9 @@ import pytest
 
 import w2s_jax as w2s
 from sims import __main__ as commands
+from tests.conftest import ROOT
 from w2s_jax._versions import check_version
 
-ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
 # Each room may import from the rooms before it, and from itself.
@@ -42,8 +43,6 @@ OUTSIDE = {"sims", "figures", "benchmarks", "tests", "matplotlib", "xarray", "za
 FIGURES_MAY_IMPORT = {"tasks", "theory", "theory_zoo", "statistics", "risk", "types"}
 DRAWING_COMMANDS = ("compare", "plan.py")
 """Commands whose --figure is one point or table of the user's, of which there is no store."""
-
-
 READS_TABLES = {"tables.py", "evidence.py"}
 """Files of figures that open committed tables, by the one reader that there is of them, and that write them."""
 
@@ -62,15 +61,23 @@ def assert_none(offences) -> None:
     assert not found, "\n".join(found)
 
 
-def imported(path: Path):
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """The syntax tree of a file, which several rules walk through."""
+    return list(ast.walk(ast.parse(path.read_text(), str(path))))
+
+
+@functools.cache
+def imported(path: Path) -> list[str]:
     """Dotted names of everything that the file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    found = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.relative_to(ROOT)}:{node.lineno}: imports here are absolute"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def rooms(path: Path, package: str) -> set[str]:
@@ -217,26 +224,6 @@ def public_functions():
             yield name, value
 
 
-def promised(path: Path) -> list[str] | None:
-    """The names in the `__all__` of a file, in its order; None where it has none."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            return ast.literal_eval(node.value)
-    return None
-
-
-def in_order(names: list[str]) -> list[str]:
-    """CONSTANTS, then Classes, then functions, each by name."""
-    return sorted(names, key=lambda name: (0 if name.isupper() else 1 if name[0].isupper() else 2, name))
-
-
-def test_every_all_is_sorted():
-    found = {path: promised(path) for path in python_files("w2s_jax", "sims")}
-    lists = {path: names for path, names in found.items() if names is not None}
-    assert len(lists) >= 5  # the package, theory, theory_zoo, methods, alignment
-    assert_none(name_of(path) for path, names in lists.items() if names != in_order(list(dict.fromkeys(names))))
-
-
 def test_all_is_complete_and_real():
     assert set(w2s.__all__) <= set(dir(w2s))
     tree = ast.parse((ROOT / "w2s_jax" / "__init__.py").read_text())
@@ -267,9 +254,7 @@ def test_help_and_a_typo_answer_before_jax_is_imported():
 
 def undocumented(name: str, function) -> str | None:
     """What is missing in the docstring of a public function."""
-    doc = inspect.getdoc(function)
-    if not doc:
-        return "has no docstring"
+    doc = inspect.getdoc(function) or ""
     if not doc.split("\n\n")[0].rstrip().endswith((".", ":")):
         return "does not open with a sentence"
     if name.startswith("statistics.") and name != "statistics.pgr_interval":
@@ -296,7 +281,7 @@ DIALECT = re.compile(r"\b(told|roads?|whoever|so many|at hand)\b", re.IGNORECASE
 
 def docstrings(path: Path):
     """(line, text) of every string that stands alone: docstrings of modules, classes, functions, fields, constants."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in nodes(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
 
@@ -354,10 +339,3 @@ def test_the_tree_names_no_private_path():
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
         if PRIVATE.search(line)
     )
-
-
-def test_version_has_one_source():
-    text = (ROOT / "pyproject.toml").read_text()
-    assert 'dynamic = ["version", ' in text
-    assert f"version: {w2s.__version__}" in (ROOT / "CITATION.cff").read_text()
-    assert f"## {w2s.__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,6 +1,7 @@
 """What `sims.inspect` prints about a store, what damage it finds, and that it repairs it to the same bits."""
 
 import os
+import shutil
 import stat
 
 import numpy as np
@@ -64,6 +65,7 @@ DAMAGE = {
         },
     ),
     "results": (flip_a_bit, {"risk/c/0/0": "result risk"}),
+    "missing parts": (shutil.rmtree, {"blocks/count": "blocks/count: is missing", "void": "result void: is missing"}),
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from w2s_jax import __version__
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -24,10 +25,12 @@ def test_the_readme_of_an_index_has_no_path_of_this_repository():
     assert text.startswith("# w2s_jax\n") and "make demo" in text
 
 
-def test_types_and_licence_are_in_the_wheel():
+def test_types_licence_and_the_one_version_are_in_the_wheel():
     assert (ROOT / "w2s_jax" / "py.typed").is_file() and (ROOT / "LICENSE").is_file()
     assert PROJECT["project"]["license-files"] == ["LICENSE"]
-    assert "readme" in PROJECT["project"]["dynamic"]
+    assert PROJECT["project"]["dynamic"] == ["version", "readme"]
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sims import evidence
 from sims.engine.checked import InputError
 from sims.engine.claims import Claim
 from sims.tables import Sources, alignment, arena, marks, networks, speed, theory, values
@@ -15,6 +16,7 @@ from tests.test_evidence import RESULTS
 
 TEXTS = {path.relative_to(ROOT): path.read_text() for path in marks.documents(ROOT)}
 MARKS = [(name, match.group(0)) for name, text in TEXTS.items() for match in marks.MARK.finditer(text)]
+COMMITTED = Sources(RESULTS)  # which reads every table once
 CLOSED_FORMS = ("statistical_dimension", "contaminated_exponent", "one_example")
 SYMBOLS = "formulas, of which some are 0 or 1"
 UNMARKED = {
@@ -40,7 +42,7 @@ def is_slow(mark: str) -> bool:
     ids=lambda x: re.sub(r"<!-- (.*?) -->.*", r"\1", x, flags=re.DOTALL) if isinstance(x, str) else str(x),
 )
 def test_marked_numbers_are_those_of_the_results(document, mark):
-    found, left = marks.written(mark, Sources(RESULTS))
+    found, left = marks.written(mark, COMMITTED)
     assert not left
     assert found == mark, f"python -m sims.report --docs writes {document} anew"
 
@@ -84,6 +86,16 @@ def test_every_mark_is_written_anew_in_one_call(tree):
     text = (tree / "docs" / "a.md").read_text()
     assert "| risk \\| of a | | 0.024 | ≤ 0.05 |\n\n<!-- end -->" in text and ">kept<" in text and "old" not in text
     assert not any(changed for _, changed, _ in marks.refresh(tree, Sources(tree)))
+
+
+def test_what_documents_read_of_a_sweep_is_noted(tree):
+    """What reads no sweep is passed over, and nothing is written."""
+    watched = evidence.watch(xr.Dataset({"risk": random(method=["a", "b"], size=[1, 10])}))
+    calls = ("value: cell x risk method=b size=last .1f", "table: submissions", "table: one_example")
+    (tree / "README.md").write_text(text := "\n".join(f"<!-- {call} -->9<!-- end -->" for call in calls))
+    marks.touch(tree, Sources(tree, {"x": watched.data}))
+    assert watched.arrays["risk"].read.tolist() == [[False, False], [False, True]]
+    assert (tree / "README.md").read_text() == text
 
 
 def test_timings_of_changes_that_no_commit_holds_are_refused(tmp_path):
@@ -217,5 +229,5 @@ def test_a_number_of_a_text_is_a_cell_or_a_ratio_of_two():
 
 @pytest.mark.slow
 def test_closed_forms_of_a_table_are_those_that_are_known():
-    assert cells(theory.statistical_dimension(Sources(RESULTS)), "$\\delta_K$")[:2] == ["0.5000", "0.8333"]
-    assert cells(theory.contaminated_exponent(Sources(RESULTS)), "$\\kappa(\\rho)$")[0] == f"{0.5 * np.log(3):.3f}"[1:]
+    assert cells(theory.statistical_dimension(COMMITTED), "$\\delta_K$")[:2] == ["0.5000", "0.8333"]
+    assert cells(theory.contaminated_exponent(COMMITTED), "$\\kappa(\\rho)$")[0] == f"{0.5 * np.log(3):.3f}"[1:]
