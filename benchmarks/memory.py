@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory [--json FILE] [--quick]
 
-A sweep refuses to start where a block does not fit the device at hand (`sims.engine.runtime.fitting`). This says in
-advance whether it will fit an accelerator of 16 GB. XLA lays out buffers for the processor here; another compiler fuses
+A sweep refuses to start where a block does not fit its device (`sims.engine.runtime.fitting`). This says in advance
+whether it will fit an accelerator of 16 GB. XLA lays out buffers for the processor here; another compiler fuses
 differently, so read a row as an order of magnitude.
 """
 

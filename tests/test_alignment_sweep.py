@@ -52,6 +52,7 @@ compiled = partial(jax.jit, compiler_options=UNOPTIMISED)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"methods": ("source", "oracle")}, "methods must be among source, ceiling, .*; got 'oracle'; choose from the"),
         (
             {"methods": ("source", "hull")},
             r"methods must support this setting, as source, .* do; 'hull' supports python -m sims.methods "

@@ -50,7 +50,7 @@ def test_the_worked_case_of_the_guide(runs):
     reached = [mean([row for row in own if float(row["true_share"]) == share]) for share in (0, 0.25, 0.5, 0.75, 1)]
     guide = " ".join((ROOT / "docs" / "planning.md").read_text().split())
     assert "{:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}".format(*reached) in guide
-    assert f"teacher at {mean(own, 'teacher'):.1%}" in guide and f"ceiling at {mean(own, 'ceiling'):.1%}" in guide
+    assert f"teacher is at {mean(own, 'teacher'):.1%}" in guide and f"ceiling at {mean(own, 'ceiling'):.1%}" in guide
 
 
 @pytest.mark.slow

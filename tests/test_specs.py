@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sims.engine import runtime
+from sims.engine import run, runtime
 from sims.engine.checked import InputError, ends, from_json, identity, to_json
 from sims.incontext.spec import InContextSpec
 from sims.methods.spec import ArenaSpec
@@ -137,6 +137,7 @@ def test_a_block_that_does_not_fit_is_refused_before_it_runs(tmp_path, capsys, m
     with pytest.raises(InputError, match="must fit 300 MB, but one of 1,000,000,000 replicates needs 16,000 MB"):
         plan.cut(dataclasses.replace(PLAIN, block_size=10**9))
     monkeypatch.setattr(runtime, "free_memory", lambda device: 1)
+    run._compiled.cache_clear()  # what other tests compiled did fit
     assert toy_sweep.run(tmp_path / "x") == 2
     assert re.search(r"must fit the memory, but one of this grid needs \d+ MB on", capsys.readouterr().err)
 
