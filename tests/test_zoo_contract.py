@@ -79,9 +79,6 @@ POSITIVE = ("num_samples", "num_pseudo", "dim", "signal", "teacher_ratio", "radi
 UNCHECKED = {
     "classification_error": {"survival", "contamination"},
     "score_correlation": {"survival", "contamination"},
-    "subspace_in_sample_risk": {"num_pseudo_labels"},
-    "subspace_pgr": {"num_ceiling_labels"},
-    "subspace_student_variance": {"dim_strong", "num_labels", "num_pseudo_labels", "noise_var"},
 }
 """Numbers whose range is not checked."""
 

@@ -78,7 +78,7 @@ def subspace_risk(
     >>> round(float(subspace_risk(jnp.eye(4)[:, :2], jnp.array([1.0, 0.0, 0.5, 0.0]), 13, 0.75)), 4)  # 0.25 + 2/10
     0.45
     """
-    _check(basis, num_labels, noise_var, "num_labels")
+    _check(basis.shape[1], num_labels, noise_var, "num_labels")
     missed = _outside(basis, target)
     return missed @ missed + basis.shape[1] * _fit_variance(basis, target, num_labels, noise_var)
 
@@ -119,8 +119,8 @@ def subspace_student_risk(
     0.14
     """
     settled, movable = _student_parts(weak_basis, strong_basis, target, num_labels, noise_var)
-    _check(strong_basis, num_pseudo_labels, noise_var, "num_pseudo_labels")
     dim = strong_basis.shape[1]
+    _check(dim, num_pseudo_labels, noise_var, "num_pseudo_labels")
     return settled + _times(movable, dim * _reciprocal(num_pseudo_labels - dim - 1.0))
 
 
@@ -148,7 +148,8 @@ def subspace_student_variance(
         Squared label units, shape `[]`; `inf` where a traced n or N is too small.
 
     Raises:
-        ValueError: if a Python overlap is negative or exceeds a Python dim_weak.
+        ValueError: if a Python overlap is negative or exceeds a Python dim_weak, a Python count is too small for its
+            subspace, or a Python dim_strong or noise_var is negative.
 
     Assumes: standard gaussian features, beta* in both subspaces.
 
@@ -160,6 +161,10 @@ def subspace_student_variance(
     most = dim_weak if is_concrete(dim_weak) else jnp.inf
     if is_concrete(overlap) and not 0 <= overlap <= most:
         raise ValueError(f"overlap must be in [0, dim_weak], got {overlap} with dim_weak {most}; see subspace_overlap.")
+    if is_concrete(dim_strong) and not dim_strong >= 0:
+        raise ValueError(f"dim_strong must not be negative, got {dim_strong}; it is a number of features.")
+    _check(dim_weak, num_labels, noise_var, "num_labels")
+    _check(dim_strong, num_pseudo_labels, noise_var, "num_pseudo_labels")
     factor = dim_strong * _reciprocal(num_pseudo_labels - dim_strong - 1.0)
     rest = _times(jnp.asarray(1.0 * dim_weak - overlap), factor)
     return _times(noise_var * (overlap + rest), _reciprocal(num_labels - dim_weak - 1.0))
@@ -194,7 +199,7 @@ def subspace_in_sample_risk(
         Squared label units, shape `[]`.
 
     Raises:
-        ValueError: if a Python n <= d_w + 1, or a Python noise_var is negative.
+        ValueError: if a Python n <= d_w + 1, a Python N < d_s, or a Python noise_var is negative.
 
     Assumes: standard gaussian features; the two samples are independent.
 
@@ -204,9 +209,12 @@ def subspace_in_sample_risk(
     >>> round(float(subspace_in_sample_risk(weak, strong, target, 14, 20, 1.0)), 4)  # 0.1 (1 + 0.1 2)
     0.12
     """
+    dim = strong_basis.shape[1]
+    if is_concrete(num_pseudo_labels) and not num_pseudo_labels >= dim:
+        raise ValueError(f"num_pseudo_labels must be at least {dim}, the student's dimension, got {num_pseudo_labels}.")
     settled, movable = _student_parts(weak_basis, strong_basis, target, num_labels, noise_var)
     shared_miss = _outside(strong_basis, target) @ _outside(strong_basis, _inside(weak_basis, target))
-    return settled + strong_basis.shape[1] / num_pseudo_labels * (movable - 2 * shared_miss)
+    return settled + dim / num_pseudo_labels * (movable - 2 * shared_miss)
 
 
 def subspace_breakeven(
@@ -292,7 +300,10 @@ def subspace_pgr(
     >>> round(float(subspace_pgr(weak, strong, target, 14, 13, 1.0, 10**9)), 4)  # (0.3 - 0.14)/0.3
     0.5333
     """
-    clean = num_pseudo_labels if num_ceiling_labels is None else num_ceiling_labels
+    clean = num_pseudo_labels
+    if num_ceiling_labels is not None:
+        clean = num_ceiling_labels
+        _check(strong_basis.shape[1], clean, noise_var, "num_ceiling_labels")
     teacher = subspace_risk(weak_basis, target, num_labels, noise_var)
     student = subspace_student_risk(weak_basis, strong_basis, target, num_labels, num_pseudo_labels, noise_var)
     return (teacher - student) / (teacher - subspace_risk(strong_basis, target, clean, noise_var))
@@ -300,7 +311,7 @@ def subspace_pgr(
 
 def _student_parts(weak_basis, strong_basis, target, num_labels, noise_var):
     """(what no number of pseudo-labels removes, what k multiplies)."""
-    _check(weak_basis, num_labels, noise_var, "num_labels")
+    _check(weak_basis.shape[1], num_labels, noise_var, "num_labels")
     teacher = _inside(weak_basis, target)  # its mean
     variance = _fit_variance(weak_basis, target, num_labels, noise_var)
     overlap = subspace_overlap(weak_basis, strong_basis)
@@ -336,9 +347,9 @@ def _times(part, factor) -> Float[Array, ""]:
     return jnp.where(finite, part * jnp.where(finite, factor, 1.0), jnp.where(part > 0, jnp.inf, 0.0))
 
 
-def _check(basis, count, noise_var, name: str) -> None:
-    least = basis.shape[1] + 1
-    if is_concrete(count) and not count > least:
+def _check(dim, count, noise_var, name: str) -> None:
+    least = dim + 1
+    if is_concrete(count) and is_concrete(dim) and not count > least:
         raise ValueError(f"{name} must exceed the dimension of its subspace + 1 = {least}, got {count}; draw more.")
     if is_concrete(noise_var) and not noise_var >= 0:
         raise ValueError(f"noise_var must not be negative, got {noise_var}; 0 is clean labels.")
