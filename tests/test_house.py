@@ -313,6 +313,14 @@ def test_files_hold_one_idea():
     assert_none(f"split {name_of(path)}: {size} lines of code" for path, size in sizes.items() if size > MAX_LINES)
 
 
+def test_tests_are_less_than_half_of_what_they_test():
+    tests, others = (
+        sum(len(path.read_text().splitlines()) for path in python_files(*folders))
+        for folders in (("tests",), ("w2s_jax", "sims", "figures", "benchmarks", "docs"))
+    )
+    assert tests < 0.47 * others, "merge tests that say the same before adding more"
+
+
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".cff", ".yaml", ".yml", ".json", ".ipynb", ".cfg", ""}
 SKIPPED_FOLDERS = re.compile(r"\.(git|venv\w*|cache|hypothesis|\w+_cache)|__pycache__|results|build|dist")
 # Absolute paths of somebody's machine. Written in pieces, so that this file does not find itself.
