@@ -19,12 +19,11 @@ def specification(workload: Workload, **fields):
         concept_shift=workload.concept_shifts,
         sample_size=(workload.num_samples,),
         num_icl=workload.num_icl,
-        methods=("naive_ft", "icl_refine_shared"),
         penalties=(workload.penalty,),
         dim=workload.dim,
         num_concepts=workload.num_concepts,
         noise_var=workload.noise_var,
-        **{"draws": "data", **fields},
+        **{"methods": ("naive_ft", "icl_refine_shared"), "draws": "data", **fields},
     )
 
 
@@ -52,7 +51,7 @@ def runner(workload: Workload, num_devices: int, **fields) -> tuple[Run, int]:
     return run, spec.block_size * width * workload.num_cells
 
 
-def block_size(workload: Workload, draws: str = "data", refined_labels: str = "sample") -> int:
+def block_size(workload: Workload, draws: str = "data", refined_labels: str = "sample", **_) -> int:
     """Replicates in a block of some tenths of a second, so that few blocks fill a timed run: a multiple of 10."""
     # As moments, labels that sample their concept still need each example's coordinates among the concepts.
     per_example = workload.dim if draws == "data" else workload.num_concepts if refined_labels == "sample" else 0

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import accelerator, contenders, devices, limits, networks, parts, run
+from benchmarks import accelerator, contenders, devices, engine, limits, networks, parts, profile, run
 from benchmarks.report import limit_lines, report
 from benchmarks.timing import Timing
 from benchmarks.workload import Workload
@@ -164,6 +164,18 @@ def test_a_sweep_on_an_accelerator_names_the_device(tmp_path, capsys, faked):
     assert (found["device"], found["is_accelerator"], found["preset_seconds"]) == (MACHINE.name, False, 12.5)
     assert found["ratio_to_earlier_run"] == pytest.approx(accelerator.engine_rate(found["rows"]) / 1e6)
     assert "no accelerator here, so a rehearsal" in capsys.readouterr().err
+
+
+def test_a_profile_counts_milliseconds_of_a_replicate(tmp_path, monkeypatch):
+    timing, answers = fake_time("w2s_jax", Workload(), 1, 5, 1.0)[0], {devices.machine: MACHINE}
+    monkeypatch.setattr(profile, "in_fresh_process", lambda function, *_, **__: answers.get(function, (timing, 50)))
+    assert profile.main(["--json", str(tmp_path / "profile.json")]) == 0
+    rows = json.loads((tmp_path / "profile.json").read_text())
+    assert [row["variant"] for row in rows] == list(profile.VARIANTS)
+    assert {row["milliseconds"] for row in rows} == {1e3 * timing.median_seconds / (10 * 50)}
+    for _, workload, fields in profile.VARIANTS.values():
+        spec = engine.specification(workload, **fields)
+        assert spec.num_cells == workload.num_cells and all(getattr(spec, name) == fields[name] for name in fields)
 
 
 @pytest.mark.parametrize(

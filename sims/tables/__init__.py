@@ -21,6 +21,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "growth": speed.growth,
     "memory": speed.memory,
     "planning": speed.planning,
+    "profile": speed.profile,
     "limits": speed.limits,
     "scale": speed.scale,
     "statistical_dimension": theory.statistical_dimension,

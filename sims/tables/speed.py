@@ -77,6 +77,12 @@ def planning(sources: Sources) -> str:
     return markdown(["K", "first call, s", "of it compilation", "with kept programs", "later calls"], rows)
 
 
+def profile(sources: Sources) -> str:
+    """Milliseconds of a replicate of the headline on one core, with parts of the work left out."""
+    rows = [[row["what"], f"{row['milliseconds']:.2f}"] for row in sources.rows("profile")]
+    return markdown(["a replicate on one core", "ms"], rows)
+
+
 def memory(sources: Sources) -> str:
     """Memory that a block of each sweep takes on one device."""
     rows = []
