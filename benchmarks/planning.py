@@ -2,8 +2,8 @@
 
     python -m benchmarks.planning [--json FILE] [--quick]
 
-Each repeat is a process of its own. The first call is timed with no program kept, then again with the programs that the
-process before it left in `~/.cache/w2s_jax` or, here, in a folder of its own.
+Each repeat is two processes: one in which the first call compiles its programs and keeps them in a folder, as the
+command does, and one in which it finds them there.
 """
 
 import statistics
@@ -61,30 +61,31 @@ def calls(concepts: int, folder: str) -> dict[str, float]:
     from sims.engine import runtime
     from w2s_jax import plan
 
-    compiling = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiling.append(seconds if "backend_compile" in event else 0.0)
-    )
+    compiling: list[float] = []
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if "backend_compile" in event:
+            compiling.append(seconds)
+
+    def call(weak_accuracy: float) -> tuple[float, float]:
+        """Seconds of a call, and of compilation in it."""
+        compiling.clear()
+        start = time.perf_counter()
+        plan(**NUMBERS | {"weak_accuracy": weak_accuracy}, num_concepts=concepts)
+        return time.perf_counter() - start, sum(compiling)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     runtime.configure(None, True)  # as the command computes
     jax.config.update("jax_compilation_cache_dir", folder)
     before = quiet.usage()
-    taken = [_seconds(lambda i=i: plan(**NUMBERS | {"weak_accuracy": 0.7 + i / 100}, num_concepts=concepts), compiling)
-             for i in range(1 + LATER)]  # fmt: skip
+    (first, compiled), *later = [call(NUMBERS["weak_accuracy"] + i / 100) for i in range(1 + LATER)]
     others = quiet.others_share(before, quiet.usage()) or 0.0
-    (first, compiled), *later = taken
     return {
         "first": first,
         "compile": compiled,
         "later": statistics.median(seconds for seconds, _ in later),
         "others_share": others,
     }
-
-
-def _seconds(act, compiling: list[float]) -> tuple[float, float]:
-    compiling.clear()
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start, sum(compiling)
 
 
 def report(rows: list[dict]) -> str:

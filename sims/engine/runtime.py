@@ -19,7 +19,7 @@ import w2s_jax
 from sims.engine.checked import InputError
 
 MAX_CPU_DEVICES = 4
-"""Default limit of cores used as devices, which keeps the memory bound under 2 GB; `--devices` goes beyond."""
+"""Default limit of cores used as devices, since each adds to the memory of a sweep; `--devices` goes beyond."""
 MAX_DEVICES_PER_CORE = 4
 """Limit of `--devices` on a CPU: more only wait for each other."""
 

@@ -103,8 +103,8 @@ class TransformerConfig:
     """Whether the blocks are one `Block` whose parameters have a leading axis of layers, run by one `lax.scan`: the
     program then holds one block, however many there are. Parameters are drawn alike. Of the CPU seconds to trace and
     compile, it left two thirds with 12 layers of width 32 and a half with 30. Decoding took 1.6 times as long on a CPU
-    (12 layers of width 384), which copies a layer's parameters at each step; training takes longer
-    too, since what a layer keeps for its gradient is copied: `with_scan` takes the blocks apart.
+    (12 layers of width 384), which copies a layer's parameters at each step; training takes longer too, since what a
+    layer keeps for its gradient is copied. `with_scan` takes the blocks apart.
     `training` takes the stacked scales of norms for matrices: decay no weights there."""
 
     def __post_init__(self) -> None:
