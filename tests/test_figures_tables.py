@@ -59,7 +59,7 @@ def test_what_figures_read_of_a_sweep_is_noted(finished, monkeypatch):
     spec = dataclasses.replace(SWEEPS["risk_sweep"].presets["smoke"], **json.loads(tiny.attrs["config"]))
     figures_evidence.read_by_figures([Report("risk_sweep", "quick", spec, {}, watched)], Path("nowhere"))
     risk, path = (watched.arrays[name].read for name in ("risk_mean", "naive_path_mean"))
-    assert risk.any() and not risk.all() and path.any()
+    assert risk.mean() > 0.1 and not risk.all() and path.any()  # three figures read a part of it
     held = evidence.build(*evidence.table(watched))
     results = data.Results("risk_sweep", held.data, json.loads(tiny.attrs["config"]), table=True)
     with style.style():
