@@ -4,7 +4,6 @@ Each line names its function of `w2s_jax.theory`; what is done here beside calli
 stating an error.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,9 +21,10 @@ FITTED: tuple[str, ...] = ("naive_ft", "icl_refine_shared", "icl_refine_fresh", 
 SURE = 2.0
 """Standard errors by which a weight of the hull must clear 0 for its large-sample risk to be used."""
 
-build = partial(jax.jit, static_argnames=("num_concepts", "dim", "weakness"))(make_task)
-HURRY = {"xla_backend_optimization_level": 1}
-"""For programs that run once on a few numbers: compiling them is all that a user waits for."""
+ONCE, OFTEN = ({"xla_backend_optimization_level": level} for level in (0, 1))
+"""For programs that run on a few numbers, a time or two or at each of many prompt lengths: most of what a user waits
+for is their compilation."""
+build = jax.jit(make_task, static_argnames=("num_concepts", "dim", "weakness"), compiler_options=ONCE)
 
 
 class Naive(NamedTuple):
@@ -215,6 +215,5 @@ def path(start: Scalar, teacher: Scalar, agreement: Scalar) -> Float[Array, "6"]
     return jnp.stack([best.accuracy, best.progress, *gains, low, high])
 
 
-refined_of, known_of, with_true_of, path_of = (
-    jax.jit(form, compiler_options=HURRY) for form in (refined, known, with_true, path)
-)
+refined_of = jax.jit(refined, compiler_options=OFTEN)
+known_of, with_true_of, path_of = (jax.jit(form, compiler_options=ONCE) for form in (known, with_true, path))
