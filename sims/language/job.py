@@ -25,7 +25,7 @@ from sims.language.weaker import weaker_answers
 from w2s_jax.checkpoints import Checkpoint
 from w2s_jax.training import Params
 
-OPERATIONS_PER_SECOND = 2.3e11
+OPERATIONS_PER_SECOND = 1.4e11
 """Two cores of an AMD EPYC in a block of `quick`, by the count of `_operations`."""
 
 
@@ -77,15 +77,24 @@ def _fits(spec: LanguageSpec) -> int:
 
 
 def _operations(spec: LanguageSpec, params: Params, tables: Table, fits: int) -> float:
-    """Roughly what a block computes: two operations a weight and token, thrice that where it is trained on."""
-    questions, asked = tables.asked.ids.shape[-2:]
-    trained = fits * spec.finetune_steps * spec.finetune_batch * (asked + spec.answer_tokens)
+    """Roughly what a block computes: two operations a weight and token, and four more for a gradient."""
+    blocks = params["decoder"]["blocks"]
+    layers = jax.tree.leaves(blocks)[0].shape[0]
+    weights, head = sum(leaf.size for leaf in jax.tree.leaves(blocks)), params["embedding"]["embedding"].size
+    above = min(spec.trained_layers / layers, 1.0) if spec.trained == "last_layers" else 1.0
+    (questions, asked), said = tables.asked.ids.shape[-2:], spec.answer_tokens
+    taught = spec.finetune_steps * spec.finetune_batch * (3 * above * weights * (asked + said) + 3 * head * said)
+    values = math.prod(tables.values.ids.shape[-2:])
+    opened = sum(rows.ids.shape[-1] + values for rows in tables.openings)
+
+    def judged(share: float) -> float:
+        """By a model of which that share of the blocks reads what is given."""
+        answered = questions * (weights * (share * asked + said) + head * said)
+        return answered + spec.held_out_questions * (share * weights * opened + 2 * head * values)
+
     prompts = len(spec.teachers) * len(spec.num_icl)
-    claimed = sum(rows.ids.shape[-1] + math.prod(tables.values.ids.shape[-2:]) for rows in tables.openings)
-    judged = questions * (asked + spec.answer_tokens) + spec.held_out_questions * claimed
-    read = (fits + 1 + prompts) * judged + prompts * spec.groups * tables.contexts.ids.shape[-1]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return 2.0 * weights * (3 * trained + read)
+    prompted = prompts * (spec.groups * weights * tables.contexts.ids.shape[-1] + judged(1.0))
+    return 2.0 * (fits * taught + (fits + 1) * judged(above) + prompted)
 
 
 def tables_of(spec: LanguageSpec, checkpoint: Checkpoint, taught: Sequence[Teaching]) -> Table:

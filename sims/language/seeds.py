@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from sims.language.reading import Reading, open_with, read_below
 from sims.language.scores import answers, claims, counts_of, drift, log_laws
 from sims.language.spec import UNFITTED, LanguageSpec
 from sims.language.students import Asked, Lesson, fine_tune, make_student
@@ -14,7 +15,7 @@ from sims.language.tables import Table
 from sims.training.lanes import one_by_one
 from w2s_jax.rng import replicate_key, stream
 from w2s_jax.training import Params
-from w2s_jax.transformer import Cache, LanguageModel, read
+from w2s_jax.transformer import Cache, LanguageModel, read, with_scan
 from w2s_jax.types import Key
 
 
@@ -82,13 +83,23 @@ def run_seed(
         lessons["source"] = _lesson(spec, "source", *labels["ceiling"])
     lessons |= {method: _lesson(spec, method, *labels[method]) for method in spec.fitted}
 
-    before = log_laws(model, world.neutral[0])
+    def read_by(model: LanguageModel) -> Reading:
+        return read_below(model, student.layer, asked, table.openings, table.values, world.neutral[0])
+
+    unmoved = read_by(model)
+    before = log_laws(with_scan(student.top(student.start), True), unmoved.neutral)
 
     def fit(given: Lesson) -> Report:
-        tuned = student.whole(fine_tune(spec, stream(key, "finetune"), student, train, given))
-        own, plain = (claims(tuned, Asked(table.prefix, *opening), *table.values) for opening in table.openings)
-        apart = drift(tuned, before, *world.neutral)
-        return Report(answers(tuned, asked, spec.answer_tokens, stop), own, plain, apart)
+        moved = fine_tune(spec, stream(key, "finetune"), student, train, given)
+        whole, top = student.whole(moved), with_scan(student.top(moved), True)
+        reading = unmoved if student.layer else read_by(whole)
+        begun, below = reading.prefix
+        _, prefix = whole.decoder.begin(begun, table.prefix.size, below=below)
+        own, plain = (claims(top, opened, prefix.above(student.layer)) for opened in reading.openings)
+        apart = drift(top, before, reading.neutral, world.neutral[1])
+        read_already = reading.asked if student.layer else None
+        said = answers(whole, asked, spec.answer_tokens, stop, prefix, below=read_already)
+        return Report(said, own, plain, apart)
 
     return reports | one_by_one(fit, lessons, {name: given.steps.shape for name, given in lessons.items()})
 
@@ -117,7 +128,7 @@ def _after_examples(
 
         values = chosen(table.values, held_places)
         own, plain = (
-            claims(model, Asked(train.prefix, *chosen(opening, held_places)), *values, prefix)
+            claims(model, open_with(model, 0, *chosen(opening, held_places), *values), prefix)
             for opening in table.openings
         )
         asked = Asked(train.prefix, *chosen(table.asked, places))

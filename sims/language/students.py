@@ -26,7 +26,7 @@ from sims.language.spec import LanguageSpec
 from w2s_jax.methods.confidence import warmed_up
 from w2s_jax.training import Params, init_state, make_optimizer, train
 from w2s_jax.transformer import LanguageModel, blank_model, init_cache
-from w2s_jax.types import Key
+from w2s_jax.types import Key, stack
 
 ROWS = 4
 """Rows whose logits exist at a time."""
@@ -84,12 +84,14 @@ def _full(spec: LanguageSpec, key: Key, model: LanguageModel) -> Student:
 def _last_layers(spec: LanguageSpec, key: Key, model: LanguageModel) -> Student:
     graph, params = nnx.split(model)
     layer = max(model.config.num_layers - spec.trained_layers, 0)
-    shorter = dataclasses.replace(model.config, num_layers=model.config.num_layers - layer)
+    # Blocks apart: a scan copies what each leaves for its gradient.
+    shorter = dataclasses.replace(model.config, num_layers=model.config.num_layers - layer, scan_layers=False)
     blank = blank_model(shorter, model.embedding.num_embeddings, tied_head=model.head is None)
     short_graph = nnx.graphdef(blank)
     blocks = params["decoder"]["blocks"]
+    places = range(layer, model.config.num_layers)
     start = {
-        "blocks": jax.tree.map(lambda leaf: leaf[layer:], blocks),
+        "blocks": {i: jax.tree.map(lambda leaf, at=at: leaf[at], blocks) for i, at in enumerate(places)},
         "norm": params["decoder"]["norm"],
     }
 
@@ -103,7 +105,7 @@ def _last_layers(spec: LanguageSpec, key: Key, model: LanguageModel) -> Student:
 
     def whole(moved: Params) -> LanguageModel:
         below = jax.tree.map(lambda leaf: leaf[:layer], blocks)
-        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), below, moved["blocks"])
+        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), below, stack(moved["blocks"].values()))
         return nnx.merge(graph, put(joined, moved["norm"]))
 
     return Student(layer, start, top, whole)
@@ -153,7 +155,7 @@ def fine_tune(spec: LanguageSpec, key: Key, student: Student, asked: Asked, give
             _, shared = model.decoder.begin(prefix, asked.prefix.size)
             hidden = model.decoder.upper(stream, 0, prefix=shared)
             hidden = jnp.take_along_axis(hidden, places[chosen][..., None], axis=1)
-            errors = _errors(model, hidden, given.labels[chosen], share)
+            errors = _errors(model, hidden, given.labels[chosen], share, head_moves=below is None)
             return (errors * weights[chosen]).sum() / weights[chosen].sum()
 
         return train(key, state, loss, optimizer, 1)[0]
@@ -187,15 +189,27 @@ def _order(spec: LanguageSpec, key: Key, step: Array, count: int) -> Int[Array, 
 
 
 def _errors(
-    model: LanguageModel, hidden: Float[Array, "b A width"], labels: Int[Array, "b A"], share: Float[Array, ""]
+    model: LanguageModel,
+    hidden: Float[Array, "b A width"],
+    labels: Int[Array, "b A"],
+    share: Float[Array, ""],
+    *,
+    head_moves: bool,
 ) -> Float[Array, "b A"]:
     """The loss of each token; the logits of a few rows exist at a time."""
 
-    @jax.checkpoint
-    def row(hidden, labels):
+    def row(hidden: Array, labels: Array) -> Array:
         logits = model.read_out(hidden)
         total = jax.nn.logsumexp(logits, axis=-1)
         weak = total - jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
         return (1 - share) * weak + share * (total - logits.max(axis=-1))
 
-    return jax.lax.map(lambda pair: row(*pair), (hidden, labels), batch_size=ROWS)
+    def with_slopes(hidden: Array, labels: Array) -> Array:
+        # A token's loss depends on its own hidden state alone, so while its logits are there its gradient is found
+        # too; what is returned has that gradient, and no logits are computed anew.
+        fixed = jax.lax.stop_gradient(hidden)
+        found, pull = jax.vjp(lambda hidden: row(hidden, labels), fixed)
+        return found + ((hidden - fixed) * pull(jnp.ones_like(found))[0]).sum(axis=-1)
+
+    of_row = jax.checkpoint(row) if head_moves else with_slopes
+    return jax.lax.map(lambda pair: of_row(*pair), (hidden, labels), batch_size=ROWS)

@@ -25,6 +25,10 @@ class Cache(NamedTuple):
     length: Int[Array, ""]
     """Places read, in [0, room]."""
 
+    def above(self, layer: int) -> "Cache":
+        """The same places, of the blocks from `layer` on alone."""
+        return Cache(self.keys[layer:], self.values[layer:], self.length)
+
 
 def init_cache(config: TransformerConfig, batch_shape: tuple[int, ...] = (), length: int | None = None) -> Cache:
     """A cache that holds nothing yet.

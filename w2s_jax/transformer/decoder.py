@@ -106,13 +106,25 @@ class Decoder(nnx.Module):
         return hidden if cache is None else (hidden, _extend(cache, new))
 
     def begin(
-        self, inputs: Float[Array, "*b L width"], room: int, *, prefix: Cache | None = None
+        self,
+        inputs: Float[Array, "*b L width"],
+        room: int,
+        *,
+        prefix: Cache | None = None,
+        below: Cache | None = None,
     ) -> tuple[Float[Array, "*b L width"], Cache]:
-        """As a call with an empty cache of `room` >= L places, without paying for places that hold nothing yet."""
-        hidden, new = self._run(inputs, range(self.config.num_layers), None, prefix, None)
-        length = inputs.shape[-2]
+        """As a call with an empty cache of `room` >= L places, without paying for places that hold nothing yet.
+
+        Where `lower` has read these places already, `inputs` are its stream and `below` is its cache, of some first
+        blocks; the others go on from there.
+        """
+        layer, length = 0 if below is None else below.keys.shape[0], inputs.shape[-2]
+        above = None if prefix is None else prefix.above(layer)
+        hidden, new = self._run(inputs, range(layer, self.config.num_layers), None, above, None)
         if room < length:
             raise ValueError(f"room must be at least the {length} places that are read, got {room}.")
+        if below is not None:
+            new = (jnp.concatenate([old[..., :length, :, :], more]) for old, more in zip(below[:2], new))
         keys, values = (jnp.pad(a, (*[(0, 0)] * (a.ndim - 3), (0, room - length), (0, 0), (0, 0))) for a in new)
         return self.norm(hidden), Cache(keys, values, jnp.asarray(length, jnp.int32))
 

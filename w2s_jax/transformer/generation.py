@@ -103,6 +103,7 @@ def generate(
     stop: tuple[int, ...] = (),
     prefix: Cache | tuple[Cache, ...] | None = None,
     rule: Callable[[Float[Array, "T B vocab"]], Float[Array, "B vocab"]] | None = None,
+    below: tuple[Float[Array, "B L width"], Cache] | None = None,
 ) -> Int[Array, "B num_tokens"]:
     """Tokens after prompts of unequal length, up to a token that ends a text.
 
@@ -122,12 +123,15 @@ def generate(
             never copied.
         rule: log probabilities of the next token by each model -> logits of the token that is written, such as
             `w2s_jax.alignment.combined.contrast`; None: those of the first model.
+        below: what `model.lower` gave for the prompts, the stream before a block and the cache of those below it,
+            so that they are not read again; of one model.
 
     Returns:
         Tokens `[B num_tokens]`.
 
     Raises:
-        ValueError: for a value out of range, for more places than max_length, or for several models without a rule.
+        ValueError: for a value out of range, for more places than max_length, or for several models without a rule or
+            with `below`.
 
     >>> from flax import nnx
     >>> from w2s_jax.transformer import TransformerConfig
@@ -146,6 +150,8 @@ def generate(
         _check(each, prompts.shape[1], num_tokens, temperature, before)
     if rule is None and len(models) > 1:
         raise ValueError(f"{len(models)} models write together by a rule; give one.")
+    if below is not None and len(models) > 1:
+        raise ValueError(f"below is what one model has read, got it for {len(models)}; leave it out.")
     if key is None and not (is_concrete(temperature) and temperature == 0):
         raise ValueError("a temperature other than a Python 0 draws tokens: give a key.")
     if not isinstance(lengths, Tracer):
@@ -164,7 +170,8 @@ def generate(
         return jax.vmap(row, in_axes=(0, own), out_axes=(0, own))(tokens, caches)
 
     def start(model, shared):
-        hidden, cache = read(model, prompts, prompts.shape[1] + num_tokens - 1, prefix=shared)
+        inputs, under = (model.embedding(prompts), None) if below is None else below
+        hidden, cache = model.decoder.begin(inputs, prompts.shape[1] + num_tokens - 1, prefix=shared, below=under)
         last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)[:, 0]
         return model.read_out(last), cache._replace(length=lengths.astype(cache.length.dtype))
 
