@@ -1,6 +1,7 @@
 """Whole `paper` sweeps, planned and measured, and what a sweep of 10^9 tasks would take.
 
     python -m benchmarks.scale --out FOLDER --json FILE [--only risk_sweep]
+    python -m benchmarks.scale --out FOLDER --json FILE --only language --preset quick
 
 Each sweep runs as a user starts it, in a process of its own, and its store stays in FOLDER. A sweep that has more tasks
 than its `paper` preset is that store with more replicates: the last row plans one, from the rate of the first.
@@ -19,6 +20,8 @@ from benchmarks.devices import Machine
 from benchmarks.timing import in_fresh_process, peak_mb
 
 SWEEPS = ("risk_sweep", "posterior_sweep", "theory_sweep")
+ASKED = (*SWEEPS, "language")
+"""Those that `--only` may name: the last is no matter of minutes by its `paper` preset."""
 PLANNED = "risk_sweep"
 MANY = 10**9
 """Tasks of the sweep that is planned."""
@@ -51,16 +54,18 @@ def whole(name: str, preset: str, out: Path) -> dict[str, float]:
     sweep = KNOWN[name]
     spec, path = sweep.presets[preset], out / f"{name}.zarr"
     given = ["--preset", preset, "--out", str(out), "--no-compilation-cache"]  # a first run's time
-    before, start = quiet.usage(), time.perf_counter()
+    before, spent, start = quiet.usage(), time.process_time(), time.perf_counter()
     if code := importlib.import_module(f"sims.{name}.__main__").main(given):
         raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
-    seconds, others = time.perf_counter() - start, quiet.others_share(before, quiet.usage()) or 0.0
+    seconds, spent = time.perf_counter() - start, time.process_time() - spent
+    others = quiet.others_share(before, quiet.usage()) or 0.0
     job = sweep.prepare(spec, path)  # not before the command, which chooses the devices
     return {
         "replicates": spec.replicates,
         "tasks": job.tasks_per_replicate * spec.replicates,
         "planned_seconds": job.seconds,
         "seconds": seconds,
+        "processor_seconds": spent,
         "devices": len(runtime.devices()),
         "disk_mb": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6,
         "peak_mb": peak_mb(),
@@ -114,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="where the stores go")
     parser.add_argument("--json", type=Path, metavar="FILE", required=True, help="where the figures go")
-    parser.add_argument("--only", action="append", metavar="SWEEP", help=f"one of {', '.join(SWEEPS)}; may be repeated")
+    parser.add_argument("--only", action="append", metavar="SWEEP", help=f"one of {', '.join(ASKED)}; may be repeated")
     parser.add_argument("--preset", default="paper", help="preset to run: smoke, quick or paper")
     return parser
 
@@ -122,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
 def _error(options: argparse.Namespace, chosen: list[str]) -> str | None:
     """What is wrong with the options, in one sentence."""
     for name in chosen:
-        if name not in SWEEPS:
-            return f"--only must name a sweep among {', '.join(SWEEPS)}, got {name!r}; choose from the list."
+        if name not in ASKED:
+            return f"--only must name a sweep among {', '.join(ASKED)}, got {name!r}; choose from the list."
         if (options.out / f"{name}.zarr").exists():
             return f"--out must be a folder without {name}.zarr, which would be no whole run; name another folder."
     if options.preset not in (presets := ("smoke", "quick", "paper")):

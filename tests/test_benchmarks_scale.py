@@ -52,7 +52,7 @@ def test_a_sweep_is_run_as_a_user_starts_it(tmp_path):
     spec = SWEEPS["posterior_sweep"].presets["smoke"]
     assert row["replicates"] == spec.replicates and row["tasks"] == spec.replicates * spec.num_cells
     assert row["devices"] == len(os.sched_getaffinity(0))  # as many as the command itself takes
-    assert row["seconds"] > 0.1 and row["disk_mb"] > 0.001 and row["peak_mb"] > 100
+    assert row["seconds"] > 0.1 and row["processor_seconds"] > 0.1 and row["disk_mb"] > 0.001 and row["peak_mb"] > 100
     assert (tmp_path / "posterior_sweep.zarr").is_dir()
     assert scale.main(given) == 2  # it is there
 
@@ -67,7 +67,10 @@ def test_a_plan_is_timed_with_and_without_kept_programs(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--only", "risk"], "--only must name a sweep among risk_sweep, posterior_sweep, theory_sweep, got 'risk';"),
+        (
+            ["--only", "risk"],
+            "--only must name a sweep among risk_sweep, posterior_sweep, theory_sweep, language, got 'risk';",
+        ),
         (["--preset", "big"], "--preset must be among smoke, quick, paper, got 'big';"),
         (["--json", "/"], "--json must name a file in an existing folder"),
     ],
