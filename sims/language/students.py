@@ -207,9 +207,13 @@ def _errors(
     def with_slopes(hidden: Array, labels: Array) -> Array:
         # A token's loss depends on its own hidden state alone, so while its logits are there its gradient is found
         # too; what is returned has that gradient, and no logits are computed anew.
-        fixed = jax.lax.stop_gradient(hidden)
-        found, pull = jax.vjp(lambda hidden: row(hidden, labels), fixed)
-        return found + ((hidden - fixed) * pull(jnp.ones_like(found))[0]).sum(axis=-1)
+        fixed, places = jax.lax.stop_gradient(hidden), jnp.arange(labels.size)
+        logits, pull = jax.vjp(model.read_out, fixed)
+        total, likeliest = jax.nn.logsumexp(logits, axis=-1), logits.argmax(axis=-1)
+        found = total - (1 - share) * logits[places, labels] - share * logits[places, likeliest]
+        slopes = jnp.exp(logits - total[:, None])
+        slopes = slopes.at[places, labels].add(share - 1).at[places, likeliest].add(-share)
+        return found + ((hidden - fixed) * pull(slopes)[0]).sum(axis=-1)
 
     of_row = jax.checkpoint(row) if head_moves else with_slopes
     return jax.lax.map(lambda pair: of_row(*pair), (hidden, labels), batch_size=ROWS)
