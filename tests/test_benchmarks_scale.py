@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from benchmarks import devices, planning, scale
+from benchmarks import devices, planning, scale, startup
 from benchmarks.timing import in_fresh_process
 from sims.sweeps import SWEEPS
 from tests.test_bad_input import assert_refused
@@ -62,6 +62,18 @@ def test_a_plan_is_timed_with_and_without_kept_programs(tmp_path):
     cold, kept = (in_fresh_process(planning.calls, 2, str(tmp_path)) for _ in range(2))
     assert 0 < kept["compile"] < cold["compile"] / 2 < cold["first"]
     assert kept["first"] < cold["first"] and 2 * cold["later"] < kept["first"]
+
+
+@pytest.mark.slow
+def test_a_start_is_faster_with_kept_programs_and_of_a_finished_sweep(tmp_path):
+    path = tmp_path / "startup.json"
+    assert startup.main(["--quick", "--json", str(path)]) == 0
+    found = {row["what"]: row for row in json.loads(path.read_text())}
+    cold, kept = found[startup.COLD], found[startup.KEPT]
+    assert 0 < kept["compile_seconds"] < cold["compile_seconds"] / 2 < cold["median_seconds"]
+    imported, finished = (found[what]["median_seconds"] for what in (startup.IMPORT, startup.FINISHED))
+    assert 0.05 < imported < finished < kept["median_seconds"] < cold["median_seconds"]
+    assert all(row["repeats"] == len(row["seconds"]) == 2 for row in found.values())
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,23 @@ def rows_of(name: str) -> list[dict]:
 def test_what_is_awaited_is_what_is_not_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
     assert tables == set(HERE)
-    rows = {"benchmarks", "networks", "methods_cost", "language_speed", "scale", "memory", "planning", "profile"}
+    rows = {
+        "benchmarks",
+        "networks",
+        "methods_cost",
+        "language_speed",
+        "scale",
+        "memory",
+        "planning",
+        "profile",
+        "startup",
+    }
     assert all("commit" in row for name in rows for row in about(name))
     held = {path.stem for path in RESULTS.glob("*.json")}
     assert held == {*HERE, *rows, "coverage", "coverage_grid", "language_known"}
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "language_speed", "scale", "planning", "profile"])
+@pytest.mark.parametrize("name", ["benchmarks", "language_speed", "scale", "planning", "profile", "startup"])
 def test_timings_were_taken_alone(name):
     rows = [row for row in about(name) if row.get("axis") != "limit"]
     assert all(row["others_share"] is not None and not quiet.is_disturbed(row) for row in rows)

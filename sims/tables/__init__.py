@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "profile": speed.profile,
     "limits": speed.limits,
     "scale": speed.scale,
+    "startup": speed.startup,
     "statistical_dimension": theory.statistical_dimension,
     "contaminated_exponent": theory.contaminated_exponent,
     "one_example": theory.one_example,

@@ -77,6 +77,15 @@ def planning(sources: Sources) -> str:
     return markdown(["K", "first call, s", "of it compilation", "with kept programs", "later calls"], rows)
 
 
+def startup(sources: Sources) -> str:
+    """Seconds before a command does its work."""
+    rows = []
+    for row in sources.rows("startup"):
+        compiling = row["compile_seconds"]
+        rows.append([row["what"], f"{row['median_seconds']:.1f}", "" if compiling is None else f"{compiling:.1f}"])
+    return markdown(["what a user waits for", "s", "of it compilation"], rows)
+
+
 def profile(sources: Sources) -> str:
     """Milliseconds of a replicate of the headline on one core, with parts of the work left out."""
     rows = [[row["what"], f"{row['milliseconds']:.2f}"] for row in sources.rows("profile")]
