@@ -41,7 +41,10 @@ def rows_of(quick: bool) -> list[dict]:
             (FINISHED, [*sweep, folder]),
         ):
             run.say(what)
-            rows.append(_row(machine, what, [command(arguments, folder) for _ in range(repeats)]))
+            before = quiet.usage()  # a single call is too short to see others beside it
+            calls = [command(arguments, folder) for _ in range(repeats)]
+            others = quiet.others_share(before, quiet.usage()) or 0.0
+            rows.append(_row(machine, what, [call | {"others_share": others} for call in calls]))
     found: dict[str, list[dict[str, float]]] = {COLD: [], KEPT: []}
     for repeat in range(repeats):
         run.say(f"a sweep, process {repeat + 1}")

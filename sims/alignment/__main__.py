@@ -6,25 +6,25 @@ these labels, on its own after weak examples in its context, and by the other me
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sims.alignment.spec import DEFINITIONS, PRESETS, AlignmentSpec
 from sims.engine import arguments, cli
 from sims.engine.checked import check_definitions
+from sims.training import start_alone
 
 
 def start(spec: AlignmentSpec, out: Path, options: Any = None) -> Path:
     """Run an alignment sweep, or what is missing of it, into `out`/alignment_<task>.zarr."""
-    from sims.alignment.job import outline, prepare
-    from sims.engine.run import ALONE, run
-    from sims.training import check_alone
-
-    options = options or ALONE
     check_definitions(spec.definitions, DEFINITIONS)
-    check_alone(options)
-    return run(f"alignment_{spec.task}", spec, partial(prepare, out=out), out, options, outline)
+    return start_alone(f"alignment_{spec.task}", spec, _job, out, options)
+
+
+def _job() -> Any:
+    from sims.alignment import job
+
+    return job
 
 
 def main(argv: list[str] | None = None) -> int:

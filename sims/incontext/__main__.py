@@ -5,23 +5,23 @@ network is from exact Bayesian inference, and fine-tunes it on weak labels, on r
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sims.engine import cli
 from sims.incontext.spec import PRESETS, InContextSpec
+from sims.training import start_alone
 
 
 def start(spec: InContextSpec, out: Path, options: Any = None) -> Path:
     """Run an in-context sweep, or what is missing of it, into `out`/incontext.zarr."""
-    from sims.engine.run import ALONE, run
-    from sims.incontext.job import outline, prepare
-    from sims.training import check_alone
+    return start_alone("incontext", spec, _job, out, options)
 
-    options = options or ALONE
-    check_alone(options)
-    return run("incontext", spec, partial(prepare, out=out), out, options, outline)
+
+def _job() -> Any:
+    from sims.incontext import job
+
+    return job
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,24 +5,24 @@ fine-tuned on these answers, on its own answers after weak examples in its conte
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sims.engine import cli
 from sims.language.spec import PRESETS, LanguageSpec
+from sims.training import start_alone
 
 
 def start(spec: LanguageSpec, out: Path, options: Any = None) -> Path:
     """Run a language sweep, or what is missing of it, into `out`/language.zarr; with several numbers of examples into
     language_examples.zarr, with a weaker model into language_weaker.zarr."""
-    from sims.engine.run import ALONE, run
-    from sims.language.job import outline, prepare
-    from sims.training import check_alone
+    return start_alone(spec.store, spec, _job, out, options)
 
-    options = options or ALONE
-    check_alone(options)
-    return run(spec.store, spec, partial(prepare, out=out), out, options, outline)
+
+def _job() -> Any:
+    from sims.language import job
+
+    return job
 
 
 def main(argv: list[str] | None = None) -> int:

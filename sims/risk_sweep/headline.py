@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import xarray as xr
+from jax import Array
 
 from sims.engine import cli
 from sims.engine.checked import InputError
@@ -21,6 +23,7 @@ from sims.risk_sweep.spec import SweepSpec
 from w2s_jax import statistics, theory
 from w2s_jax.results import open_results
 from w2s_jax.tasks import make_task
+from w2s_jax.types import Scalar
 
 CELL = {"weakness": "rotated", "weak_accuracy": 0.7, "concept_shift": 0.5, "sample_size": 1024, "num_icl": 16}
 """The cell that is shown, or the one nearest to it."""
@@ -63,13 +66,13 @@ def _pgr(cell: xr.Dataset, method: str) -> str:
 
 
 def _floor(cell: xr.Dataset, spec: SweepSpec) -> float:
-    task = make_task(
-        num_concepts=spec.num_concepts,
-        dim=spec.dim,
-        noise_var=spec.noise_var,
-        **{name: cell[name].item() for name in ("weakness", "weak_accuracy", "concept_shift")},
-    )
-    return float(theory.population_ridge_floor(task))
+    @jax.jit  # one program: step by step, fifty would be compiled
+    def floor(weak_accuracy: Scalar, concept_shift: Scalar) -> Array:
+        sizes = {"num_concepts": spec.num_concepts, "dim": spec.dim, "weakness": cell["weakness"].item()}
+        law = {"noise_var": spec.noise_var, "weak_accuracy": weak_accuracy, "concept_shift": concept_shift}
+        return theory.population_ridge_floor(make_task(**sizes, **law))
+
+    return float(floor(cell["weak_accuracy"].item(), cell["concept_shift"].item()))
 
 
 def in_words(data: xr.Dataset) -> str:

@@ -1,8 +1,22 @@
 """What the sweeps that train networks share."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sims.engine.checked import InputError
+
+
+def start_alone(name: str, spec: Any, job: Callable[[], Any], out: Path, options: Any = None) -> Path:
+    """Run a sweep of trained networks, or what is missing of it, into `out`/`name`.zarr.
+
+    `job` imports the module with the sweep's `prepare` and `outline`, which is slow: not before there is work.
+    """
+    from sims.engine.run import ALONE, run
+
+    options = options or ALONE
+    check_alone(options)
+    return run(name, spec, lambda spec: job().prepare(spec, out=out), out, options, lambda spec: job().outline(spec))
 
 
 def check_alone(options: Any) -> None:

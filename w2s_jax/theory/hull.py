@@ -5,7 +5,6 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import fminbound
 from scipy.special import gammaln, log_ndtr
 
 from w2s_jax.theory.closed_form import closed_form
@@ -213,6 +212,8 @@ def _log_internal_angle(m: int) -> float:
         return m * log_ndtr(z) + (m + 1) * z**2 / 2
 
     # On the imaginary axis the integrand is large and cancels; through the saddle on the real axis it does neither.
+    from scipy.optimize import fminbound  # slow to import, and needed here alone
+
     saddle = fminbound(exponent, -np.sqrt(m) - 1, 1)
     path = exponent(saddle + 1j * NODES)
     peak = exponent(saddle)

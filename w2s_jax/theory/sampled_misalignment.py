@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from w2s_jax.theory.closed_form import check_range, task_batch
 from w2s_jax.theory.posterior import Prompts, tilt_limit
@@ -127,13 +127,15 @@ def _weights(factors, covariance, prior, noise_var) -> np.ndarray:
 
 def _bartlett(length: int, num_concepts: int, log2_points: int, seed: list[int]) -> np.ndarray:
     """Lower triangles `[N K min(K, m)]` of which each times its transpose is Wishart, K x K, of m degrees."""
+    from scipy.stats import qmc  # slow to import, and needed here alone
+
     columns = min(length, num_concepts)
     if not columns:
         return np.zeros((1, num_concepts, 0))
     rows, cols = np.tril_indices(num_concepts, 0, columns)
     order = np.argsort(cols, kind="stable")
     rows, cols = rows[order], cols[order]
-    sobol = stats.qmc.Sobol(rows.size, scramble=True, rng=np.random.default_rng(seed))
+    sobol = qmc.Sobol(rows.size, scramble=True, rng=np.random.default_rng(seed))
     points = np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
     diagonal = rows == cols
     factors = np.zeros((len(points), num_concepts, columns))
