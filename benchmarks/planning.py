@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from benchmarks import devices, quiet, run
-from benchmarks.timing import MIN_REPEATS, in_fresh_process
+from benchmarks.timing import MIN_REPEATS, compilations, in_fresh_process
 
 CONCEPTS = (2, 4, 8)
 NUMBERS = {"weak_accuracy": 0.7, "concept_shift": 0.5, "num_samples": 1024, "dim": 32}
@@ -56,16 +56,11 @@ def rows_of(quick: bool) -> list[dict]:
 def calls(concepts: int, folder: str) -> dict[str, float]:
     """Seconds of the first call in this process, of compilation in it, and of the median later one."""
     import jax
-    import jax.monitoring
 
     from sims.engine import runtime
     from w2s_jax import plan
 
-    compiling: list[float] = []
-
-    def listen(event: str, seconds: float, **_) -> None:
-        if "backend_compile" in event:
-            compiling.append(seconds)
+    compiling = compilations()
 
     def call(weak_accuracy: float) -> tuple[float, float]:
         """Seconds of a call, and of compilation in it."""
@@ -74,7 +69,6 @@ def calls(concepts: int, folder: str) -> dict[str, float]:
         plan(**NUMBERS | {"weak_accuracy": weak_accuracy}, num_concepts=concepts)
         return time.perf_counter() - start, sum(compiling)
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
     runtime.configure(None, True)  # as the command computes
     jax.config.update("jax_compilation_cache_dir", folder)
     before = quiet.usage()

@@ -21,7 +21,7 @@ from benchmarks.timing import in_fresh_process, peak_mb
 
 SWEEPS = ("risk_sweep", "posterior_sweep", "theory_sweep")
 ASKED = (*SWEEPS, "language")
-"""Those that `--only` may name: the last is no matter of minutes by its `paper` preset."""
+"""Those that `--only` may name; the last is not among the rest, since its `paper` preset is for an accelerator."""
 PLANNED = "risk_sweep"
 MANY = 10**9
 """Tasks of the sweep that is planned."""

@@ -12,11 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
 from benchmarks import devices, quiet, run
 from benchmarks.devices import Machine
-from benchmarks.timing import MIN_REPEATS, available_cores, in_fresh_process
+from benchmarks.timing import MIN_REPEATS, available_cores, compilations, in_fresh_process
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 IMPORT, HELP, FINISHED = "`import w2s_jax`", "`--help` of the sweep", "a finished sweep again"
@@ -42,9 +41,8 @@ def rows_of(quick: bool) -> list[dict]:
         ):
             run.say(what)
             before = quiet.usage()  # a single call is too short to see others beside it
-            calls = [command(arguments, folder) for _ in range(repeats)]
-            others = quiet.others_share(before, quiet.usage()) or 0.0
-            rows.append(_row(machine, what, [call | {"others_share": others} for call in calls]))
+            calls = [{"seconds": command(arguments, folder)} for _ in range(repeats)]
+            rows.append(_row(machine, what, calls, quiet.others_share(before, quiet.usage()) or 0.0))
     found: dict[str, list[dict[str, float]]] = {COLD: [], KEPT: []}
     for repeat in range(repeats):
         run.say(f"a sweep, process {repeat + 1}")
@@ -52,44 +50,26 @@ def rows_of(quick: bool) -> list[dict]:
             for seed, calls in enumerate(found.values()):
                 given = [*_options("smoke" if quick else "quick"), "--seed", str(seed), "--out", f"{folder}/{seed}"]
                 calls.append(in_fresh_process(sweep_here, given, environment={CACHE: folder}))
-    return rows + [_row(machine, what, calls) for what, calls in found.items()]
+    return rows + [_row(machine, what, calls, max(call["others"] for call in calls)) for what, calls in found.items()]
 
 
-def command(arguments: list[str], folder: str) -> dict[str, float]:
+def command(arguments: list[str], folder: str) -> float:
     """Seconds of a command from start to end, with programs kept in a folder."""
-
-    def call() -> None:
-        environment = {**os.environ, CACHE: folder}
-        subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=True)
-
-    return _timed(call)
+    environment, start = {**os.environ, CACHE: folder}, time.perf_counter()
+    subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=True)
+    return time.perf_counter() - start
 
 
 def sweep_here(given: list[str]) -> dict[str, float]:
     """Seconds of a sweep in this process, imports included, and of compilation in it."""
-    compiling: list[float] = []
-
-    def listen(event: str, seconds: float, **_) -> None:
-        if "backend_compile" in event:
-            compiling.append(seconds)
-
-    def call() -> None:
-        import jax.monitoring
-
-        from sims.risk_sweep import __main__ as risk_sweep
-
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        if code := risk_sweep.main(given):
-            raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
-
-    return _timed(call) | {"compile": sum(compiling)}
-
-
-def _timed(call: Callable[[], None]) -> dict[str, float]:
     before, start = quiet.usage(), time.perf_counter()
-    call()
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "others_share": quiet.others_share(before, quiet.usage()) or 0.0}
+    compiling = compilations()
+    from sims.risk_sweep import __main__ as risk_sweep
+
+    if code := risk_sweep.main(given):
+        raise RuntimeError(f"the sweep stopped with exit code {code}; its own message is above.")
+    seconds, others = time.perf_counter() - start, quiet.others_share(before, quiet.usage()) or 0.0
+    return {"seconds": seconds, "compile": sum(compiling), "others": others}
 
 
 def _options(preset: str) -> list[str]:
@@ -98,7 +78,7 @@ def _options(preset: str) -> list[str]:
     return ["--preset", preset, "--replicates", str(PRESETS[preset].block_size * available_cores())]
 
 
-def _row(machine: Machine, what: str, calls: list[dict[str, float]]) -> dict:
+def _row(machine: Machine, what: str, calls: list[dict[str, float]], others: float) -> dict:
     compiling = [call["compile"] for call in calls if "compile" in call]
     return {
         "what": what,
@@ -106,7 +86,7 @@ def _row(machine: Machine, what: str, calls: list[dict[str, float]]) -> dict:
         "compile_seconds": statistics.median(compiling) if compiling else None,
         "seconds": [call["seconds"] for call in calls],
         "repeats": len(calls),
-        "others_share": max(call["others_share"] for call in calls),
+        "others_share": others,
         **machine.origin(0),
     }
 

@@ -91,6 +91,20 @@ def _by_turns(runs: tuple[Run, ...], repeats: int, seconds: float) -> list[Timin
     return min(found, key=lambda each: each[0])[1]
 
 
+def compilations() -> list[float]:
+    """Seconds of each compilation of this process from now on, in a list that grows."""
+    import jax.monitoring
+
+    found: list[float] = []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if "backend_compile" in event:
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return found
+
+
 def calibrate(run: Run, seconds: float) -> int:
     """How many units of work take `seconds` or, where one unit takes longer, 1."""
     units = 1

@@ -198,21 +198,22 @@ def _errors(
 ) -> Float[Array, "b A"]:
     """The loss of each token; the logits of a few rows exist at a time."""
 
-    def row(hidden: Array, labels: Array) -> Array:
-        logits = model.read_out(hidden)
+    def losses(logits: Array, labels: Array) -> tuple[Array, Array]:
         total = jax.nn.logsumexp(logits, axis=-1)
-        weak = total - jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
-        return (1 - share) * weak + share * (total - logits.max(axis=-1))
+        weak = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+        return total - (1 - share) * weak - share * logits.max(axis=-1), total
+
+    def row(hidden: Array, labels: Array) -> Array:
+        return losses(model.read_out(hidden), labels)[0]
 
     def with_slopes(hidden: Array, labels: Array) -> Array:
         # A token's loss depends on its own hidden state alone, so while its logits are there its gradient is found
         # too; what is returned has that gradient, and no logits are computed anew.
         fixed, places = jax.lax.stop_gradient(hidden), jnp.arange(labels.size)
         logits, pull = jax.vjp(model.read_out, fixed)
-        total, likeliest = jax.nn.logsumexp(logits, axis=-1), logits.argmax(axis=-1)
-        found = total - (1 - share) * logits[places, labels] - share * logits[places, likeliest]
+        found, total = losses(logits, labels)
         slopes = jnp.exp(logits - total[:, None])
-        slopes = slopes.at[places, labels].add(share - 1).at[places, likeliest].add(-share)
+        slopes = slopes.at[places, labels].add(share - 1).at[places, logits.argmax(axis=-1)].add(-share)
         return found + ((hidden - fixed) * pull(slopes)[0]).sum(axis=-1)
 
     of_row = jax.checkpoint(row) if head_moves else with_slopes

@@ -15,12 +15,6 @@ def start_alone(name: str, spec: Any, job: Callable[[], Any], out: Path, options
     from sims.engine.run import ALONE, run
 
     options = options or ALONE
-    check_alone(options)
-    return run(name, spec, lambda spec: job().prepare(spec, out=out), out, options, lambda spec: job().outline(spec))
-
-
-def check_alone(options: Any) -> None:
-    """A sweep of trained networks has seeds in place of replicates, and runs in one process."""
     if options.target is not None:
         raise InputError("target_sem is for sweeps of replicates, and this one has seeds; raise replicates instead.")
     if options.ranks is not None and options.ranks.count > 1:
@@ -28,3 +22,4 @@ def check_alone(options: Any) -> None:
             f"this sweep runs in one process, got {options.ranks.count}; leave num_processes and cluster out, and use "
             f"devices."
         )
+    return run(name, spec, lambda spec: job().prepare(spec, out=out), out, options, lambda spec: job().outline(spec))

@@ -208,12 +208,12 @@ def _log_external_angle(m: int, num_concepts: int) -> float:
 def _log_internal_angle(m: int) -> float:
     """beta_m = E Phi(i Y / sqrt(m + 1))^m, Y ~ N(0, 1), by the trapezoidal rule along a shifted contour."""
 
+    from scipy.optimize import fminbound  # slow to import, and needed here alone
+
     def exponent(z):
         return m * log_ndtr(z) + (m + 1) * z**2 / 2
 
     # On the imaginary axis the integrand is large and cancels; through the saddle on the real axis it does neither.
-    from scipy.optimize import fminbound  # slow to import, and needed here alone
-
     saddle = fminbound(exponent, -np.sqrt(m) - 1, 1)
     path = exponent(saddle + 1j * NODES)
     peak = exponent(saddle)
